@@ -1,0 +1,131 @@
+"""Settings: defaults, then ``modelworks.toml``, then ``MODELWORKS_*``; each remembers where it came from."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from modelworks.core.errors import Invalid, NotFound
+
+FILE = "modelworks.toml"
+STATE = ".modelworks"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What can be set; a name ``a_b`` is ``b`` in the section ``[a]`` of the TOML and ``MODELWORKS_A_B``.
+
+    Attributes:
+        ledger_url: SQLAlchemy URL; empty for SQLite in the project's state folder.
+        tables_url: Folder or ``s3://bucket/prefix`` of the Delta tables; empty for the state folder.
+        artifacts_url: Folder of the artifacts; empty for the state folder.
+        server_host: Address to listen on.
+        server_port: Port to listen on; 0 lets the system choose.
+        server_token: Token that callers must send; needed to listen beyond loopback.
+        server_max_body: Largest request body, bytes.
+        train_workers: Processes that train; 0 for one a core.
+        serve_poll: Seconds between two looks at the ledger for new champions.
+        monitor_every: How often the factory monitors and decides about retraining, for instance ``"1h"``.
+    """
+
+    ledger_url: str = ""
+    tables_url: str = ""
+    artifacts_url: str = ""
+    server_host: str = "127.0.0.1"
+    server_port: int = 8000
+    server_token: str = ""
+    server_max_body: int = 16 * 1024 * 1024
+    train_workers: int = 0
+    serve_poll: float = 0.5
+    monitor_every: str = "1h"
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings of one project.
+
+    Attributes:
+        root: The project's folder.
+        settings: The values.
+        sources: Where each value came from: ``default``, a file, or an environment variable.
+    """
+
+    root: Path
+    settings: Settings
+    sources: Mapping[str, str]
+
+    @property
+    def state(self) -> Path:
+        """Folder of the embedded state."""
+        return self.root / STATE
+
+
+def find_root(start: Path) -> Path:
+    """The nearest folder, from `start` upward, that holds ``factory.py`` or ``modelworks.toml``.
+
+    Raises:
+        NotFound: none does; the message lists the folders that were searched.
+    """
+    start = start.resolve()
+    looked = [start, *start.parents]
+    for folder in looked:
+        if (folder / "factory.py").is_file() or (folder / FILE).is_file():
+            return folder
+    raise NotFound(
+        f"there is no Modelworks project in {start}",
+        "looked for factory.py or modelworks.toml in " + ", ".join(str(folder) for folder in looked),
+        "run 'modelworks init' to make one here, or name its folder with --project",
+    )
+
+
+def load(root: Path, environ: Mapping[str, str] = os.environ) -> Config:
+    """Read the settings of the project in `root`.
+
+    Raises:
+        Invalid: a file that is not TOML, an unknown setting, a value of the wrong type.
+    """
+    path = root / FILE
+    values: dict[str, Any] = {}
+    sources = {field.name: "default" for field in fields(Settings)}
+    if path.is_file():
+        try:
+            document = tomllib.loads(path.read_text())
+        except tomllib.TOMLDecodeError as error:
+            raise Invalid(f"{path} is not valid TOML", str(error), "mend the line it names") from error
+        for section, entries in document.items():
+            if not isinstance(entries, dict):
+                raise _unknown(section, str(path))
+            for key, value in entries.items():
+                name = f"{section}_{key}"
+                if name not in sources:
+                    raise _unknown(f"[{section}] {key}", str(path))
+                values[name], sources[name] = value, str(path)
+    types = get_type_hints(Settings)
+    for name in sources:
+        variable = f"MODELWORKS_{name.upper()}"
+        if variable in environ:
+            values[name], sources[name] = environ[variable], variable
+        if name in values:
+            values[name] = _typed(name, values[name], types[name], sources[name])
+    return Config(root.resolve(), Settings(**values), sources)
+
+
+def _typed(name: str, value: Any, kind: type, source: str) -> Any:
+    """`value` as the setting's type; text from the environment is read, a TOML value must fit."""
+    try:
+        if isinstance(value, bool) or (kind is str and not isinstance(value, str)):
+            raise TypeError
+        return kind(value)
+    except (TypeError, ValueError):
+        raise Invalid(
+            f"the setting {name} must be {'a number' if kind is not str else 'text'}", f"{source} has {value!r}", "correct it there"
+        ) from None
+
+
+def _unknown(name: str, source: str) -> Invalid:
+    known = ", ".join(field.name.replace("_", ".", 1) for field in fields(Settings))
+    return Invalid(f"there is no setting {name}", f"it stands in {source}", f"use one of {known}")

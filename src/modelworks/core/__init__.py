@@ -1,0 +1,1 @@
+"""Words that every station shares. No I/O."""

@@ -1,0 +1,97 @@
+"""References: ``flights@12``, ``flights@latest``, ``delay@3``, ``delay[UA,EWR]@champion``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import quote, unquote
+
+from modelworks.core.errors import Invalid
+
+Segment = tuple[str, ...]
+"""Values of a model's ``per`` columns, outermost first; ``()`` is the global parent of all segments."""
+
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,99}")
+_REF = re.compile(r"(?P<name>[^\[\]@]+)(?:\[(?P<segment>[^\[\]]*)\])?(?:@(?P<at>[^\[\]@]+))?")
+_SEGMENT_VALUE_LIMIT = 200
+
+
+def check_name(name: str, what: str = "name") -> str:
+    """Return `name` if it may name a dataset, a model, a tag; names become paths and URLs.
+
+    Raises:
+        Invalid: it is empty, too long, path-like, or has characters other than letters, digits, ``_ . -``.
+    """
+    if not NAME.fullmatch(name) or ".." in name:
+        raise Invalid(
+            f"{name[:120]!r} is not a valid {what}",
+            "a name starts with a letter and has up to 100 letters, digits, '_', '-' or '.'",
+            "choose another name",
+        )
+    return name
+
+
+def segment_text(segment: Segment) -> str:
+    """The canonical text of a segment: ``("UA", "EWR")`` is ``"UA,EWR"``, the global one is ``""``.
+
+    Characters that the text form itself uses are percent-encoded, so any value survives a round trip.
+    """
+    return ",".join(quote(value, safe=" :+*!()'~$;=&?|<>{}\"^`\\#") or "%00" for value in segment)
+
+
+def parse_segment(text: str) -> Segment:
+    """The inverse of `segment_text`."""
+    if not text:
+        return ()
+    return tuple("" if part == "%00" else unquote(part) for part in text.split(","))
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A dataset or model, optionally one segment of it, optionally at a version, tag or alias.
+
+    Attributes:
+        name: Name of the dataset or model.
+        segment: Segment, ``()`` for none (a dataset, a model without ``per``, the global parent).
+        at: Version number, or a tag or alias; ``None`` where the reference names none.
+    """
+
+    name: str
+    segment: Segment = ()
+    at: int | str | None = None
+
+    def __str__(self) -> str:
+        segment = f"[{segment_text(self.segment)}]" if self.segment else ""
+        return f"{self.name}{segment}" + ("" if self.at is None else f"@{self.at}")
+
+    @classmethod
+    def parse(cls, text: str) -> Ref:
+        """Read a reference.
+
+        Raises:
+            Invalid: `text` is not a reference.
+        """
+        match = _REF.fullmatch(text.strip()) if len(text) <= 2000 else None
+        if match is None:
+            raise Invalid(
+                f"{text[:120]!r} is not a reference",
+                "a reference is NAME, NAME@VERSION or NAME[SEGMENT]@VERSION",
+                "write for instance flights@12, flights@latest or delay[UA,EWR]@champion",
+            )
+        name = check_name(match["name"])
+        segment = parse_segment(match["segment"] or "")
+        if any(len(value) > _SEGMENT_VALUE_LIMIT for value in segment):
+            raise Invalid(f"a segment value in {text[:120]!r} is too long", "", "use up to 200 characters")
+        at: int | str | None = match["at"]
+        if at is not None:
+            # "0123" is an alias, not version 123: a version has one spelling.
+            at = int(at) if re.fullmatch(r"0|[1-9][0-9]{0,17}", at) else check_name(at, "version, tag or alias") \
+                if not at[0].isdigit() else _check_digit_tag(at)
+        return cls(name, segment, at)
+
+
+def _check_digit_tag(text: str) -> str:
+    """Tags may start with a digit (``2013-06``) where names may not."""
+    if not re.fullmatch(r"[0-9][A-Za-z0-9_.:+-]{0,99}", text) or ".." in text:
+        raise Invalid(f"{text[:120]!r} is not a version, tag or alias", "", "use letters, digits, '_', '-', '.'")
+    return text

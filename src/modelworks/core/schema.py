@@ -1,0 +1,114 @@
+"""Columns and their types: the shared ground of a dataset's contract and a model's signature."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any
+
+from modelworks.core.errors import Invalid
+
+
+class Kind(StrEnum):
+    """What a column holds."""
+
+    NUMBER = "number"
+    INTEGER = "integer"
+    TEXT = "text"
+    BOOL = "bool"
+    TIME = "time"
+
+
+@dataclass(frozen=True)
+class Field:
+    """One column: its type and what its values may be.
+
+    Attributes:
+        name: Column name.
+        kind: Type of the values.
+        nullable: Whether a value may be missing.
+        min: Smallest value allowed (numbers), inclusive.
+        max: Largest value allowed (numbers), inclusive.
+        allowed: The only values allowed; empty for any.
+    """
+
+    name: str
+    kind: Kind
+    nullable: bool = False
+    min: float | None = None
+    max: float | None = None
+    allowed: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data, without what is at its default."""
+        full = asdict(self) | {"kind": str(self.kind), "allowed": list(self.allowed)}
+        return {key: value for key, value in full.items() if value not in (None, [], False)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Field:
+        """The inverse of `to_json`."""
+        return cls(**{**data, "kind": Kind(data["kind"]), "allowed": tuple(data.get("allowed", ()))})
+
+
+@dataclass(frozen=True)
+class Number:
+    """A numeric column of a contract: ``mw.Number(min=0)``."""
+
+    min: float | None = None
+    max: float | None = None
+    nullable: bool = False
+    integer: bool = False
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text column of a contract: ``mw.Text(allowed=["EWR", "JFK", "LGA"])``."""
+
+    allowed: tuple[str, ...] | list[str] = ()
+    nullable: bool = False
+
+
+@dataclass(frozen=True)
+class Bool:
+    """A true-or-false column of a contract."""
+
+    nullable: bool = False
+
+
+@dataclass(frozen=True)
+class Time:
+    """A date-and-time column of a contract; a value without a time zone is taken as UTC."""
+
+    nullable: bool = False
+
+
+ColumnSpec = type | Number | Text | Bool | Time
+
+_PLAIN = {float: Kind.NUMBER, int: Kind.INTEGER, str: Kind.TEXT, bool: Kind.BOOL, datetime: Kind.TIME, date: Kind.TIME}
+
+
+def as_field(name: str, spec: ColumnSpec) -> Field:
+    """The field that a contract's entry stands for: a Python type, or `Number`, `Text`, `Bool`, `Time`.
+
+    Raises:
+        Invalid: `spec` is none of these.
+    """
+    match spec:
+        case Number():
+            kind = Kind.INTEGER if spec.integer else Kind.NUMBER
+            return Field(name, kind, spec.nullable, min=spec.min, max=spec.max)
+        case Text():
+            return Field(name, Kind.TEXT, spec.nullable, allowed=tuple(spec.allowed))
+        case Bool():
+            return Field(name, Kind.BOOL, spec.nullable)
+        case Time():
+            return Field(name, Kind.TIME, spec.nullable)
+        case type() if spec in _PLAIN:
+            return Field(name, _PLAIN[spec])
+    raise Invalid(
+        f"column {name!r} of the contract has no known type",
+        f"got {spec!r}",
+        "use float, int, str, bool, datetime, mw.Number(...), mw.Text(...), mw.Bool() or mw.Time()",
+    )

@@ -1,0 +1,1 @@
+"""The product that passes from the making line to the using line: signature, package, predictor."""

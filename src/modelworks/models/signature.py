@@ -1,0 +1,46 @@
+"""What a model takes and what it gives: the contract between the making line and its callers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from modelworks.core.schema import Field, Kind
+
+Task = Literal["binary", "multiclass", "regression"]
+Label = str | int | float | bool
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Inputs and output of a model version.
+
+    Attributes:
+        inputs: The features, in the order of the definition.
+        task: What is predicted.
+        classes: The labels, in the column order of the probabilities; ``()`` for a regression.
+    """
+
+    inputs: tuple[Field, ...]
+    task: Task
+    classes: tuple[Label, ...] = ()
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """Names of the numeric inputs (numbers, integers, booleans), in order."""
+        return tuple(field.name for field in self.inputs if field.kind is not Kind.TEXT)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Names of the text inputs, in order."""
+        return tuple(field.name for field in self.inputs if field.kind is Kind.TEXT)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return {"inputs": [f.to_json() for f in self.inputs], "task": self.task, "classes": list(self.classes)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Signature:
+        """The inverse of `to_json`."""
+        return cls(tuple(Field.from_json(f) for f in data["inputs"]), data["task"], tuple(data["classes"]))

@@ -1,0 +1,65 @@
+"""Artifacts in a local folder."""
+
+from __future__ import annotations
+
+import os
+import re
+from hashlib import sha256
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+from modelworks.core.errors import Invalid, NotFound
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class LocalArtifacts:
+    """Blobs as files, ``ab/cdef...``, written beside their place and renamed into it.
+
+    A file is flushed to the operating system, which survives the death of any process; `durable` waits
+    for the disk as well, which survives the loss of power.
+    """
+
+    def __init__(self, root: Path, durable: bool = False) -> None:
+        self.root = root
+        self.durable = durable
+
+    def _path(self, digest: str) -> Path:
+        if not _DIGEST.fullmatch(digest):
+            raise Invalid(f"{digest[:80]!r} is not a digest", "", "give 64 hexadecimal digits")
+        return self.root / digest[:2] / digest[2:]
+
+    def put(self, content: bytes) -> str:
+        """See `Artifacts.put`."""
+        digest = sha256(content).hexdigest()
+        path = self._path(digest)
+        if path.exists():
+            return digest
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
+            try:
+                file.write(content)
+                file.flush()
+                if self.durable:
+                    os.fsync(file.fileno())
+                Path(file.name).replace(path)
+            except BaseException:
+                Path(file.name).unlink(missing_ok=True)
+                raise
+        return digest
+
+    def get(self, digest: str) -> bytes:
+        """See `Artifacts.get`."""
+        try:
+            content = self._path(digest).read_bytes()
+        except FileNotFoundError:
+            raise NotFound(
+                f"artifact {digest} is not in {self.root}", "it was never stored here, or was removed",
+                "check the setting artifacts.url, or restore it from a backup",
+            ) from None
+        if sha256(content).hexdigest() != digest:
+            raise Invalid(f"artifact {digest} is damaged", "its content does not match its digest", "restore it from a backup")
+        return content
+
+    def __contains__(self, digest: object) -> bool:
+        return isinstance(digest, str) and self._path(digest).exists()

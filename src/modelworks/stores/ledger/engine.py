@@ -1,0 +1,88 @@
+"""Opening the ledger: SQLite in WAL by default, PostgreSQL by its URL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.exc import OperationalError
+
+from modelworks.core.errors import Unavailable
+
+HEAD = "0001"
+"""The newest migration: a ledger at this revision needs none."""
+
+
+class Ledger:
+    """One SQL database.
+
+    Use `read` for queries and `write` for changes; each is one transaction. On SQLite a write takes the
+    database's only write lock at its start, so two writers wait for each other instead of failing half-way.
+
+    Args:
+        url: SQLAlchemy URL.
+
+    Raises:
+        Unavailable: the database does not answer.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        try:
+            self._migrate()
+        except OperationalError as error:
+            raise Unavailable(
+                "the ledger cannot be opened", str(error.orig), f"check that {self.engine.url!r} exists and answers"
+            ) from error
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The SQLAlchemy engine."""
+        if not self.url.startswith("sqlite"):
+            return create_engine(self.url, pool_pre_ping=True)
+        path = self.url.removeprefix("sqlite:///")
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(self.url, connect_args={"timeout": 30, "check_same_thread": False})
+
+        @event.listens_for(engine, "connect")
+        def _configure(connection: Any, _record: Any) -> None:
+            connection.isolation_level = None  # transactions are opened by _begin below, not by the driver
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA foreign_keys=ON")
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Connection) -> None:
+            immediate = connection.get_execution_options().get("modelworks_write")
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+        return engine
+
+    def _migrate(self) -> None:
+        with self.read() as db:
+            if inspect(db).has_table("alembic_version") and db.scalar(text("select version_num from alembic_version")) == HEAD:
+                return
+        # Alembic takes a while to import and is needed once a version.
+        from modelworks.stores.ledger.migrate import upgrade
+
+        upgrade(self)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection for queries: one consistent snapshot."""
+        with self.engine.connect() as db:
+            yield db
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction: everything in it happens, or nothing."""
+        with self.engine.connect().execution_options(modelworks_write=True) as db, db.begin():
+            yield db
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.engine.dispose()

@@ -1,0 +1,254 @@
+"""The ledger's tables: small facts and decisions, never rows of data."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+
+class Utc(TypeDecorator[datetime]):
+    """A moment in UTC; SQLite keeps no time zones, so it is dropped on the way in and put back on the way out."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To naive UTC."""
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """To aware UTC."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+metadata = MetaData(
+    naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s", "pk": "pk_%(table_name)s"}
+)
+_Serial = BigInteger().with_variant(Integer, "sqlite")
+_Name = String(120)
+_Segment = String(1000)
+_Digest = String(64)
+_Id = String(32)
+
+datasets = Table(
+    "datasets", metadata,
+    Column("name", _Name, primary_key=True),
+    Column("contract", JSON, nullable=False),
+    Column("key", _Name),
+    Column("time", _Name),
+    Column("updated", Utc, nullable=False),
+)
+dataset_versions = Table(
+    "dataset_versions", metadata,
+    Column("dataset", _Name, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("table_version", BigInteger, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("added", BigInteger, nullable=False),
+    Column("quarantined", BigInteger, nullable=False),
+    Column("sources", JSON, nullable=False),
+    Column("columns", JSON, nullable=False),
+    Column("created", Utc, nullable=False),
+)
+dataset_tags = Table(
+    "dataset_tags", metadata,
+    Column("dataset", _Name, primary_key=True),
+    Column("tag", _Name, primary_key=True),
+    Column("version", Integer, nullable=False),
+)
+ingested = Table(
+    "ingested", metadata,
+    Column("dataset", _Name, primary_key=True),
+    Column("source", String(1000), primary_key=True),
+    Column("fingerprint", _Digest, primary_key=True),
+    Column("version", Integer, nullable=False),
+)
+models = Table(
+    "models", metadata,
+    Column("name", _Name, primary_key=True),
+    Column("dataset", _Name),
+    Column("target", _Name),
+    Column("features", JSON, nullable=False),
+    Column("per", JSON, nullable=False),
+    Column("definition", JSON, nullable=False),
+    Column("code", _Digest, nullable=False),
+    Column("updated", Utc, nullable=False),
+)
+campaigns = Table(
+    "campaigns", metadata,
+    Column("id", _Id, primary_key=True),
+    Column("model", _Name, nullable=False),
+    Column("key", _Digest, nullable=False, unique=True),
+    Column("reason", Text, nullable=False),
+    Column("dataset", _Name, nullable=False),
+    Column("dataset_version", Integer, nullable=False),
+    Column("segments", Integer, nullable=False),
+    Column("status", String(20), nullable=False),
+    Column("created", Utc, nullable=False),
+    Column("finished", Utc),
+)
+runs = Table(
+    "runs", metadata,
+    Column("id", _Id, primary_key=True),
+    Column("name", _Name, nullable=False),
+    Column("segment", _Segment, nullable=False, default=""),
+    Column("campaign", _Id),
+    Column("kind", String(20), nullable=False),
+    Column("status", String(20), nullable=False),
+    Column("params", JSON, nullable=False),
+    Column("metrics", JSON, nullable=False),
+    Column("tags", JSON, nullable=False),
+    Column("artifacts", JSON, nullable=False),
+    Column("dataset", _Name),
+    Column("dataset_version", Integer),
+    Column("error", Text),
+    Column("started", Utc, nullable=False),
+    Column("ended", Utc),
+    UniqueConstraint("campaign", "segment"),
+    Index(None, "name", "segment", "started"),
+)
+model_versions = Table(
+    "model_versions", metadata,
+    Column("model", _Name, primary_key=True),
+    Column("segment", _Segment, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("run", _Id, nullable=False, unique=True),
+    Column("package", JSON, nullable=False),
+    Column("metrics", JSON, nullable=False),
+    Column("dataset", _Name),
+    Column("dataset_version", Integer),
+    Column("rows_filter", JSON, nullable=False),
+    Column("created", Utc, nullable=False),
+    Index(None, "created"),
+)
+aliases = Table(
+    "aliases", metadata,
+    Column("model", _Name, primary_key=True),
+    Column("segment", _Segment, primary_key=True),
+    Column("alias", _Name, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("updated", Utc, nullable=False),
+)
+verdicts = Table(
+    "verdicts", metadata,
+    Column("id", _Serial, primary_key=True),
+    Column("model", _Name, nullable=False),
+    Column("segment", _Segment, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("gate", _Name, nullable=False),
+    Column("passed", Boolean, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("evidence", JSON, nullable=False),
+    Column("created", Utc, nullable=False),
+    Index(None, "model", "segment", "version"),
+)
+deployments = Table(
+    "deployments", metadata,
+    Column("model", _Name, primary_key=True),
+    Column("segment", _Segment, primary_key=True),
+    Column("champion", Integer, nullable=False),
+    Column("previous", Integer),
+    Column("strategy", JSON, nullable=False),
+    Column("reason", Text, nullable=False),
+    # Grows with every change of any deployment: a server that saw revision n asks only for what is above n.
+    Column("revision", BigInteger, nullable=False, index=True),
+    Column("updated", Utc, nullable=False),
+)
+deployment_history = Table(
+    "deployment_history", metadata,
+    Column("revision", BigInteger, primary_key=True),
+    Column("model", _Name, nullable=False),
+    Column("segment", _Segment, nullable=False),
+    Column("champion", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("created", Utc, nullable=False),
+    Index(None, "model", "segment"),
+)
+windows = Table(
+    "windows", metadata,
+    Column("model", _Name, primary_key=True),
+    Column("start", Utc, primary_key=True),
+    Column("segment", _Segment, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("end", Utc, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("labelled", Integer, nullable=False),
+    Column("output_mean", Float),
+    Column("metrics", JSON, nullable=False),
+    # Counts per feature and bin, then per output bin by label: see monitor.sketch.
+    Column("sketch", LargeBinary, nullable=False),
+    Index(None, "model", "segment", "start"),
+)
+alerts = Table(
+    "alerts", metadata,
+    Column("id", _Serial, primary_key=True),
+    Column("model", _Name, nullable=False),
+    Column("segment", _Segment, nullable=False),
+    Column("kind", String(40), nullable=False),
+    Column("severity", String(20), nullable=False),
+    Column("message", Text, nullable=False),
+    Column("evidence", JSON, nullable=False),
+    Column("opened", Utc, nullable=False),
+    Column("closed", Utc),
+    Index(None, "model", "segment", "kind", "closed"),
+    Index(None, "opened"),
+)
+decisions = Table(
+    "decisions", metadata,
+    Column("id", _Serial, primary_key=True),
+    Column("model", _Name, nullable=False),
+    Column("segment", _Segment, nullable=False),
+    Column("action", String(20), nullable=False),
+    Column("trigger", _Name, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("evidence", JSON, nullable=False),
+    Column("campaign", _Id),
+    Column("at", Utc, nullable=False),
+    Index(None, "model", "segment", "at"),
+    Index(None, "at"),
+)
+edges = Table(
+    "edges", metadata,
+    Column("source", String(1200), primary_key=True),
+    Column("relation", String(40), primary_key=True),
+    Column("target", String(1200), primary_key=True),
+    Column("created", Utc, nullable=False),
+    Index(None, "target"),
+)
+audit = Table(
+    "audit", metadata,
+    Column("id", _Serial, primary_key=True),
+    Column("at", Utc, nullable=False),
+    Column("who", _Name, nullable=False),
+    Column("verb", _Name, nullable=False),
+    Column("what", String(1200), nullable=False),
+    Column("detail", JSON, nullable=False),
+    Index(None, "at"),
+)
+tokens = Table(
+    "tokens", metadata,
+    Column("name", _Name, primary_key=True),
+    Column("digest", _Digest, nullable=False, unique=True),
+    Column("role", String(20), nullable=False),
+    Column("created", Utc, nullable=False),
+    Column("revoked", Utc),
+)

@@ -1,0 +1,127 @@
+"""Delta Lake tables through `deltalake`."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+
+from modelworks.core.errors import NotFound, Unavailable
+from modelworks.stores.tables.port import Commit
+
+_ATTEMPTS = 20
+
+
+class DeltaTables:
+    """Tables below one folder or bucket prefix.
+
+    Open handles are kept: refreshing one reads only the commits that came since.
+    """
+
+    def __init__(self, root: str, options: Mapping[str, str] | None = None) -> None:
+        self.root = root.rstrip("/")
+        self.options = dict(options or {})
+        self._open: dict[str, DeltaTable] = {}
+
+    def _uri(self, name: str) -> str:
+        return f"{self.root}/{name}"
+
+    def _table(self, name: str) -> DeltaTable | None:
+        table = self._open.get(name)
+        try:
+            if table is None:
+                if "://" not in self.root and not Path(self._uri(name), "_delta_log").is_dir():
+                    return None
+                table = self._open[name] = DeltaTable(self._uri(name), storage_options=self.options)
+            else:
+                table.update_incremental()
+        except TableNotFoundError:
+            return None
+        return table
+
+    def append(self, name: str, rows: pl.DataFrame, transaction: tuple[str, int] | None = None) -> Commit:
+        """See `Tables.append`.
+
+        Raises:
+            Unavailable: other writers won every one of many attempts.
+        """
+        properties = None
+        if transaction is not None:
+            properties = CommitProperties(app_transactions=[Transaction(*transaction)])
+        for attempt in range(_ATTEMPTS):
+            table = self._table(name)
+            if table is not None and transaction is not None:
+                last = table.transaction_version(transaction[0])
+                if last is not None and last >= transaction[1]:
+                    return Commit(table.version(), applied=False)
+            try:
+                write_deltalake(
+                    table if table is not None else self._uri(name),
+                    rows,
+                    mode="append",
+                    schema_mode="merge",
+                    storage_options=None if table is not None else self.options,
+                    commit_properties=properties,
+                )
+            except (CommitFailedError, DeltaError) as error:
+                if attempt + 1 == _ATTEMPTS or not _is_race(error):
+                    raise Unavailable(
+                        f"rows could not be added to table {name}", str(error), "try again; check the place of the tables"
+                    ) from error
+                time.sleep(random.uniform(0, 0.02 * 2 ** min(attempt, 5)))  # noqa: S311 - spreads the writers out
+                continue
+            table = table or self._table(name)
+            assert table is not None
+            return Commit(table.version(), applied=True)
+        raise AssertionError("unreachable")
+
+    def scan(self, name: str, version: int | None = None) -> pl.LazyFrame:
+        """See `Tables.scan`."""
+        table = self._table(name)
+        if table is None:
+            raise NotFound(f"there is no table {name}", f"looked in {self.root}", "")
+        if version is not None and version != table.version():
+            try:
+                table = DeltaTable(self._uri(name), version=version, storage_options=self.options)
+            except DeltaError as error:
+                raise NotFound(f"table {name} has no version {version}", str(error), "") from error
+        return pl.scan_delta(table)
+
+    def exists(self, name: str) -> bool:
+        """See `Tables.exists`."""
+        return self._table(name) is not None
+
+    def version(self, name: str) -> int:
+        """See `Tables.version`."""
+        table = self._table(name)
+        return -1 if table is None else int(table.version())
+
+    def transactions(self, name: str, writers: Sequence[str]) -> Mapping[str, int]:
+        """See `Tables.transactions`."""
+        table = self._table(name)
+        if table is None:
+            return {}
+        found = {writer: table.transaction_version(writer) for writer in writers}
+        return {writer: number for writer, number in found.items() if number is not None}
+
+    def compact(self, name: str) -> int:
+        """See `Tables.compact`."""
+        table = self._table(name)
+        if table is None:
+            return 0
+        metrics: dict[str, Any] = table.optimize.compact()
+        return int(metrics["numFilesRemoved"])
+
+
+def _is_race(error: Exception) -> bool:
+    """Whether another writer came first (worth another attempt) rather than something being wrong."""
+    message = str(error).lower()
+    return isinstance(error, CommitFailedError) or any(
+        sign in message for sign in ("conflict", "already exists", "concurrent", "transaction failed", "version mismatch")
+    )

@@ -1,0 +1,61 @@
+"""The tables' port."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import polars as pl
+
+
+@dataclass(frozen=True)
+class Commit:
+    """What an append did.
+
+    Attributes:
+        version: The table's version after it.
+        applied: False where the same transaction had been committed before, and nothing was done.
+    """
+
+    version: int
+    applied: bool
+
+
+class Tables(Protocol):
+    """Named tables; a name is a path like ``datasets/flights``."""
+
+    def append(self, name: str, rows: pl.DataFrame, transaction: tuple[str, int] | None = None) -> Commit:
+        """Add rows in one atomic commit; makes the table if there is none.
+
+        Args:
+            name: The table.
+            rows: What to add; a column that the table lacks is added to it, null in the older rows.
+            transaction: ``(writer, number)``, committed together with the rows. A number that is not above the
+                writer's last one is skipped: that is what makes a repeated append happen once.
+        """
+        ...
+
+    def scan(self, name: str, version: int | None = None) -> pl.LazyFrame:
+        """The table's rows, now or at a version, as a lazy frame: filters and columns are pushed down.
+
+        Raises:
+            NotFound: no such table, or no such version.
+        """
+        ...
+
+    def exists(self, name: str) -> bool:
+        """Whether there is such a table."""
+        ...
+
+    def version(self, name: str) -> int:
+        """The table's newest version; -1 where there is no such table."""
+        ...
+
+    def transactions(self, name: str, writers: Sequence[str]) -> Mapping[str, int]:
+        """The last committed number of each of `writers` that has one."""
+        ...
+
+    def compact(self, name: str) -> int:
+        """Join small files into larger ones; readers and writers go on meanwhile. Returns the files removed."""
+        ...
