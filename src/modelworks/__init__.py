@@ -1,3 +1,54 @@
-"""Modelworks: a model factory in one package."""
+"""Modelworks: a model factory in one package.
+
+Everything a user needs hangs here and is loaded when it is first used, so that ``import modelworks`` costs
+next to nothing::
+
+    import modelworks as mw
+
+    flights = mw.Dataset("flights", source=mw.Files("data/*.parquet"), ...)
+
+    @mw.model(dataset=flights, target="late", features=[...], per=["carrier", "origin"])
+    def delay(X, y, params): ...
+"""
+
+from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
+
+_DOORS = {
+    "Dataset": "modelworks.data.dataset",
+    "Files": "modelworks.data.sources.files",
+    "Number": "modelworks.core.schema",
+    "Text": "modelworks.core.schema",
+    "Bool": "modelworks.core.schema",
+    "Time": "modelworks.core.schema",
+    "model": "modelworks.pipelines.project",
+    "AtLeast": "modelworks.registry.gates.at_least",
+    "AtMost": "modelworks.registry.gates.at_most",
+    "BeatsChampion": "modelworks.registry.gates.beats_champion",
+    "Compiled": "modelworks.registry.gates.compiled",
+    "Direct": "modelworks.deploy.strategies.direct",
+    "Every": "modelworks.learn.triggers.every",
+    "OnDrift": "modelworks.learn.triggers.on_drift",
+    "OnDecay": "modelworks.learn.triggers.on_decay",
+    "OnRows": "modelworks.learn.triggers.on_rows",
+    "Payoff": "modelworks.monitor.value",
+    "Factory": "modelworks.factory",
+    "run": "modelworks.sdk.standalone",
+    "serve": "modelworks.sdk.standalone",
+    "connect": "modelworks.sdk.client",
+    "ModelworksError": "modelworks.core.errors",
+}
+
+__all__ = [*_DOORS, "__version__"]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _DOORS:
+        raise AttributeError(f"module 'modelworks' has no attribute {name!r}; it has {', '.join(sorted(_DOORS))}")
+    return getattr(import_module(_DOORS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,29 @@
+"""Plain data: results as JSON-able values, the one form that the terminal, HTTP and files share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import orjson
+
+
+def to_json(value: Any, indent: bool = False) -> bytes:
+    """Encode dataclasses, datetimes, NumPy scalars, tuples and sets; NaN becomes null."""
+    option = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS | (orjson.OPT_INDENT_2 if indent else 0)
+    return orjson.dumps(value, default=_other, option=option)
+
+
+def plain(value: Any) -> Any:
+    """`value` as dicts, lists, text, numbers, booleans and null."""
+    return orjson.loads(to_json(value))
+
+
+def _other(value: Any) -> Any:
+    if hasattr(value, "to_json"):
+        return value.to_json()
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    return str(value)

@@ -1,0 +1,308 @@
+"""The composition root: opens a project's stores, builds its stations, and offers every verb of the house.
+
+A verb is a method with plain arguments and a plain result. The CLI, the HTTP API and the SDK are made from
+the same list of verbs, so that what one can do the others can.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from modelworks import config as settings
+from modelworks.access import audit
+from modelworks.core.clock import Clock, system_clock
+from modelworks.core.ref import Ref
+from modelworks.data.station import DataStation
+from modelworks.deploy.station import DeployStation
+from modelworks.learn.station import LearnStation
+from modelworks.monitor.station import MonitorStation
+from modelworks.pipelines import apply as applying
+from modelworks.pipelines import explain, release, report
+from modelworks.pipelines import train as training
+from modelworks.pipelines.context import Progress, Stations, silent
+from modelworks.pipelines.project import Project, load_project
+from modelworks.registry.station import RegistryStation
+from modelworks.serve.station import ServeStation
+from modelworks.stores import Stores, open_stores
+
+Plain = Any
+"""JSON-able data: what a verb returns, after `plain`."""
+
+Role = Literal["reader", "builder", "admin"]
+Verb = TypeVar("Verb", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Route:
+    """How a verb is reached over HTTP, and who may."""
+
+    method: Literal["GET", "POST"]
+    path: str
+    role: Role
+
+
+VERBS: dict[str, Route] = {}
+
+
+def verb(method: Literal["GET", "POST"], path: str, role: Role | None = None) -> Callable[[Verb], Verb]:
+    """Enter a method into the list of verbs; reading asks for the role reader, changing for builder."""
+
+    def enter(function: Verb) -> Verb:
+        VERBS[function.__name__] = Route(method, path, role or ("reader" if method == "GET" else "builder"))
+        return function
+
+    return enter
+
+
+class Factory:
+    """One project, opened.
+
+    Args:
+        root: The project's folder, or one inside it.
+        clock: Gives the time; a frozen one replays or simulates.
+        who: Whose name stands in the audit trail.
+
+    Raises:
+        NotFound: there is no project.
+        Invalid: its settings or definitions cannot be read.
+        Unavailable: a store does not answer.
+    """
+
+    def __init__(self, root: Path | str = ".", clock: Clock = system_clock, who: str | None = None) -> None:
+        self.config = settings.load(settings.find_root(Path(root)))
+        self.clock = clock
+        self.who = who or os.environ.get("USER") or "local"
+
+    @cached_property
+    def stores(self) -> Stores:
+        """The ledger, the tables, the artifacts."""
+        chosen = self.config.settings
+        return open_stores(self.config.state, chosen.ledger_url, chosen.tables_url, chosen.artifacts_url)
+
+    @cached_property
+    def project(self) -> Project:
+        """What ``factory.py`` defines."""
+        return load_project(self.config.root)
+
+    @cached_property
+    def stations(self) -> Stations:
+        """The belt, its definitions declared in the ledger."""
+        stores, clock, chosen = self.stores, self.clock, self.config.settings
+        stations = Stations(
+            stores=stores,
+            project=self.project,
+            clock=clock,
+            artifacts_root=Path(chosen.artifacts_url or self.config.state / "artifacts"),
+            workers=chosen.train_workers or os.cpu_count() or 1,
+            data=DataStation(stores.ledger, stores.tables, self.config.root, clock),
+            registry=RegistryStation(stores.ledger, clock),
+            deploy=DeployStation(stores.ledger, clock),
+            serve=ServeStation(stores),
+            monitor=MonitorStation(stores, clock),
+            learn=LearnStation(stores.ledger, clock),
+        )
+        training.declare(stations)
+        return stations
+
+    # -- looking ---------------------------------------------------------------------------------------
+
+    @verb("GET", "/api/status")
+    def status(self) -> Plain:
+        """What there is: models live, versions, datasets, open alerts, the last decisions."""
+        return report.status(self.stations)
+
+    @verb("GET", "/api/datasets")
+    def datasets(self) -> Plain:
+        """Every dataset with its newest version."""
+        return self.stations.data.overview()
+
+    @verb("GET", "/api/dataset")
+    def dataset(self, ref: str) -> Plain:
+        """One dataset: contract, versions, tags."""
+        return self.stations.data.show(ref)
+
+    @verb("GET", "/api/quarantine")
+    def quarantine(self, dataset: str, limit: int = 50) -> Plain:
+        """Rows that broke the contract, with the reason."""
+        return self.stations.data.quarantined(dataset, limit)
+
+    @verb("GET", "/api/runs")
+    def runs(self, model: str | None = None, limit: int = 50) -> Plain:
+        """The newest runs."""
+        return report.runs(self.stations, model, limit)
+
+    @verb("GET", "/api/run")
+    def run(self, id: str) -> Plain:
+        """One run: parameters, metrics, artifacts, what it made."""
+        return report.run(self.stations, id)
+
+    @verb("GET", "/api/models")
+    def models(self) -> Plain:
+        """Every model with its number of segments, versions and champions."""
+        return report.models(self.stations)
+
+    @verb("GET", "/api/model")
+    def model(self, ref: str) -> Plain:
+        """One model, segment or version: what it is, how good, since when."""
+        return report.model(self.stations, Ref.parse(ref))
+
+    @verb("GET", "/api/versions")
+    def versions(self, model: str, segment: str | None = None, limit: int = 100) -> Plain:
+        """The newest versions of a model."""
+        return report.versions(self.stations, model, segment, limit)
+
+    @verb("GET", "/api/deployments")
+    def deployments(self, model: str | None = None, limit: int = 1000) -> Plain:
+        """Which version answers for which segment."""
+        return report.deployments(self.stations, model, limit)
+
+    @verb("GET", "/api/predictions")
+    def predictions(self, model: str | None = None, limit: int = 50) -> Plain:
+        """The newest predictions."""
+        return self.stations.serve.recent(model, limit)
+
+    @verb("GET", "/api/monitor")
+    def monitor(self, model: str, segment: str | None = None, days: int = 28) -> Plain:
+        """Volume, drift and performance of a model over the last days."""
+        return report.monitor(self.stations, model, segment, days)
+
+    @verb("GET", "/api/alerts")
+    def alerts(self, model: str | None = None, open_only: bool = True, limit: int = 100) -> Plain:
+        """Alerts, the newest first."""
+        return self.stations.monitor.alerts(model, open_only, limit)
+
+    @verb("GET", "/api/decisions")
+    def decisions(self, model: str | None = None, limit: int = 50) -> Plain:
+        """What the factory decided about retraining, and why."""
+        return self.stations.learn.decisions(model, limit)
+
+    @verb("GET", "/api/why")
+    def why(self, prediction_id: str) -> Plain:
+        """From a prediction back to the rows, code, environment, gates and decisions behind it."""
+        return explain.why(self.stations, prediction_id)
+
+    @verb("GET", "/api/lineage")
+    def lineage(self, ref: str, direction: Literal["up", "down"] = "up", depth: int = 6) -> Plain:
+        """What a thing was made from, or what was made from it."""
+        return explain.lineage(self.stations, ref, direction, depth)
+
+    @verb("GET", "/api/audit", role="admin")
+    def audit(self, limit: int = 50) -> Plain:
+        """Who did what."""
+        with self.stores.ledger.read() as db:
+            return audit.recent(db, limit)
+
+    # -- doing -----------------------------------------------------------------------------------------
+
+    @verb("POST", "/api/ingest")
+    def ingest(self, dataset: str | None = None, progress: Progress = silent) -> Plain:
+        """Take in what is new in the sources of one dataset, or of all."""
+        names = [dataset] if dataset else list(self.project.datasets)
+        done = []
+        for number, name in enumerate(names):
+            progress(f"ingest {name}", number, len(names))
+            done.append(self.stations.data.ingest(self.project.dataset(name)))
+            self._audit("ingest", f"dataset:{name}")
+        progress("ingest", len(names), len(names))
+        return done
+
+    @verb("POST", "/api/tag")
+    def tag(self, ref: str, tag: str) -> Plain:
+        """Name a dataset version."""
+        self._audit("tag", ref, {"tag": tag})
+        return self.stations.data.tag(ref, tag)
+
+    @verb("POST", "/api/train")
+    def train(
+        self,
+        model: str | None = None,
+        segments: Sequence[str] | None = None,
+        force: bool = False,
+        progress: Progress = silent,
+    ) -> Plain:
+        """Train a model, or all: every segment with enough rows, or only those named; judge and bring out."""
+        names = [model] if model else list(self.project.models)
+        self._audit("train", ", ".join(names), {"segments": list(segments or [])})
+        return [
+            training.train(
+                self.stations, self.project.model(name), segments=segments, force=force, progress=progress
+            )
+            for name in names
+        ]
+
+    @verb("POST", "/api/plan")
+    def plan(self, model: str | None = None) -> Plain:
+        """What the policies would do now: which segments would be trained, and why. Changes nothing."""
+        return applying.plan(self.stations, model)
+
+    @verb("POST", "/api/apply")
+    def apply(self, model: str | None = None, progress: Progress = silent) -> Plain:
+        """One turn of the loop: ingest, watch, decide, train, judge, bring out."""
+        self._audit("apply", model or "all models")
+        return applying.apply(self.stations, model, progress)
+
+    @verb("POST", "/api/observe")
+    def observe(self, model: str | None = None) -> Plain:
+        """Bring monitoring up to date with the predictions and outcomes so far."""
+        return applying.observe(self.stations, model)
+
+    @verb("POST", "/api/deploy")
+    def deploy(self, ref: str, reason: str = "by hand") -> Plain:
+        """Make a version the champion of its segment."""
+        self._audit("deploy", ref, {"reason": reason})
+        return release.deploy(self.stations, Ref.parse(ref), reason)
+
+    @verb("POST", "/api/rollback")
+    def rollback(self, ref: str, reason: str = "by hand") -> Plain:
+        """Give a segment its previous champion back."""
+        self._audit("rollback", ref, {"reason": reason})
+        return release.rollback(self.stations, Ref.parse(ref), reason)
+
+    @verb("POST", "/api/approve")
+    def approve(self, ref: str) -> Plain:
+        """Bring out a version that passed its gates and waits for a person."""
+        self._audit("approve", ref)
+        return release.approve(self.stations, Ref.parse(ref), self.who)
+
+    @verb("POST", "/api/reject")
+    def reject(self, ref: str, reason: str = "") -> Plain:
+        """Turn down a version that waits for a person."""
+        self._audit("reject", ref, {"reason": reason})
+        return release.reject(self.stations, Ref.parse(ref), self.who, reason)
+
+    def predict(self, model: str, rows: Sequence[Mapping[str, Any]]) -> Plain:
+        """Answer rows in this process, logged like those of the server; over HTTP it is ``/predict/{model}``."""
+        return self.stations.serve.predict(model, rows)
+
+    def outcomes(self, outcomes: Sequence[Mapping[str, Any]]) -> Plain:
+        """Tell what really happened; over HTTP it is ``/outcomes``."""
+        return self.stations.serve.outcomes(outcomes)
+
+    def drain(self) -> int:
+        """Move what the servers have logged into the tables; returns the number of rows."""
+        return self.stations.serve.drain()
+
+    def now(self) -> datetime:
+        """The factory's time."""
+        return self.clock()
+
+    def _audit(self, what: str, on: str, detail: Mapping[str, Any] | None = None) -> None:
+        with self.stores.ledger.write() as db:
+            audit.record(db, self.clock(), self.who, what, on, detail or {})
+
+    def close(self) -> None:
+        """Stop the workers and give the connections back."""
+        training.close()
+        self.stores.ledger.close()
+
+    def __enter__(self) -> Factory:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()

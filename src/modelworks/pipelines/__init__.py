@@ -1,0 +1,1 @@
+"""Where the verbs of several stations are joined and the loop is closed."""

@@ -1,0 +1,232 @@
+"""A project as code: the datasets and models that ``factory.py`` defines."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from modelworks.core.clock import duration
+from modelworks.core.errors import Invalid, NotFound
+from modelworks.core.ref import check_name
+from modelworks.data.dataset import Dataset
+from modelworks.deploy.strategies.direct import Direct
+from modelworks.deploy.strategies.port import Strategy
+from modelworks.learn.policy import Policy
+from modelworks.learn.triggers.port import Trigger
+from modelworks.models.definition import Definition, Fit
+from modelworks.models.metrics import METRICS
+from modelworks.monitor.value import Payoff
+from modelworks.registry.gates.port import Gate
+from modelworks.train.environment import code_digest
+
+MODULE = "modelworks_project.factory"
+"""Name under which a project's ``factory.py`` is imported; functions in it travel to workers by value."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A definition with the rules by which its versions are judged, brought out and renewed.
+
+    Attributes:
+        definition: What to fit on what.
+        gates: Tests that every candidate must pass.
+        strategy: How a passed candidate replaces the champion.
+        policy: When to retrain.
+        approval: ``"auto"``, or ``"manual"`` where a person has to approve what passed its gates.
+        value: What its predictions are worth, if that is known.
+    """
+
+    definition: Definition
+    gates: tuple[Gate, ...]
+    strategy: Strategy
+    policy: Policy
+    approval: Literal["auto", "manual"]
+    value: Payoff | None
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self.definition.name
+
+
+@dataclass(frozen=True)
+class Project:
+    """What a project defines, by name."""
+
+    root: Path
+    datasets: Mapping[str, Dataset]
+    models: Mapping[str, Model]
+
+    def model(self, name: str) -> Model:
+        """The model of that name.
+
+        Raises:
+            NotFound: the project defines none; the message lists those it does.
+        """
+        if name not in self.models:
+            raise NotFound(
+                f"there is no model {name!r} in {self.root / 'factory.py'}",
+                f"it defines {', '.join(self.models) or 'none'}",
+                "use one of these, or define it with @mw.model",
+            )
+        return self.models[name]
+
+    def dataset(self, name: str) -> Dataset:
+        """The dataset of that name.
+
+        Raises:
+            NotFound: the project defines none; the message lists those it does.
+        """
+        if name not in self.datasets:
+            raise NotFound(
+                f"there is no dataset {name!r} in {self.root / 'factory.py'}",
+                f"it defines {', '.join(self.datasets) or 'none'}",
+                "use one of these, or define it with mw.Dataset",
+            )
+        return self.datasets[name]
+
+
+def model(
+    *,
+    dataset: Dataset,
+    target: str,
+    features: Sequence[str],
+    per: Sequence[str] = (),
+    min_rows: int = 100,
+    metrics: Sequence[str] = (),
+    gate: Sequence[Gate] = (),
+    rollout: Strategy | None = None,
+    retrain: Sequence[Trigger] = (),
+    cooldown: str = "1d",
+    approval: Literal["auto", "manual"] = "auto",
+    value: Payoff | None = None,
+    holdout: float = 0.2,
+    window: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    name: str | None = None,
+) -> Callable[[Fit], Model]:
+    """Make a model of a function ``fit(X, y, params)`` that returns a fitted estimator.
+
+    Args:
+        dataset: What it learns from.
+        target: Column to be predicted.
+        features: Columns it may see; only what is known at the time of the prediction.
+        per: Columns whose values make the segments, outermost first: one model for each segment, and parents
+            up to one global model for the rest.
+        min_rows: Rows a segment needs for a model of its own.
+        metrics: Names of the metrics to record, the first being the main one.
+        gate: Tests that every candidate must pass.
+        rollout: How a passed candidate replaces the champion; at once by default.
+        retrain: When to retrain; without a trigger only by hand.
+        cooldown: Least time between two trainings of one segment.
+        approval: ``"manual"`` where a person has to approve what passed its gates.
+        value: What its predictions are worth.
+        holdout: Share of the rows, the newest, that judges instead of teaching.
+        window: How far back training looks, for instance ``"120d"``; everything by default.
+        params: Passed to the function.
+        name: Name of the model; the function's by default.
+
+    Raises:
+        Invalid: the definition contradicts itself or its dataset's contract.
+    """
+
+    def define(fit: Fit) -> Model:
+        label = check_name(name or fit.__name__, "model name")
+        columns = {target: "target", **dict.fromkeys(features, "features"), **dict.fromkeys(per, "per")}
+        for column, role in columns.items():
+            if column not in dataset.contract:
+                raise Invalid(
+                    f"{role} of model {label!r} names the column {column!r}",
+                    f"the contract of dataset {dataset.name!r} has {', '.join(dataset.contract)}",
+                    "correct the name, or add the column to the contract",
+                )
+        if target in features:
+            raise Invalid(f"model {label!r} has its target {target!r} among its features", "", "take it out of features")
+        if not features:
+            raise Invalid(f"model {label!r} has no features", "", "name at least one column in features")
+        if not 0 < holdout < 1:
+            raise Invalid(f"holdout of model {label!r} is {holdout}", "it is a share of the rows", "use a number between 0 and 1")
+        if dataset.time is None:
+            raise Invalid(
+                f"dataset {dataset.name!r} of model {label!r} has no time column",
+                "what is held out to judge a model is its newest rows",
+                "name the column of the event time with time= in mw.Dataset",
+            )
+        for metric in metrics:
+            METRICS[metric]
+        if window is not None:
+            duration(window)
+        definition = Definition(
+            label, dataset.name, target, tuple(features), fit, tuple(per), min_rows,
+            tuple(metrics), holdout, window, dict(params or {}),
+        )  # fmt: skip
+        return Model(
+            replace(definition, code=code_digest(definition)),
+            tuple(gate),
+            rollout or Direct(),
+            Policy(tuple(retrain), cooldown=duration(cooldown)),
+            approval,
+            value,
+        )
+
+    return define
+
+
+def load_project(root: Path) -> Project:
+    """Run the project's ``factory.py`` and collect what it defines.
+
+    The project's folder is put on the import path, so that ``factory.py`` can import its neighbours.
+
+    Raises:
+        NotFound: there is no ``factory.py``.
+        Invalid: it cannot be run, or two definitions share a name.
+    """
+    path = root / "factory.py"
+    if not path.is_file():
+        raise NotFound(f"there is no factory.py in {root}", "", "run 'modelworks init' to make one")
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    spec = spec_from_file_location(MODULE, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules.setdefault(MODULE.split(".")[0], ModuleType(MODULE.split(".")[0]))
+    sys.modules[MODULE] = module
+    try:
+        spec.loader.exec_module(module)
+    except Invalid:
+        raise
+    except Exception as error:
+        line = _line_in(path, error)
+        raise Invalid(
+            f"{path}{line} cannot be run", f"{type(error).__name__}: {error}", "mend it; 'python factory.py' shows the whole trace"
+        ) from error
+    datasets: dict[str, Dataset] = {}
+    models: dict[str, Model] = {}
+    for value in vars(module).values():
+        if isinstance(value, Dataset):
+            _add(datasets, value.name, value, path)
+        elif isinstance(value, Model):
+            _add(models, value.name, value, path)
+    return Project(root, datasets, models)
+
+
+def _add(into: dict[str, Any], name: str, value: Any, path: Path) -> None:
+    if name in into and into[name] is not value:
+        raise Invalid(f"two definitions in {path} are called {name!r}", "", "rename one of them")
+    into[name] = value
+
+
+def _line_in(path: Path, error: BaseException) -> str:
+    """``":LINE"`` of the last frame inside the project's file, the place a person has to look at."""
+    trace, line = error.__traceback__, ""
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            line = f":{trace.tb_lineno}"
+        trace = trace.tb_next
+    return line
