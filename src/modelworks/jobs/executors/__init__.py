@@ -1,0 +1,14 @@
+"""Executors: where work runs."""
+
+from modelworks.core.catalog import Catalog
+from modelworks.jobs.executors.port import Done, Executor
+
+EXECUTORS: Catalog[type[Executor]] = Catalog(
+    "executors",
+    {
+        "inline": "modelworks.jobs.executors.inline:Inline",
+        "processes": "modelworks.jobs.executors.processes:Processes",
+    },
+)
+
+__all__ = ["EXECUTORS", "Done", "Executor"]

@@ -1,0 +1,199 @@
+"""Every executor keeps the port's promises; processes survive the death of their workers."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from modelworks.jobs.executors import EXECUTORS, Executor
+from modelworks.jobs.executors.processes import Processes
+
+
+@pytest.fixture(scope="module", params=list(EXECUTORS))
+def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
+    made = EXECUTORS[request.param]()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Processes]:
+    made = Processes()
+    yield made
+    made.close()
+
+
+def add(initial: int, item: int) -> int:
+    if item < 0:
+        raise ValueError(f"{item} is negative")
+    return initial + item
+
+
+def test_every_item_comes_back_once_with_its_value(executor: Executor) -> None:
+    done = list(executor.run(add, range(200), workers=2, initial=1000))
+    assert sorted(result.item for result in done) == list(range(200))
+    assert all(result.value == 1000 + result.item and not result.error for result in done)
+
+
+def test_an_item_that_raises_is_reported_and_stops_nothing(executor: Executor) -> None:
+    done = {result.item: result for result in executor.run(add, [3, -1, 4], workers=2, initial=0)}
+    assert (done[3].value, done[4].value) == (3, 4)
+    assert done[-1].value is None
+    assert done[-1].error == "ValueError: -1 is negative"
+    assert "in add" in done[-1].trace
+
+
+def test_the_dearest_item_starts_first(executor: Executor) -> None:
+    done = executor.run(add, [1, 2, 3, 4], workers=1, initial=0, weights=[1, 9, 2, 8])
+    assert [result.item for result in done] == [2, 4, 3, 1]
+
+
+def test_no_items_no_results(executor: Executor) -> None:
+    assert list(executor.run(add, [], workers=2, initial=0)) == []
+
+
+def test_an_executor_runs_again_after_it_was_closed(executor: Executor) -> None:
+    executor.close()
+    assert [result.value for result in executor.run(add, [1], workers=1, initial=1)] == [2]
+
+
+def test_closures_travel(executor: Executor) -> None:
+    factor = 7
+    done = executor.run(lambda initial, item: item * factor, [6], workers=1, initial=None)
+    assert [result.value for result in done] == [42]
+
+
+def process_of(_initial: None, _item: int) -> int:
+    return os.getpid()
+
+
+def test_workers_stay_warm_between_runs(pool: Processes) -> None:
+    first = {result.value for result in pool.run(process_of, range(8), workers=2, initial=None)}
+    second = {result.value for result in pool.run(process_of, range(8), workers=2, initial=None)}
+    assert os.getpid() not in first
+    assert second <= first | second
+    assert first & second
+
+
+def test_workers_have_one_thread_and_leave_the_environment_alone(pool: Processes) -> None:
+    before = dict(os.environ)
+    seen = pool.run(lambda _i, name: os.environ.get(name), ["OMP_NUM_THREADS"], workers=1, initial=None)
+    assert [result.value for result in seen] == ["1"]
+    assert dict(os.environ) == before
+
+
+def die_once(folder: Path, item: int) -> int:
+    marker = folder / str(item)
+    if item % 10 == 3 and not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+@pytest.mark.fault
+def test_what_a_killed_worker_held_is_done_by_another(pool: Processes, tmp_path: Path) -> None:
+    done = list(pool.run(die_once, range(40), workers=2, initial=tmp_path))
+    assert sorted(result.item for result in done) == list(range(40))
+    assert not [result for result in done if result.error]
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def die(_initial: None, item: int) -> int:
+    if item == 5:
+        os._exit(3)
+    if item == 6:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+@pytest.mark.fault
+def test_an_item_that_kills_its_worker_twice_is_given_up_with_the_reason(pool: Processes) -> None:
+    done = {result.item: result for result in pool.run(die, range(20), workers=2, initial=None)}
+    assert len(done) == 20
+    assert done[5].error == "the worker process exited with status 3, 2 times at this item"
+    assert "was killed by SIGKILL (out of memory?)" in done[6].error
+    assert [item for item, result in done.items() if result.error] in ([5, 6], [6, 5])
+
+
+def wait_for(folder: Path, item: int) -> int:
+    (folder / f"{item} {os.getpid()}").touch()
+    while item and not (folder / "go").exists():
+        time.sleep(0.001)
+    return item
+
+
+@pytest.mark.fault
+def test_stopping_early_kills_what_still_runs(pool: Processes, tmp_path: Path) -> None:
+    results = pool.run(wait_for, [0, 1], workers=2, initial=tmp_path)
+    assert next(results).item == 0
+    while not (started := list(tmp_path.glob("1 *"))):
+        time.sleep(0.001)
+    results.close()  # type: ignore[attr-defined]
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(started[0].name.split()[1]), 0)
+    assert [result.value for result in pool.run(add, [1], workers=2, initial=1)] == [2]
+
+
+def test_runs_may_go_on_at_once(pool: Processes) -> None:
+    first = pool.run(add, range(10), workers=1, initial=0)
+    second = pool.run(add, range(10), workers=1, initial=100)
+    sums = [a.value + b.value for a, b in zip(first, second, strict=True)]  # type: ignore[operator]
+    assert sums == [100 + 2 * item for item in range(10)]
+
+
+def test_large_items_and_results_do_not_jam_the_pipes(pool: Processes) -> None:
+    items = [bytes([number]) * 300_000 for number in range(20)]
+    done = list(pool.run(lambda _i, item: item + item, items, workers=2, initial=None))
+    assert {len(result.value or b"") for result in done} == {600_000}
+
+
+def test_a_script_without_a_main_guard_works(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from modelworks.jobs.executors.processes import Processes\n"
+        "print('once')\n"
+        "def double(initial, item):\n    return 2 * item\n"
+        "print(sorted(r.value for r in Processes().run(double, [1, 2, 3], workers=2, initial=None)))\n"
+    )
+    for command in ([sys.executable, str(script)], [sys.executable, "-"]):
+        run = subprocess.run(command, input=script.read_text(), capture_output=True, text=True, timeout=60)
+        assert run.stdout.splitlines() == ["once", "[2, 4, 6]"], run.stderr
+
+
+@pytest.mark.fault
+def test_ctrl_c_ends_the_parent_and_its_workers(tmp_path: Path) -> None:
+    script = (
+        "import os, sys, time, pathlib\n"
+        "from modelworks.jobs.executors.processes import Processes\n"
+        "def hang(folder, item):\n"
+        "    (folder / str(os.getpid())).touch()\n    time.sleep(600)\n"
+        "list(Processes().run(hang, [1, 2], workers=2, initial=pathlib.Path(sys.argv[1])))\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while len(workers := [int(path.name) for path in tmp_path.iterdir()]) < 2:
+        time.sleep(0.01)
+    os.killpg(parent.pid, signal.SIGINT)
+    _out, trace = parent.communicate(timeout=30)
+    assert trace.count("KeyboardInterrupt") == 1
+    for worker in workers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(worker, 0)
+
+
+def test_work_that_cannot_be_loaded_says_so(pool: Processes) -> None:
+    class Stubborn:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (__import__, ("no_such_module_here",))
+
+    done = list(pool.run(add, [1], workers=1, initial=Stubborn()))  # type: ignore[arg-type, misc]
+    assert "the work cannot be loaded in a worker: ModuleNotFoundError" in done[0].error
