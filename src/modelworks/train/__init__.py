@@ -1,0 +1,1 @@
+"""The making line: from rows to candidates, one a segment."""

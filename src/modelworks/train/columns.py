@@ -1,0 +1,136 @@
+"""Rows on their way to the workers: one uncompressed Arrow file that every worker maps into its memory.
+
+A column is stored so that a range of it is a NumPy view: nothing is decoded, nothing is copied until the
+rows of one segment become the frame that its fit sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from modelworks.core.errors import Invalid
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Form = Literal["number", "bool", "time", "text"]
+_NAT = np.iinfo(np.int64).min
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where the rows are, and how to read them.
+
+    Attributes:
+        path: The Arrow file.
+        forms: How each column is stored.
+        texts: The values that the codes of a text column stand for.
+    """
+
+    path: Path
+    forms: Mapping[str, Form]
+    texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def write(frame: pl.DataFrame, path: Path) -> Stored:
+    """Write `frame` for `Columns`.
+
+    Missing numbers become NaN (an integer or boolean column that has any becomes float64 in every segment,
+    so that all segments of a model see the same types), missing texts ``""``, missing times NaT.
+
+    Raises:
+        Invalid: a column holds neither numbers, booleans, times nor texts.
+    """
+    forms: dict[str, Form] = {}
+    texts: dict[str, Sequence[str]] = {}
+    columns: list[pl.Series] = []
+    for column in frame.iter_columns():
+        name, kind = column.name, column.dtype
+        if kind in (pl.String, pl.Categorical, pl.Enum):
+            column = column.cast(pl.String).fill_null("")
+            texts[name] = column.unique().sort().to_list()
+            column = column.cast(pl.Enum(texts[name])).to_physical().cast(pl.UInt32)
+            forms[name] = "text"
+        elif kind.is_temporal() and kind not in (pl.Time, pl.Duration):
+            column = column.dt.epoch("us").fill_null(_NAT)
+            forms[name] = "time"
+        elif kind == pl.Boolean and not column.null_count():
+            column = column.cast(pl.UInt8)
+            forms[name] = "bool"
+        elif kind == pl.Boolean or kind.is_numeric():
+            if column.null_count() or kind == pl.Boolean or kind.is_decimal():
+                column = column.cast(pl.Float32 if kind == pl.Float32 else pl.Float64).fill_null(np.nan)
+            forms[name] = "number"
+        else:
+            raise Invalid(
+                f"column {name!r} cannot be learned from",
+                f"its type is {kind}",
+                "use numbers, booleans, times or texts",
+            )
+        columns.append(column)
+    # One record batch, so that one array a column covers every row.
+    batch = pa.record_batch(
+        [column.to_arrow() for column in columns], names=[column.name for column in columns]
+    )
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return Stored(path, forms, texts)
+
+
+class Columns:
+    """The columns of a file that `write` made, mapped into memory."""
+
+    def __init__(self, stored: Stored) -> None:
+        batch = pa.ipc.open_file(pa.memory_map(str(stored.path))).get_batch(0)
+        self.forms = stored.forms
+        self.raw: dict[str, npt.NDArray[Any]] = {
+            name: batch.column(name).to_numpy(zero_copy_only=True) for name in stored.forms
+        }
+        self.texts = {name: np.array(values, dtype=object) for name, values in stored.texts.items()}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.raw
+
+    def values(self, name: str, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """One column: numbers as they are, bool, datetime64[us], or object (str), shape (rows,)."""
+        raw = self.raw[name][rows]
+        match self.forms[name]:
+            case "text":
+                return self.texts[name].take(raw)
+            case "bool":
+                return raw.astype(bool)
+            case "time":
+                return raw.astype("datetime64[us]")
+        return raw
+
+    def frame(self, names: Sequence[str], rows: npt.NDArray[np.int64]) -> pd.DataFrame:
+        """Columns as the frame that a fit sees; texts are of dtype object whatever pandas prefers."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                name: pd.Series(self.values(name, rows), dtype=object)
+                if self.forms[name] == "text"
+                else self.values(name, rows)
+                for name in names
+            }
+        )
+
+
+_held: dict[Path, Columns] = {}
+
+
+def opened(stored: Stored) -> Columns:
+    """The columns of a file, mapped once in this process; those of the file before are let go."""
+    if stored.path not in _held:
+        _held.clear()
+        _held[stored.path] = Columns(stored)
+    return _held[stored.path]

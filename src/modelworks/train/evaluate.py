@@ -1,0 +1,71 @@
+"""Judging on held-out rows: metrics, and candidate against champion row by row."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from modelworks.models.metrics import METRICS
+from modelworks.models.signature import Signature
+from modelworks.train.candidate import Paired
+
+Scores = npt.NDArray[np.float32]
+_TINY = float(np.finfo(np.float32).eps)
+"""Least probability that is taken for true, as scikit-learn clips it for float32."""
+
+
+def metrics(
+    names: Sequence[str], signature: Signature, y: npt.NDArray[Any], scores: Scores
+) -> Mapping[str, float | None]:
+    """Each metric on the given rows; ``None`` where it is undefined there.
+
+    Args:
+        names: Names in the catalog of metrics.
+        signature: Of the model that gave the scores.
+        y: Truth, shape (rows,).
+        scores: Shape (rows, classes), or (rows, 1) for a regression.
+    """
+    values: dict[str, float | None] = {}
+    for name in names:
+        with warnings.catch_warnings():  # an undefined metric is said by its value
+            warnings.simplefilter("ignore")
+            value = float(METRICS[name](y, scores, signature.classes))
+        values[name] = value if math.isfinite(value) else None
+    return values
+
+
+def losses(y: npt.NDArray[Any], scores: Scores, signature: Signature) -> npt.NDArray[np.float64]:
+    """Loss of each row: negative log-likelihood in nats, or squared error; shape (rows,).
+
+    A label that the model has never seen has probability 0 for it, clipped to the float32 epsilon.
+    """
+    if signature.task == "regression":
+        error = np.asarray(y, np.float64) - scores[:, 0]
+        return error * error
+    position = {label: number for number, label in enumerate(signature.classes)}
+    column = np.array([position.get(label, -1) for label in y.tolist()])
+    given = scores[np.arange(len(y)), column].astype(np.float64)
+    given[column < 0] = 0.0
+    return -np.log(np.clip(given, _TINY, 1.0))
+
+
+def paired(
+    y: npt.NDArray[Any], candidate: tuple[Signature, Scores], champion: tuple[Signature, Scores]
+) -> Paired | None:
+    """Candidate - champion, row by row; ``None`` where the two predict different kinds of things.
+
+    Source: the paired comparison of Dietterich, "Approximate Statistical Tests for Comparing Supervised
+    Classification Learning Algorithms" (1998), with the loss in place of the error.
+    """
+    regression = candidate[0].task == "regression"
+    if regression != (champion[0].task == "regression") or not len(y):
+        return None
+    difference = losses(y, candidate[1], candidate[0]) - losses(y, champion[1], champion[0])
+    rows = len(difference)
+    error = float(difference.std(ddof=1) / math.sqrt(rows)) if rows > 1 else None
+    return Paired("squared_error" if regression else "log_loss", float(difference.mean()), error, rows)

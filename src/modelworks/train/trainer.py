@@ -1,0 +1,138 @@
+"""Training a definition: one read of the rows, one candidate a segment, each as it is finished."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import polars as pl
+
+from modelworks.core.clock import system_clock
+from modelworks.core.ref import Segment
+from modelworks.jobs.executors import Done, Executor
+from modelworks.jobs.executors.portable import portable
+from modelworks.jobs.executors.processes import Processes
+from modelworks.models.definition import Definition
+from modelworks.models.package import Package
+from modelworks.stores.artifacts import Artifacts, LocalArtifacts
+from modelworks.train import columns
+from modelworks.train.candidate import Candidate
+from modelworks.train.environment import code_digest, code_document, environment
+from modelworks.train.segments import chosen, select, slices
+from modelworks.train.work import Plan, Task, failed, work
+
+_FIXED_COST = 500
+"""What a segment costs beyond its rows, in rows: packaging costs as much however few they are."""
+
+_pool = Processes(preload=["modelworks.train.preload"])
+"""Kept warm between trainings: its start costs seconds, a retraining of a few segments tenths."""
+
+
+def train(
+    definition: Definition,
+    frame: pl.DataFrame,
+    *,
+    time: str,
+    artifacts_root: Path,
+    workers: int,
+    segments: Collection[Segment] | None = None,
+    champions: Mapping[Segment, Package] | None = None,
+    skip: Collection[Segment] = (),
+    as_of: datetime | None = None,
+    executor: Executor | None = None,
+) -> Iterator[Candidate]:
+    """Train segments, and yield each candidate as it is finished.
+
+    A segment that cannot be trained is a candidate of status ``"failed"`` with the reason; it stops nothing.
+    Closing the iterator kills what still runs; what was yielded is complete, so a training that was killed is
+    resumed by giving what it had yielded as `skip`.
+
+    Args:
+        definition: What to fit.
+        frame: Rows of the dataset in any order, with target, features, ``per`` columns and `time`.
+        time: Column of the event time.
+        artifacts_root: Folder of the artifact store, into which the workers write.
+        workers: Processes that train at a time.
+        segments: The only ones to train; ``None`` for every one with ``min_rows`` rows at every level, and
+            the global one.
+        champions: What candidates are compared with, on the candidate's held-out rows.
+        skip: Segments that are finished already.
+        as_of: The training's present: later rows do not exist for it.
+        executor: Where to train; by default in processes that stay warm until `close`.
+
+    Raises:
+        Invalid: the frame lacks a column, or one cannot be learned from.
+    """
+    champions = champions or {}
+    inputs = {column.name for package in champions.values() for column in package.signature.inputs}
+    rows = select(definition, frame, time=time, as_of=as_of, extra=sorted(inputs))
+    parts = slices(rows, definition.min_rows) if segments is None else list(chosen(rows, segments))
+    done = set(skip)
+    tasks = [Task(part, champions.get(part.segment)) for part in parts if part.segment not in done]
+    if not tasks:
+        return
+    artifacts = LocalArtifacts(artifacts_root)
+    with TemporaryDirectory(prefix="modelworks-train-") as folder:
+        plan = _plan(definition, columns.write(rows.frame, Path(folder, "rows.arrow")), rows.since, artifacts)
+        results = (executor or _pool).run(
+            work,
+            tasks,
+            workers=max(workers, 1),
+            initial=plan,
+            weights=[_FIXED_COST + task.slice.length for task in tasks],
+        )
+        for result in results:
+            yield replace(_candidate(plan, result, artifacts), total=len(tasks))
+
+
+def warm(workers: int) -> None:
+    """Start the workers now, so that the first training need not wait for them."""
+    _pool.warm(workers)
+
+
+def close() -> None:
+    """Stop the workers that wait for the next training."""
+    _pool.close()
+
+
+def _plan(
+    definition: Definition, stored: columns.Stored, since: int | None, artifacts: LocalArtifacts
+) -> Plan:
+    """What the workers need to know; what it refers to by digest is stored."""
+    digest, content = environment()
+    artifacts.put(content)
+    if definition.code in ("", code_digest(definition)):
+        artifacts.put(code_document(definition))
+    return Plan(
+        model=definition.name,
+        fit=portable(definition.fit),
+        features=definition.features,
+        per=definition.per,
+        holdout=definition.holdout,
+        metrics=definition.metrics,
+        params=definition.params,
+        min_rows=definition.min_rows,
+        since=since,
+        stored=stored,
+        artifacts=artifacts.root,
+        code=definition.code or code_digest(definition),
+        environment=digest,
+    )
+
+
+def _candidate(plan: Plan, result: Done[Task, Candidate], artifacts: Artifacts) -> Candidate:
+    """What came back; a failed candidate where the worker could not even say what went wrong."""
+    if result.value is not None:
+        return result.value
+    traces = {"traceback": artifacts.put(result.trace.encode())} if result.trace else {}
+    return failed(
+        plan.model,
+        result.item.slice.segment,
+        result.error,
+        system_clock(),
+        params=plan.params,
+        artifacts=traces,
+    )
