@@ -197,3 +197,17 @@ def test_work_that_cannot_be_loaded_says_so(pool: Processes) -> None:
 
     done = list(pool.run(add, [1], workers=1, initial=Stubborn()))  # type: ignore[arg-type, misc]
     assert "the work cannot be loaded in a worker: ModuleNotFoundError" in done[0].error
+
+
+class Point:
+    """A class of a module that workers cannot import."""
+
+    def __init__(self, x: int) -> None:
+        self.x = x
+
+
+def test_values_of_the_caller_s_own_classes_travel(executor: Executor) -> None:
+    done = executor.run(
+        lambda shared, item: Point(shared.x + item.x), [Point(1)], workers=1, initial=Point(2)
+    )
+    assert [result.value.x for result in done if result.value] == [3]

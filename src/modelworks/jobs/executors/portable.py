@@ -12,17 +12,27 @@ import cloudpickle
 
 
 def portable(function: Callable[..., Any]) -> bytes:
-    """A pickle of `function` that a process with the same import path can load.
+    """A pickle of `function` that a process with the same import path can load."""
+    return dumps(function, foreign(function))
 
-    A function of a script, a notebook, or a module that was loaded from a file under a name of its own (a
-    project's ``factory.py``) travels by value, with what it refers to in its module.
+
+def foreign(function: Callable[..., Any]) -> ModuleType | None:
+    """The module of `function` where it can't be imported elsewhere, so that what is in it goes by value.
+
+    That is a script, a notebook, or a file that was loaded under a name of its own (a project's
+    ``factory.py``).
     """
     module = inspect.getmodule(function)
-    if module is None or _importable(module):
-        return bytes(cloudpickle.dumps(function))
+    return None if module is None or _importable(module) else module
+
+
+def dumps(value: Any, module: ModuleType | None) -> bytes:
+    """Pickle `value`; functions and classes of `module` go by value, with what they refer to in it."""
+    if module is None or module.__name__ in cloudpickle.list_registry_pickle_by_value():
+        return bytes(cloudpickle.dumps(value))
     cloudpickle.register_pickle_by_value(module)
     try:
-        return bytes(cloudpickle.dumps(function))
+        return bytes(cloudpickle.dumps(value))
     finally:
         cloudpickle.unregister_pickle_by_value(module)
 

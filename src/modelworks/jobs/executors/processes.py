@@ -21,13 +21,22 @@ from multiprocessing.context import ForkServerProcess
 from types import ModuleType
 from typing import Any
 
-import cloudpickle
-
 from modelworks.jobs.executors.port import Done, Initial, Item, Value, dearest_first
-from modelworks.jobs.executors.portable import portable
+from modelworks.jobs.executors.portable import dumps, foreign
 from modelworks.jobs.executors.worker import serve
 
-THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS", "POLARS_MAX_THREADS"), "1")
+THREADS = dict.fromkeys(
+    (
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "BLIS_NUM_THREADS",
+        "VECLIB_MAXIMUM_THREADS",
+        "NUMEXPR_NUM_THREADS",
+        "POLARS_MAX_THREADS",
+    ),
+    "1",
+)
 """A worker has one core: more threads only wait for each other."""
 
 STRIKES = 2
@@ -130,7 +139,8 @@ class _Run:
         self.pool = pool
         self.items = items
         path = [entry or os.getcwd() for entry in sys.path]
-        self.start = pickle.dumps(("start", (portable(function), cloudpickle.dumps(initial), path)))
+        self.module = foreign(function)
+        self.start = pickle.dumps(("start", (dumps((function, initial), self.module), path)))
         self.weights = [1.0] * len(items) if weights is None else list(weights)
         self.waiting = deque(dearest_first(len(items), weights))
         self.left = sum(self.weights)
@@ -178,7 +188,7 @@ class _Run:
                 held = sum(self.weights[held] for held in worker.items) + self.weights[position]
                 if len(worker.items) >= depth or (worker.items and held > self.left / len(self.staff) / 2):
                     continue
-                message = cloudpickle.dumps(("item", (position, self.items[position])))
+                message = dumps(("item", (position, self.items[position])), self.module)
                 if worker.items and len(message) > _AHEAD_BYTES:
                     continue
                 self.waiting.popleft()

@@ -11,10 +11,10 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import cloudpickle
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-Start = tuple[bytes, bytes, Sequence[str]]
-"""Opens a run: the pickled function, what its items share, pickled, and the import path."""
+Start = tuple[bytes, Sequence[str]]
+"""Opens a run: the pickled ``(function, initial)``, and the import path."""
 
 
 def serve(connection: Connection) -> None:
@@ -43,10 +43,10 @@ def serve(connection: Connection) -> None:
 
 def _open(start: Start) -> Callable[[Any], Any]:
     """The run's function, bound to what its items share; one that only raises if it can't be loaded."""
-    function_pickle, initial_pickle, path = start
+    content, path = start
     sys.path.extend(entry for entry in path if entry not in sys.path)
     try:
-        function, initial = pickle.loads(function_pickle), pickle.loads(initial_pickle)  # noqa: S301
+        function, initial = pickle.loads(content)  # noqa: S301
     except Exception as error:
         line, trace = f"the work cannot be loaded in a worker: {type(error).__name__}: {error}", error
 
@@ -59,7 +59,7 @@ def _open(start: Start) -> Callable[[Any], Any]:
 
 def _answer(position: int, function: Callable[[Any], Any], item: Any) -> bytes:
     try:
-        return cloudpickle.dumps((position, True, function(item)))
+        return bytes(cloudpickle.dumps((position, True, function(item))))
     except Exception as error:
         line = f"{type(error).__name__}: {error}".rstrip(": ")
         return pickle.dumps((position, False, (line, traceback.format_exc())))
