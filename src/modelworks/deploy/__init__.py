@@ -1,0 +1,1 @@
+"""Which version should answer for which segment: the desired state, and how it changes."""

@@ -1,0 +1,203 @@
+"""Deploy's verbs: promote, roll back, show what should be running and what was. Desired state only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, select, tuple_
+
+from modelworks.core.clock import Clock
+from modelworks.core.errors import Conflict, NotFound
+from modelworks.core.ref import Ref, Segment, parse_segment, segment_text
+from modelworks.deploy.deployment import Change, Deployment, Promotion
+from modelworks.registry.model_version import CHAMPION
+from modelworks.stores.ledger import Ledger
+from modelworks.stores.ledger.portable import chunks, queue_up, upsert
+from modelworks.stores.ledger.tables import aliases, deployment_history, deployments, model_versions
+
+
+class DeployStation:
+    """The deployments of one ledger.
+
+    Args:
+        ledger: Where they stand; servers watch its revision and follow.
+        clock: Gives the time.
+    """
+
+    def __init__(self, ledger: Ledger, clock: Clock) -> None:
+        self.ledger = ledger
+        self.clock = clock
+
+    def promote_many(self, db: Connection, promotions: Sequence[Promotion]) -> list[Deployment]:
+        """Make versions the champions of their segments, together.
+
+        Each gets a revision of its own, above all that were given before; the alias ``champion`` moves with
+        it. Promoting what is champion already changes nothing.
+
+        Args:
+            db: An open transaction; nobody else deploys until it ends, so revisions are seen in order.
+            promotions: What to promote; of several for one segment the last one stays.
+
+        Returns:
+            The deployments, in the order of the promotions.
+
+        Raises:
+            NotFound: a version that is not registered; nothing is promoted then.
+        """
+        if not promotions:
+            return []
+        queue_up(db, "deploy")
+        self._check(db, promotions)
+        revision = db.scalar(select(func.max(deployment_history.c.revision))) or 0
+        current = self._current(db, {(one.model, segment_text(one.segment)) for one in promotions})
+        now = self.clock()
+        changed: list[Deployment] = []
+        result: list[Deployment] = []
+        for one in promotions:
+            key = (one.model, segment_text(one.segment))
+            before = current.get(key)
+            if before is None or before.champion != one.version:
+                revision += 1
+                previous = None if before is None else before.champion
+                current[key] = Deployment(
+                    one.model,
+                    one.segment,
+                    one.version,
+                    previous,
+                    dict(one.strategy),
+                    one.reason,
+                    revision,
+                    now,
+                )
+                changed.append(current[key])
+            result.append(current[key])
+        self._write(db, changed)
+        return result
+
+    def rollback(self, db: Connection, model: str, segment: Segment, reason: str) -> Deployment:
+        """Give a segment the champion back that it had before; done twice, it is where it was.
+
+        Raises:
+            NotFound: nothing is deployed there.
+            Conflict: there is no earlier champion.
+        """
+        queue_up(db, "deploy")
+        now = self._one(db, model, segment)
+        if now.previous is None:
+            raise Conflict(
+                f"{Ref(model, segment)} cannot be rolled back",
+                f"version {now.champion} is its first champion",
+                "deploy another version instead",
+            )
+        told = f"rolled back from version {now.champion} to {now.previous}: {reason}"
+        return self.promote_many(db, [Promotion(model, segment, now.previous, told, now.strategy)])[0]
+
+    def state(self, model: str | None = None, segment: Segment | None = None) -> list[Deployment]:
+        """What should be running, by model and segment; all of it, or of one model or segment."""
+        query = select(deployments).order_by(deployments.c.model, deployments.c.segment)
+        if model is not None:
+            query = query.where(deployments.c.model == model)
+        if segment is not None:
+            query = query.where(deployments.c.segment == segment_text(segment))
+        with self.ledger.read() as db:
+            return [_deployment(row) for row in db.execute(query)]
+
+    def state_of(self, model: str, segment: Segment) -> Deployment:
+        """What should be running for one segment.
+
+        Raises:
+            NotFound: nothing; the message says what there is.
+        """
+        with self.ledger.read() as db:
+            return self._one(db, model, segment)
+
+    def history(self, model: str, segment: Segment | None = None, limit: int = 100) -> list[Change]:
+        """Who was champion when and why, the newest first."""
+        query = select(deployment_history).where(deployment_history.c.model == model)
+        if segment is not None:
+            query = query.where(deployment_history.c.segment == segment_text(segment))
+        query = query.order_by(deployment_history.c.revision.desc()).limit(limit)
+        with self.ledger.read() as db:
+            rows = db.execute(query).all()
+        return [
+            Change(row.revision, row.model, parse_segment(row.segment), row.champion, row.reason, row.created)
+            for row in rows
+        ]
+
+    # -- inside ----------------------------------------------------------------------------------------
+
+    def _check(self, db: Connection, promotions: Sequence[Promotion]) -> None:
+        """Refuse versions that do not exist: a server would have nothing to load."""
+        columns = (model_versions.c.model, model_versions.c.segment, model_versions.c.version)
+        wanted = {(one.model, segment_text(one.segment), one.version): one for one in promotions}
+        for some in chunks(sorted(wanted)):
+            there = {tuple(row) for row in db.execute(select(*columns).where(tuple_(*columns).in_(some)))}
+            for key in some:
+                if key not in there:
+                    one = wanted[key]
+                    ref = Ref(one.model, one.segment, one.version)
+                    raise NotFound(f"{ref} cannot be deployed", "it is not registered", "register it first")
+
+    def _current(self, db: Connection, keys: set[tuple[str, str]]) -> dict[tuple[str, str], Deployment]:
+        columns = (deployments.c.model, deployments.c.segment)
+        found: dict[tuple[str, str], Deployment] = {}
+        for some in chunks(sorted(keys)):
+            rows = db.execute(select(deployments).where(tuple_(*columns).in_(some)))
+            found.update({(row.model, row.segment): _deployment(row) for row in rows})
+        return found
+
+    def _one(self, db: Connection, model: str, segment: Segment) -> Deployment:
+        text = segment_text(segment)
+        found = self._current(db, {(model, text)})
+        if not found:
+            where = select(func.count()).select_from(deployments).where(deployments.c.model == model)
+            others = db.scalar(where)
+            raise NotFound(
+                f"nothing is deployed for {Ref(model, segment)}",
+                f"model {model!r} has {others or 'no'} other deployment{'' if others == 1 else 's'}",
+                "deploy a version first, or name another segment",
+            )
+        return found[model, text]
+
+    def _write(self, db: Connection, changed: Sequence[Deployment]) -> None:
+        """The new state, the history and the alias, each in one statement."""
+        if not changed:
+            return
+        rows = [
+            {
+                "model": one.model, "segment": segment_text(one.segment), "champion": one.champion,
+                "previous": one.previous, "strategy": dict(one.strategy), "reason": one.reason,
+                "revision": one.revision, "updated": one.updated,
+            }
+            for one in changed
+        ]  # fmt: skip
+        upsert(db, deployments, rows)
+        db.execute(
+            insert(deployment_history),
+            [
+                {
+                    "revision": row["revision"], "model": row["model"], "segment": row["segment"],
+                    "champion": row["champion"], "reason": row["reason"], "created": row["updated"],
+                }
+                for row in rows
+            ],
+        )  # fmt: skip
+        upsert(
+            db,
+            aliases,
+            [
+                {
+                    "model": row["model"], "segment": row["segment"], "alias": CHAMPION,
+                    "version": row["champion"], "updated": row["updated"],
+                }
+                for row in rows
+            ],
+        )  # fmt: skip
+
+
+def _deployment(row: Row[Any]) -> Deployment:
+    return Deployment(
+        row.model, parse_segment(row.segment), row.champion, row.previous, row.strategy, row.reason,
+        row.revision, row.updated,
+    )  # fmt: skip

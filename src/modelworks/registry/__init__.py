@@ -1,0 +1,1 @@
+"""Immutable model versions, their aliases, and the gates that judge them."""

@@ -1,0 +1,57 @@
+"""Model versions as rows of the ledger, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, Table, and_
+
+from modelworks.core.plain import plain
+from modelworks.core.ref import Ref, parse_segment, segment_text
+from modelworks.models.package import Package
+from modelworks.registry.model_version import ModelVersion
+
+Key = tuple[str, str]
+"""Model and segment as text, as they stand in the ledger."""
+
+
+def key(ref: Ref) -> Key:
+    """The model and segment of a reference."""
+    return ref.name, segment_text(ref.segment)
+
+
+def at(table: Table, ref: Ref) -> ColumnElement[bool]:
+    """The condition that picks the rows of a reference's model and segment."""
+    return and_(table.c.model == ref.name, table.c.segment == segment_text(ref.segment))
+
+
+def to_row(version: ModelVersion) -> dict[str, Any]:
+    """What is stored of a version; numbers that JSON lacks become null."""
+    return {
+        "model": version.model,
+        "segment": segment_text(version.segment),
+        "version": version.version,
+        "run": version.run,
+        "package": plain(version.package.to_json()),
+        "metrics": plain(version.metrics),
+        "dataset": version.dataset,
+        "dataset_version": version.dataset_version,
+        "rows_filter": plain(version.rows_filter),
+        "created": version.created,
+    }
+
+
+def from_row(row: Row[Any]) -> ModelVersion:
+    """The inverse of `to_row`."""
+    return ModelVersion(
+        row.model,
+        parse_segment(row.segment),
+        row.version,
+        row.run,
+        Package.from_json(row.package),
+        row.metrics,
+        row.dataset,
+        row.dataset_version,
+        row.rows_filter,
+        row.created,
+    )
