@@ -1,0 +1,51 @@
+# Everything is set up by whichever target is asked for first: a virtual environment in .venv, with exactly
+# the versions in requirements.lock. A stamp named after the lock's checksum makes the second time free.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+STAMP := .venv/.set-up-$(shell cat requirements.lock pyproject.toml | cksum | tr ' ' '-')
+
+.PHONY: help setup test demo bench-serve bench-fanout lock clean
+
+help:  ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## Make the virtual environment; does nothing where it is up to date
+
+$(STAMP):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed; say which with 'make setup PYTHON=python3.12'"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv \
+	  || { rm -rf .venv; echo "the virtual environment cannot be made; on Debian: apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip --disable-pip-version-check check
+	@rm -f .venv/.set-up-* && touch $@
+
+test: setup  ## Style, types, floors, tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+demo: setup  ## The factory on a year of real flights; ARGS=--exit ends it when the year is over
+	$(BIN)/modelworks demo flights $(ARGS)
+
+bench-serve: setup  ## One row per request against an echo and plain scikit-learn
+	$(BIN)/python benchmarks/serve.py $(ARGS)
+
+bench-fanout: setup  ## The whole belt against the bare fits
+	$(BIN)/python benchmarks/fanout.py $(ARGS)
+
+lock: setup  ## Pin the newest versions that pyproject.toml allows
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate --no-header \
+	  --no-emit-index-url --no-emit-find-links pyproject.toml --extra dev --extra demo -o requirements.lock
+
+clean:  ## Remove what was made, the virtual environment included
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
