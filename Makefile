@@ -36,10 +36,10 @@ demo: setup  ## The factory on a year of real flights; ARGS=--exit ends it when 
 	$(BIN)/modelworks demo flights $(ARGS)
 
 bench-serve: setup  ## One row per request against an echo and plain scikit-learn
-	$(BIN)/python benchmarks/serve.py $(ARGS)
+	$(BIN)/python benchmarks/bench_serve.py $(ARGS)
 
 bench-fanout: setup  ## The whole belt against the bare fits
-	$(BIN)/python benchmarks/fanout.py $(ARGS)
+	$(BIN)/python benchmarks/bench_fanout.py $(ARGS)
 
 lock: setup  ## Pin the newest versions that pyproject.toml allows
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
