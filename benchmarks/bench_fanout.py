@@ -237,7 +237,7 @@ def measure(case: Case, repeats: int) -> dict[str, Any]:
     wholes, bares = [], []
     with tempfile.TemporaryDirectory(prefix="bench-fanout-") as folder:
         only_fits = None
-        for number in range(repeats + 1):
+        for _ in range(repeats + 1):
             with project(case, rows) as factory:
                 only_fits = only_fits or bare(factory, case, rows, Path(folder, "bare"))
                 bares.append(only_fits())

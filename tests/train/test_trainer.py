@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from modelworks.models.layout import to_batch
 from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -27,6 +26,7 @@ from modelworks.core.errors import Invalid
 from modelworks.core.ref import Segment
 from modelworks.models import packaging
 from modelworks.models.definition import Definition
+from modelworks.models.layout import to_batch
 from modelworks.stores.artifacts import LocalArtifacts
 from modelworks.train import trainer
 from modelworks.train.candidate import Candidate
@@ -254,7 +254,7 @@ def test_a_regression_is_trained_and_compared_by_its_squares(tmp_path: Path) -> 
         )
 
     what = definition(
-        target="delay", features=("x",), fit=line, metrics=("mse",), per=(), params={"intercept": True}
+        target="delay", features=("x",), fit=line, metrics=("rmse",), per=(), params={"intercept": True}
     )
     frame = rows()
     first = train(what, frame, tmp_path)[()]
@@ -262,13 +262,17 @@ def test_a_regression_is_trained_and_compared_by_its_squares(tmp_path: Path) -> 
     again = train(replace(what, params={"intercept": False}), frame, tmp_path, champions={(): first.package})[
         ()
     ]
+    mine, theirs, before = (
+        again.metrics["rmse"],
+        (again.champion_metrics or {})["rmse"],
+        first.metrics["rmse"],
+    )
     assert again.paired is not None
-    assert again.champion_metrics is not None
-    assert again.champion_metrics["mse"] == pytest.approx(first.metrics["mse"], rel=1e-4)
     assert again.paired.loss == "squared_error"
-    assert again.metrics["mse"] is not None
-    assert first.metrics["mse"] is not None
-    assert again.paired.mean == pytest.approx(again.metrics["mse"] - first.metrics["mse"], rel=1e-3, abs=1e-6)
+    assert mine is not None
+    assert theirs is not None
+    assert theirs == pytest.approx(before, rel=1e-4)
+    assert again.paired.mean == pytest.approx(mine**2 - theirs**2, rel=1e-3, abs=1e-6)
 
 
 def test_a_fit_that_raises_says_where_and_stops_nothing(tmp_path: Path) -> None:
@@ -347,7 +351,8 @@ skip = [parse_segment(path.stem.removeprefix("-")) for path in done.iterdir()]
 for candidate in trainer.train(
     definition(), rows(), time="when", artifacts_root=Path(sys.argv[2]), workers=2, skip=skip
 ):
-    (done / f"-{{segment_text(candidate.segment)}}.json").write_text(json.dumps([candidate.status, candidate.total]))
+    file = done / f"-{{segment_text(candidate.segment)}}.json"
+    file.write_text(json.dumps([candidate.status, candidate.total]))
     print("one", flush=True)
     if not skip:
         sys.stdin.readline()

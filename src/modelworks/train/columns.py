@@ -68,6 +68,9 @@ def write(frame: pl.DataFrame, path: Path) -> Stored:
         elif kind == pl.Boolean or kind.is_numeric():
             if column.null_count() or kind == pl.Boolean or kind.is_decimal():
                 column = column.cast(pl.Float32 if kind == pl.Float32 else pl.Float64).fill_null(np.nan)
+            if column.dtype == pl.Float64:
+                # Serving is float32: a tree's threshold must not lie between a value and its float32 form.
+                column = column.cast(pl.Float32).cast(pl.Float64)
             forms[name] = "number"
         else:
             raise Invalid(

@@ -45,13 +45,13 @@ def losses(y: npt.NDArray[Any], scores: Scores, signature: Signature) -> npt.NDA
     A label that the model has never seen has probability 0 for it, clipped to the float32 epsilon.
     """
     if signature.task == "regression":
-        error = np.asarray(y, np.float64) - scores[:, 0]
-        return error * error
+        return np.square(np.asarray(y, np.float64) - scores[:, 0])
     position = {label: number for number, label in enumerate(signature.classes)}
     column = np.array([position.get(label, -1) for label in y.tolist()])
     given = scores[np.arange(len(y)), column].astype(np.float64)
     given[column < 0] = 0.0
-    return -np.log(np.clip(given, _TINY, 1.0))
+    clipped: npt.NDArray[np.float64] = -np.log(np.clip(given, _TINY, 1.0))
+    return clipped
 
 
 def paired(

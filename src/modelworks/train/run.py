@@ -55,7 +55,7 @@ class Run:
     def log_metrics(
         self, metrics: Mapping[str, float] | None = None, /, *, step: int | None = None, **more: float
     ) -> None:
-        """Record metrics: the last value of each, and with `step` its course as the artifact ``metrics.json``.
+        """Record metrics: the last value of each; with `step` also their course, as ``metrics.json``.
 
         Raises:
             Invalid: a value is not a number.
@@ -150,7 +150,7 @@ class Run:
 
 @contextmanager
 def run(name: str, stores: Stores, registry: RegistryStation, clock: Clock = system_clock) -> Iterator[Run]:
-    """Record a run: ``with run("baseline", ...) as run: ...``.
+    """Record what happens in a ``with`` block as a run.
 
     Nothing is written until the block ends (or a model is logged): a call inside it costs microseconds. A
     block that raises, or is interrupted, is recorded as failed with its last line.

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelworks.core.clock import system_clock
-from modelworks.core.errors import Invalid, NotReady
+from modelworks.core.errors import Invalid, ModelworksError, NotReady
 from modelworks.core.ref import Segment, segment_text
 from modelworks.models import packaging
 from modelworks.models.definition import Fit
@@ -115,7 +115,7 @@ def work(plan: Plan, task: Task) -> Candidate:
             candidate = failed(
                 plan.model,
                 task.slice.segment,
-                error.what if isinstance(error, NotReady) else _line(error),
+                str(error) if isinstance(error, ModelworksError) else _line(error),
                 started,
                 params=plan.params,
                 artifacts={}
