@@ -1,0 +1,109 @@
+"""From a fitted estimator to a graph with two inputs and one output: skl2onnx, then a little surgery."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import onnx
+from onnx import TensorProto, helper
+
+from modelworks.models.signature import Signature
+
+_OPSET = {"": 17, "ai.onnx.ml": 3}
+
+
+def convert(model: Any, signature: Signature) -> onnx.ModelProto:
+    """Convert a fitted estimator.
+
+    Raises:
+        Exception: skl2onnx's own, where it has no converter for a part of the model.
+    """
+    from skl2onnx import to_onnx
+    from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+
+    classifier = signature.task != "regression"
+    options = {"zipmap": False} if classifier else None
+    numbers = set(signature.numbers)
+    # A model that takes the rows as one matrix is given one; a ColumnTransformer asks for columns by name.
+    whole = not signature.texts and not _by_name(model)
+    types = (
+        [("numbers", FloatTensorType([None, len(numbers)]))]
+        if whole
+        else [
+            (field.name, (FloatTensorType if field.name in numbers else StringTensorType)([None, 1]))
+            for field in signature.inputs
+        ]
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = to_onnx(model, initial_types=types, options=None if options is None else {id(model): options}, target_opset=_OPSET)
+    if not whole:
+        _merge_inputs(made.graph, signature)
+    _single_output(made.graph, signature)
+    return made
+
+
+def _by_name(model: Any) -> bool:
+    """Whether a ColumnTransformer is in the model."""
+    parts = [step for _, step in getattr(model, "steps", [])]
+    return hasattr(model, "transformers") or any(_by_name(part) for part in parts)
+
+
+def _merge_inputs(graph: Any, signature: Signature) -> None:
+    """Let columns be taken from the two matrices; a concatenation of number columns becomes one selection."""
+    sources = [("numbers", signature.numbers, TensorProto.FLOAT), ("texts", signature.texts, TensorProto.STRING)]
+    place = {name: (source, position) for source, names, _ in sources for position, name in enumerate(names)}
+    known: dict[tuple[str, tuple[int, ...]], str] = {}
+    added: list[Any] = []
+
+    def selection(source: str, positions: tuple[int, ...], width: int) -> str:
+        if positions == tuple(range(width)):
+            return source
+        key = (source, positions)
+        if key not in known:
+            label = known[key] = f"{source}_{len(known)}"
+            graph.initializer.append(
+                helper.make_tensor(f"{label}_at", TensorProto.INT64, [len(positions)], list(positions))
+            )
+            added.append(helper.make_node("Gather", [source, f"{label}_at"], [label], axis=1))
+        return known[key]
+
+    kept, renamed = [], {}
+    widths = {source: len(names) for source, names, _ in sources}
+    for node in graph.node:
+        columns = [place.get(name) for name in node.input]
+        if node.op_type == "Concat" and columns and all(columns):
+            origin = {column[0] for column in columns if column}
+            if len(origin) == 1:
+                source = origin.pop()
+                renamed[node.output[0]] = selection(source, tuple(c[1] for c in columns if c), widths[source])
+                continue
+        kept.append(node)
+    for node in kept:
+        for position, name in enumerate(node.input):
+            if name in place:
+                source, column = place[name]
+                node.input[position] = selection(source, (column,), widths[source])
+            elif name in renamed:
+                node.input[position] = renamed[name]
+    del graph.node[:]
+    graph.node.extend(added + kept)
+    used = {name for node in graph.node for name in node.input}
+    del graph.input[:]
+    for source, names, kind in sources:
+        if names and source in used:
+            graph.input.append(helper.make_tensor_value_info(source, kind, [None, len(names)]))
+
+
+def _single_output(graph: Any, signature: Signature) -> None:
+    """Keep only the scores, under that name; what computes the label alone is left to the optimiser."""
+    wanted = graph.output[-1].name
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for position, name in enumerate(names):
+                if name == wanted:
+                    names[position] = "scores"
+    width = len(signature.classes) or 1
+    del graph.output[:]
+    graph.output.append(helper.make_tensor_value_info("scores", TensorProto.FLOAT, [None, width]))

@@ -1,0 +1,41 @@
+"""Between frames and batches: the one place that says how a missing value looks.
+
+A missing number is NaN, a missing text ``""``: in the frame that a fit sees, in a batch, and in the compiled
+graph. Numbers pass through float32, so that the original and the compiled model are given the same values.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from modelworks.core.batch import Batch, Floats, Texts
+from modelworks.models.signature import Signature
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def to_batch(frame: pd.DataFrame, signature: Signature) -> Batch:
+    """The rows of a frame, shape (rows, any), in the layout of a signature."""
+    numbers: Floats = np.empty((len(frame), len(signature.numbers)), dtype=np.float32)
+    for position, name in enumerate(signature.numbers):
+        numbers[:, position] = frame[name].to_numpy(dtype=np.float32, na_value=np.nan)
+    texts: Texts = np.empty((len(frame), len(signature.texts)), dtype=object)
+    for position, name in enumerate(signature.texts):
+        values = frame[name].to_numpy(dtype=object)
+        texts[:, position] = [value if isinstance(value, str) else "" for value in values]
+    return Batch(numbers, texts)
+
+
+def to_frame(batch: Batch, signature: Signature) -> pd.DataFrame:
+    """The rows of a batch as the frame that a fit saw: numbers float64, texts object, columns in order."""
+    import pandas as pd
+
+    numbers = batch.numbers.astype(np.float64)
+    place = {name: numbers[:, position] for position, name in enumerate(signature.numbers)}
+    place |= {
+        name: pd.Series(batch.texts[:, position], dtype=object) for position, name in enumerate(signature.texts)
+    }
+    return pd.DataFrame({field.name: place[field.name] for field in signature.inputs}, copy=False)

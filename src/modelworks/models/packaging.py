@@ -1,0 +1,162 @@
+"""Packing a fitted model: store the original, compile it, prove the two equal; and loading it again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from modelworks.core.batch import Batch
+from modelworks.core.errors import Invalid, NotReady
+from modelworks.core.schema import Kind
+from modelworks.models.compile.session import CompiledPredictor
+from modelworks.models.flavors import FLAVORS, flavor_of
+from modelworks.models.flavors.port import Flavor
+from modelworks.models.layout import to_batch
+from modelworks.models.package import Package, Proof
+from modelworks.models.predictor import Predictor
+from modelworks.models.signature import Signature
+from modelworks.stores.artifacts import Artifacts
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Scores = npt.NDArray[np.float32]
+
+TOLERANCE = 1e-4
+"""Largest difference that a proof allows: absolute for probabilities, relative to the spread of the values for a
+regression. float32 sums differ by some 1e-7 from float64 ones; a wrong graph differs by far more."""
+_UNSEEN = "\x00 a value that no row had"
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A package, and the answers of the original on the held-out rows.
+
+    Attributes:
+        package: The package, its blobs stored.
+        scores: float32, shape (rows, classes) or (rows, 1).
+    """
+
+    package: Package
+    scores: Scores
+
+
+def pack(
+    model: Any,
+    signature: Signature,
+    holdout: pd.DataFrame,
+    artifacts: Artifacts,
+    *,
+    code: str,
+    environment: str,
+    reference: bytes | None,
+) -> Packed:
+    """Make a package of a fitted model.
+
+    Args:
+        model: The fitted model.
+        signature: What it takes and gives.
+        holdout: Rows it has not seen; the proof is on these, and on rows derived from them (see `probes`).
+        artifacts: Where the blobs are stored.
+        code: Digest of the definition's source.
+        environment: Digest of the list of installed packages.
+        reference: Reference sketch for monitoring, if there is one.
+
+    Raises:
+        Invalid: no flavor accepts the model, or it does not answer the held-out rows.
+    """
+    flavor = flavor_of(model)
+    batch = to_batch(holdout, signature)
+    rows, expected = _answers(flavor.predictor(model, signature), batch, signature)
+    graph, proof = _prove(flavor, model, signature, rows, expected)
+    package = Package(
+        signature=signature,
+        flavor=flavor.name,
+        native=artifacts.put(flavor.dump(model)),
+        compiled=None if graph is None else artifacts.put(graph),
+        proof=proof,
+        reference=None if reference is None else artifacts.put(reference),
+        environment=environment,
+        code=code,
+    )
+    return Packed(package, expected[: len(batch)])
+
+
+def load(package: Package, artifacts: Artifacts) -> Predictor:
+    """A packed model, ready to answer: compiled where it was proven, native otherwise.
+
+    Raises:
+        NotFound: a blob is missing.
+        Invalid: a blob was tampered with.
+        NotReady: this environment cannot load the model.
+    """
+    if package.compiled is not None:
+        return CompiledPredictor(artifacts.get(package.compiled))
+    flavor = FLAVORS[package.flavor]
+    content = artifacts.get(package.native)
+    try:
+        return flavor.predictor(flavor.load(content), package.signature)
+    except (ImportError, AttributeError) as error:
+        raise NotReady(
+            "the model cannot be loaded in this environment", str(error),
+            f"install what it was made with: artifact {package.environment} lists it",
+        ) from error  # fmt: skip
+
+
+def probes(batch: Batch, signature: Signature) -> Batch:
+    """Held-out rows made difficult: missing where that is allowed, unseen categories, extremes; shape (<= 4, ...)."""
+    if not len(batch):
+        return batch
+    numbers, texts = np.repeat(batch.numbers[:1], 4, axis=0), np.repeat(batch.texts[:1], 4, axis=0)
+    fields = [field for field in signature.inputs if field.kind is not Kind.TEXT]
+    for position, field in enumerate(fields):
+        column = batch.numbers[:, position]
+        column = column[np.isfinite(column)]
+        if field.nullable:
+            numbers[0, position] = np.nan
+        if len(column):
+            numbers[2, position], numbers[3, position] = column.min(), column.max()
+    texts[1, :] = _UNSEEN
+    texts[0, :] = ""
+    return Batch(numbers, texts)
+
+
+def _answers(native: Predictor, batch: Batch, signature: Signature) -> tuple[Batch, Scores]:
+    """The original's answers on the held-out rows and the probes; on the held-out rows alone where it refuses these."""
+    more = probes(batch, signature)
+    both = Batch(np.concatenate([batch.numbers, more.numbers]), np.concatenate([batch.texts, more.texts]))
+    try:
+        return both, native.predict(both)
+    except Exception:
+        try:
+            return batch, native.predict(batch)
+        except Exception as error:
+            raise Invalid("the model does not answer its held-out rows", f"{type(error).__name__}: {error}", "") from error
+
+
+def _prove(
+    flavor: Flavor, model: Any, signature: Signature, rows: Batch, expected: Scores
+) -> tuple[bytes | None, Proof]:
+    """Compile, and compare; from a template first, converted whole where that is not equal."""
+    if not len(rows):
+        return None, Proof(0, None, TOLERANCE, "there were no held-out rows to prove a compiled model on")
+    scale = float(np.nanstd(expected)) or 1.0 if signature.task == "regression" else 1.0
+    reason, difference = "", None
+    for template in (True, False):
+        try:
+            graph = flavor.compile(model, signature, template=template)
+            answers = CompiledPredictor(graph).predict(rows)
+        except Invalid as error:
+            reason = f"{error.what}: {error.why}"
+            continue
+        except Exception as error:
+            reason = "the compiled model does not run: " + " ".join(str(error).split())[:300]
+            continue
+        difference = float(np.max(np.abs(answers - expected))) / scale
+        if difference <= TOLERANCE:
+            return graph, Proof(len(rows), difference, TOLERANCE)
+        reason = f"the compiled model differs by {difference:.2g} on held-out rows, more than {TOLERANCE:g}"
+    return None, Proof(len(rows), difference, TOLERANCE, reason)

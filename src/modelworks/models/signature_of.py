@@ -1,0 +1,53 @@
+"""The signature of a fitted model, read off the rows it was fitted on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from modelworks.core.errors import Invalid
+from modelworks.core.schema import Field, Kind
+from modelworks.models.signature import Label, Signature
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_KINDS = {"f": Kind.NUMBER, "i": Kind.INTEGER, "u": Kind.INTEGER, "b": Kind.BOOL, "O": Kind.TEXT, "U": Kind.TEXT}
+
+
+def signature(frame: pd.DataFrame, y: npt.NDArray[Any], features: Sequence[str], model: Any) -> Signature:
+    """What `model` takes and gives.
+
+    A number may be missing in a request where it was missing in the rows of the fit, a text always: it is
+    ``""``, one more category that was not seen.
+
+    Args:
+        frame: Rows of the fit, with the columns `features`.
+        y: Their targets, shape (rows,); tells labels from numbers where the model does not.
+        features: The inputs, in order.
+        model: The fitted model.
+
+    Raises:
+        Invalid: a feature holds neither numbers nor texts.
+    """
+    inputs = tuple(_field(name, frame[name].to_numpy()) for name in features)
+    classes = getattr(model, "classes_", None)
+    if classes is None or not hasattr(model, "predict_proba"):
+        return Signature(inputs, "regression")
+    labels: tuple[Label, ...] = tuple(np.asarray(classes).tolist())
+    return Signature(inputs, "binary" if len(labels) == 2 else "multiclass", labels)
+
+
+def _field(name: str, values: npt.NDArray[Any]) -> Field:
+    kind = _KINDS.get(values.dtype.kind)
+    if kind is None:
+        raise Invalid(
+            f"feature {name!r} cannot be an input of a model", f"its values are of type {values.dtype}",
+            "use numbers, booleans or texts; turn a time into numbers (hour, weekday) when the data is prepared",
+        )  # fmt: skip
+    if kind is Kind.TEXT:
+        return Field(name, kind, nullable=True)
+    return Field(name, kind, nullable=kind is Kind.NUMBER and bool(np.isnan(values).any()))

@@ -1,0 +1,248 @@
+"""From a trained candidate to a champion: register, judge, wait for a person or bring out; and back again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import Connection, delete, insert, select
+
+from modelworks.core.clock import new_id
+from modelworks.core.errors import Conflict, NotFound
+from modelworks.core.plain import plain
+from modelworks.core.ref import Ref, segment_text
+from modelworks.deploy.deployment import Deployment, Promotion
+from modelworks.lineage import graph
+from modelworks.lineage.edge import Edge
+from modelworks.pipelines.context import Stations
+from modelworks.pipelines.project import Model
+from modelworks.registry.gates import judge_all
+from modelworks.registry.gates.port import GateInput, Verdict
+from modelworks.registry.model_version import Draft, ModelVersion
+from modelworks.stores.ledger.tables import aliases, decisions, runs
+from modelworks.train.candidate import Candidate
+
+WAITING = "candidate"
+"""Alias of a version that passed its gates and waits for a person."""
+
+Action = Literal["promote", "refuse", "wait", "fail"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one candidate.
+
+    Attributes:
+        segment: Its segment, as text.
+        version: The version it became; ``None`` where training failed.
+        action: What was done with it.
+        gate: The gate that refused it, or ``""``.
+        reason: Why, one sentence.
+    """
+
+    segment: str
+    version: int | None
+    action: Action
+    gate: str
+    reason: str
+
+
+def record(
+    db: Connection,
+    stations: Stations,
+    model: Model,
+    campaign: str,
+    dataset_version: int,
+    candidates: Sequence[Candidate],
+) -> list[Result]:
+    """Write everything that candidates became: runs, versions, verdicts, deployments, lineage, decisions.
+
+    All in the caller's transaction: a kill leaves either nothing of a candidate or all of it.
+    """
+    now = stations.clock()
+    dataset = str(Ref(model.definition.dataset, at=dataset_version))
+    ids = [new_id() for _ in candidates]
+    db.execute(
+        insert(runs),
+        [
+            {
+                "id": run, "name": model.name, "segment": segment_text(one.segment), "campaign": campaign,
+                "kind": "training", "status": one.status, "params": plain(one.params),
+                "metrics": plain(one.metrics), "tags": {}, "artifacts": plain(one.artifacts),
+                "dataset": model.definition.dataset, "dataset_version": dataset_version, "error": one.error,
+                "started": one.started, "ended": one.ended,
+            }
+            for run, one in zip(ids, candidates, strict=True)
+        ],
+    )  # fmt: skip
+    made = [(run, one) for run, one in zip(ids, candidates, strict=True) if one.package is not None]
+    versions = stations.registry.register_many(
+        db,
+        [
+            Draft(
+                model=model.name, segment=one.segment, run=run, package=one.package, metrics=one.metrics,
+                dataset=model.definition.dataset, dataset_version=dataset_version, rows_filter=one.rows_filter,
+            )
+            for run, one in made
+            if one.package is not None
+        ],
+    )  # fmt: skip
+    judged = [(version, *_judge(model, one)) for version, (_run, one) in zip(versions, made, strict=True)]
+    stations.registry.record_verdicts(db, [(version, verdicts) for version, _, verdicts in judged])
+    results = [_result(model, version, passed, verdicts) for version, passed, verdicts in judged]
+    brought = [(version, result) for (version, _, _), result in zip(judged, results, strict=True)]
+    promoted = stations.deploy.promote_many(
+        db,
+        [Promotion(v.model, v.segment, v.version, r.reason) for v, r in brought if r.action == "promote"],
+    )
+    for version, result in brought:
+        if result.action == "wait":
+            stations.registry.set_alias(db, version.model, version.segment, WAITING, version.version)
+    graph.add(db, _edges(dataset, versions, promoted), now)
+    results += [
+        Result(segment_text(one.segment), None, "fail", "", one.error or "") for one in candidates if one.package is None
+    ]
+    db.execute(
+        insert(decisions),
+        [
+            {
+                "model": model.name, "segment": result.segment, "action": result.action,
+                "trigger": result.gate or "gate", "reason": result.reason,
+                "evidence": {"version": result.version}, "campaign": campaign, "at": now,
+            }
+            for result in results
+        ],
+    )  # fmt: skip
+    return results
+
+
+def _judge(model: Model, candidate: Candidate) -> tuple[bool, tuple[Verdict, ...]]:
+    assert candidate.package is not None
+    return judge_all(
+        model.gates,
+        GateInput(
+            metrics=candidate.metrics,
+            champion_metrics=candidate.champion_metrics,
+            paired=candidate.paired,
+            rows_held_out=candidate.rows_held_out,
+            proof=candidate.package.proof,
+        ),
+    )
+
+
+def _result(model: Model, version: ModelVersion, passed: bool, verdicts: Sequence[Verdict]) -> Result:
+    segment = segment_text(version.segment)
+    if not passed:
+        refusal = next(verdict for verdict in verdicts if not verdict.passed)
+        return Result(segment, version.version, "refuse", refusal.gate, refusal.reason)
+    reason = "; ".join(verdict.reason for verdict in verdicts) or "no gate is defined"
+    if model.approval == "manual":
+        return Result(segment, version.version, "wait", "", f"waits for approval: {reason}")
+    return Result(segment, version.version, "promote", "", reason)
+
+
+def _edges(dataset: str, versions: Sequence[ModelVersion], promoted: Sequence[Deployment]) -> list[Edge]:
+    edges = []
+    for version in versions:
+        run, made = f"run:{version.run}", f"model:{version.ref}"
+        edges += [
+            Edge(f"dataset:{dataset}", "trained", run),
+            Edge(f"code:{version.package.code}", "ran", run),
+            Edge(f"environment:{version.package.environment}", "hosted", run),
+            Edge(run, "made", made),
+        ]
+    for deployment in promoted:
+        ref = Ref(deployment.model, deployment.segment, deployment.champion)
+        edges.append(Edge(f"model:{ref}", "deployed", _node(deployment)))
+    return edges
+
+
+def _node(deployment: Deployment) -> str:
+    return f"deployment:{Ref(deployment.model, deployment.segment)}#{deployment.revision}"
+
+
+def deploy(stations: Stations, ref: Ref, reason: str) -> dict[str, Any]:
+    """Make a version the champion of its segment, whatever the gates said; the reason says why.
+
+    Raises:
+        NotFound: there is no such version.
+    """
+    version = stations.registry.get(ref)
+    return _bring_out(stations, version, reason)
+
+
+def rollback(stations: Stations, ref: Ref, reason: str) -> dict[str, Any]:
+    """Give a segment the champion back that it had before.
+
+    Raises:
+        NotFound: nothing is deployed there.
+        Conflict: there is no earlier champion.
+    """
+    deployment = stations.deploy.state_of(ref.name, ref.segment)
+    if deployment.previous is None:
+        raise Conflict(
+            f"{ref} cannot be rolled back", f"version {deployment.champion} is its first champion",
+            "deploy another version with 'modelworks deploy'",
+        )  # fmt: skip
+    version = stations.registry.get(Ref(ref.name, ref.segment, deployment.previous))
+    return _bring_out(stations, version, f"rolled back from {deployment.champion}: {reason}")
+
+
+def approve(stations: Stations, ref: Ref, who: str) -> dict[str, Any]:
+    """Bring out a version that waits for a person.
+
+    Raises:
+        Conflict: it does not wait.
+    """
+    version = _waiting(stations, ref)
+    return _bring_out(stations, version, f"approved by {who}")
+
+
+def reject(stations: Stations, ref: Ref, who: str, reason: str) -> dict[str, Any]:
+    """Turn down a version that waits for a person; the champion stays.
+
+    Raises:
+        Conflict: it does not wait.
+    """
+    version = _waiting(stations, ref)
+    with stations.stores.ledger.write() as db:
+        _settle(db, stations, version, "refuse", f"rejected by {who}" + (f": {reason}" if reason else ""))
+    return {"ref": str(version.ref), "action": "reject", "reason": reason}
+
+
+def _waiting(stations: Stations, ref: Ref) -> ModelVersion:
+    try:
+        waiting = stations.registry.get(Ref(ref.name, ref.segment, WAITING))
+    except NotFound:
+        waiting = None
+    if waiting is None or ref.at not in (None, WAITING, waiting.version):
+        raise Conflict(
+            f"{ref} does not wait for approval",
+            f"version {waiting.version} does" if waiting else "no version of it does",
+            "'modelworks models show NAME' shows what waits; 'modelworks deploy' brings any version out",
+        )
+    return waiting
+
+
+def _bring_out(stations: Stations, version: ModelVersion, reason: str) -> dict[str, Any]:
+    with stations.stores.ledger.write() as db:
+        promotion = Promotion(version.model, version.segment, version.version, reason)
+        deployments = stations.deploy.promote_many(db, [promotion])
+        graph.add(db, _edges("", [], deployments), stations.clock())
+        _settle(db, stations, version, "promote", reason)
+    return {"ref": str(version.ref), "action": "deploy", "reason": reason, "revision": deployments[0].revision}
+
+
+def _settle(db: Connection, stations: Stations, version: ModelVersion, action: Action, reason: str) -> None:
+    """Note a person's decision; the version no longer waits."""
+    segment = segment_text(version.segment)
+    found = (aliases.c.model == version.model, aliases.c.segment == segment, aliases.c.alias == WAITING)
+    if db.scalar(select(aliases.c.version).where(*found)) == version.version:
+        db.execute(delete(aliases).where(*found))
+    db.execute(
+        insert(decisions).values(
+            model=version.model, segment=segment, action=action, trigger="person", reason=reason,
+            evidence={"version": version.version}, campaign=None, at=stations.clock(),
+        )
+    )  # fmt: skip
