@@ -12,9 +12,9 @@ import numpy as np
 from sqlalchemy import Connection, insert, update
 
 from modelworks.core.clock import Clock, new_id, system_clock
-from modelworks.core.errors import Invalid
+from modelworks.core.errors import Conflict, Invalid
 from modelworks.core.plain import plain, to_json
-from modelworks.core.ref import check_name
+from modelworks.core.ref import Ref, check_name
 from modelworks.models import packaging
 from modelworks.models.signature_of import signature
 from modelworks.registry.model_version import Draft, ModelVersion
@@ -46,6 +46,7 @@ class Run:
         self._steps: dict[str, list[tuple[int, float | None]]] = {}
         self._tags: dict[str, str] = {}
         self._artifacts: dict[str, str] = {}
+        self._logged: Ref | None = None
         self._written = False
 
     def log_params(self, params: Mapping[str, Any] | None = None, /, **more: Any) -> None:
@@ -107,7 +108,17 @@ class Run:
             example: Rows as the model takes them; the more, and the more like real ones, the more the proof
                 is worth.
             y: Their targets, if they are at hand; otherwise what the model says of them stands in.
+
+        Raises:
+            Conflict: the run has made a version already.
+            Invalid: the model cannot be packaged.
         """
+        if self._logged is not None:
+            raise Conflict(
+                f"run {self.name!r} has logged a model already",
+                f"it is {self._logged}",
+                "start a run for each model",
+            )
         targets = np.asarray(model.predict(example) if y is None else y)
         takes = signature(example, targets, tuple(map(str, example.columns)), model)
         digest, content = environment()
@@ -120,7 +131,9 @@ class Run:
         with self._stores.ledger.write() as db:
             self._write(db, "running", None, None)
             draft = Draft(name, (), self.id, packed.package, dict(self._metrics))
-            return self._registry.register_many(db, [draft])[0]
+            version = self._registry.register_many(db, [draft])[0]
+        self._logged = version.ref
+        return version
 
     def _write(self, db: Connection, status: str, error: str | None, ended: datetime | None) -> None:
         if self._steps:
