@@ -171,7 +171,9 @@ def _structure(model: Any) -> Any:
     """What two models must share to be filled into one template; hashable."""
     key: list[Any] = []
     for path, value in _parts(model):
-        if not _fitted(path) or path[-1] == ("attribute", "n_features_in_"):
+        if path[-1][0] == "attribute" and str(path[-1][1]).lstrip("_").startswith("n_"):
+            continue  # counts of rows, iterations and widths: no graph depends on them but through its arrays
+        if not _fitted(path):
             key.append((path, value.tobytes() if isinstance(value, np.ndarray) else repr(value)))
         elif isinstance(value, np.ndarray | np.generic | float):
             array = np.asarray(value)

@@ -82,6 +82,14 @@ ingested = Table(
     Column("fingerprint", _Digest, primary_key=True),
     Column("version", Integer, nullable=False),
 )
+ingests = Table(
+    # An ingest that has begun: who finds one that is not finished, finishes it.
+    "ingests", metadata,
+    Column("dataset", _Name, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("parts", JSON, nullable=False),
+    Column("started", Utc, nullable=False),
+)
 models = Table(
     "models", metadata,
     Column("name", _Name, primary_key=True),

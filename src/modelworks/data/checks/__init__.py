@@ -1,0 +1,17 @@
+"""The checks of the house, in the order in which a row meets them; the first that fails is its reason."""
+
+from modelworks.core.catalog import Catalog
+from modelworks.data.checks.port import Check
+
+CHECKS: Catalog[Check] = Catalog(
+    "check",
+    {
+        "type": "modelworks.data.checks.column:TYPE",
+        "null": "modelworks.data.checks.column:NULL",
+        "finite": "modelworks.data.checks.column:FINITE",
+        "range": "modelworks.data.checks.column:RANGE",
+        "allowed": "modelworks.data.checks.column:ALLOWED",
+    },
+)
+
+ORDER = ("type", "null", "finite", "range", "allowed")

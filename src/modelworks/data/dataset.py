@@ -1,0 +1,71 @@
+"""A dataset as users declare it: a source and a contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from modelworks.core.errors import Invalid
+from modelworks.core.ref import check_name
+from modelworks.core.schema import ColumnSpec, Field, Kind, as_field
+from modelworks.data.sources.port import Source
+
+
+@dataclass(frozen=True, init=False)
+class Dataset:
+    """A named table with a contract.
+
+    Attributes:
+        name: Its name.
+        source: Where its rows come from.
+        contract: Its columns, in order, by name.
+        key: Column whose value names a row; ``None`` without one.
+        time: Column of the event time; ``None`` without one.
+    """
+
+    name: str
+    source: Source
+    contract: Mapping[str, Field]
+    key: str | None
+    time: str | None
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        source: Source,
+        contract: Mapping[str, ColumnSpec],
+        key: str | None = None,
+        time: str | None = None,
+    ) -> None:
+        """Declare a dataset.
+
+        Args:
+            name: Its name.
+            source: Where its rows come from, for instance ``mw.Files("data/*.parquet")``.
+            contract: Column name to type: ``str``, ``float``, ``int``, ``bool``, ``datetime``, or
+                ``mw.Number(...)``, ``mw.Text(...)``, ``mw.Bool()``, ``mw.Time()``.
+            key: Column whose value names a row.
+            time: Column of the event time.
+
+        Raises:
+            Invalid: a column without a known type, or a key or time column that the contract lacks.
+        """
+        check_name(name, "dataset name")
+        fields = {column: as_field(column, spec) for column, spec in contract.items()}
+        if not fields:
+            raise Invalid(f"dataset {name!r} has an empty contract", "", "name its columns and their types")
+        for role, column in (("key", key), ("time", time)):
+            if column is not None and column not in fields:
+                raise Invalid(
+                    f"the {role} column {column!r} of dataset {name!r} is not in its contract",
+                    f"the contract has {', '.join(fields)}",
+                    "correct the name, or add the column to the contract",
+                )
+        if time is not None and fields[time].kind is not Kind.TIME:
+            raise Invalid(
+                f"the time column {time!r} of dataset {name!r} holds no times", f"the contract says {fields[time].kind}",
+                "declare it as mw.Time()",
+            )  # fmt: skip
+        for attribute, value in (("name", name), ("source", source), ("contract", fields), ("key", key), ("time", time)):
+            object.__setattr__(self, attribute, value)

@@ -1,0 +1,43 @@
+"""The port of sources: where rows come from, in parts that are each taken in once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import polars as pl
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a source that is taken in as a whole, or not at all.
+
+    Attributes:
+        uri: Where it is; stays the same when its content changes.
+        fingerprint: Of its content, cheap to get: another one means other content.
+    """
+
+    uri: str
+    fingerprint: str
+
+
+class Source(Protocol):
+    """Somewhere that rows come from."""
+
+    def parts(self, root: Path) -> list[Part]:
+        """What there is now, the oldest first.
+
+        Args:
+            root: The project's folder; relative places are below it.
+        """
+        ...
+
+    def read(self, root: Path, part: Part) -> Iterator[pl.DataFrame]:
+        """The rows of one part, in frames of bounded size.
+
+        Raises:
+            Invalid: the part cannot be read; the reason is for the quarantine.
+        """
+        ...

@@ -1,0 +1,229 @@
+"""The data station's verbs: declare, ingest, push, show, read, tag."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from sqlalchemy import func, select
+
+from modelworks.core.clock import Clock
+from modelworks.core.errors import Conflict, Invalid, NotFound, NotReady
+from modelworks.core.ref import Ref
+from modelworks.data import ingest as ingesting
+from modelworks.data import quarantine
+from modelworks.data.dataset import Dataset
+from modelworks.data.version import VERSION, DatasetVersion, IngestReport
+from modelworks.stores.ledger import Ledger
+from modelworks.stores.ledger.portable import upsert
+from modelworks.stores.ledger.tables import dataset_tags, dataset_versions, datasets
+from modelworks.stores.tables import Tables
+
+_HELD_ROWS = 5_000_000
+"""Frames up to this size are kept between two trainings, so that a loop reads only what is new."""
+
+
+class DataStation:
+    """The datasets of one project.
+
+    Args:
+        ledger: Versions and tags.
+        tables: Rows.
+        root: The project's folder, below which sources are looked for.
+        clock: Gives the time of a version.
+    """
+
+    def __init__(self, ledger: Ledger, tables: Tables, root: Path, clock: Clock) -> None:
+        self.ledger = ledger
+        self.tables = tables
+        self.root = root
+        self.clock = clock
+        self._held: dict[str, tuple[int, pl.DataFrame]] = {}
+
+    def declare(self, declared: Sequence[Dataset]) -> None:
+        """Write the declarations into the ledger, where the using line reads key and time."""
+        rows = [
+            {
+                "name": dataset.name, "key": dataset.key, "time": dataset.time, "updated": self.clock(),
+                "contract": [field.to_json() for field in dataset.contract.values()],
+            }
+            for dataset in declared
+        ]  # fmt: skip
+        with self.ledger.write() as db:
+            upsert(db, datasets, rows)
+
+    def ingest(self, dataset: Dataset) -> IngestReport:
+        """Take in what is new in the dataset's source: see `data.ingest`."""
+        return ingesting.ingest(dataset, self.ledger, self.tables, self.root, self.clock)
+
+    def push(self, dataset: Dataset, rows: Sequence[Mapping[str, Any]]) -> IngestReport:
+        """Take in rows as they are, under the same contract.
+
+        Raises:
+            Invalid: there are none, or a column has values of more than one kind.
+        """
+        if not rows:
+            raise Invalid("no rows were sent", "", "send at least one row")
+        try:
+            frame = pl.DataFrame(list(rows), infer_schema_length=None, strict=False)
+        except (pl.exceptions.PolarsError, TypeError) as error:
+            raise Invalid("the rows are not a table", str(error)[:300], "send flat objects with the same columns") from error
+        return ingesting.ingest(dataset, self.ledger, self.tables, self.root, self.clock, pushed=frame)
+
+    # -- versions ----------------------------------------------------------------------------------------
+
+    def latest_or_none(self, dataset: str) -> int | None:
+        """The newest version's number, ``None`` before the first ingest."""
+        with self.ledger.read() as db:
+            return db.scalar(select(func.max(dataset_versions.c.version)).where(dataset_versions.c.dataset == dataset))
+
+    def latest(self, dataset: str) -> int:
+        """The newest version's number.
+
+        Raises:
+            NotReady: nothing was ingested yet.
+        """
+        version = self.latest_or_none(dataset)
+        if version is None:
+            raise NotReady(
+                f"dataset {dataset!r} has no version yet", "nothing was ingested", f"run 'modelworks ingest {dataset}'"
+            )
+        return version
+
+    def version_of(self, ref: Ref) -> DatasetVersion:
+        """The version a reference names: ``flights``, ``flights@latest``, ``flights@12``, ``flights@TAG``.
+
+        Raises:
+            NotFound: there is none.
+            NotReady: the dataset has no version yet.
+        """
+        with self.ledger.read() as db:
+            if ref.at in (None, "latest"):
+                number: int | None = self.latest(ref.name)
+            elif isinstance(ref.at, int):
+                number = ref.at
+            else:
+                number = db.scalar(
+                    select(dataset_tags.c.version).where(dataset_tags.c.dataset == ref.name, dataset_tags.c.tag == ref.at)
+                )
+            row = (
+                db.execute(
+                    select(dataset_versions).where(
+                        dataset_versions.c.dataset == ref.name, dataset_versions.c.version == number
+                    )
+                )
+                .mappings()
+                .one_or_none()
+            )
+        if row is None:
+            newest = self.latest_or_none(ref.name)
+            raise NotFound(
+                f"there is no dataset version {ref}",
+                f"the newest is {ref.name}@{newest}" if newest else f"{ref.name!r} was never ingested",
+                f"'modelworks data show {ref.name}' lists versions and tags" if newest else "check the name",
+            )
+        return DatasetVersion(**row)
+
+    def versions(self, dataset: str, limit: int = 20) -> list[DatasetVersion]:
+        """The newest versions, the newest first."""
+        query = select(dataset_versions).where(dataset_versions.c.dataset == dataset)
+        with self.ledger.read() as db:
+            rows = db.execute(query.order_by(dataset_versions.c.version.desc()).limit(limit)).mappings()
+            return [DatasetVersion(**row) for row in rows]
+
+    def tag(self, text: str, tag: str) -> DatasetVersion:
+        """Name a version; a tag that was given is not moved.
+
+        Raises:
+            Conflict: the tag names another version.
+        """
+        version = self.version_of(Ref.parse(text))
+        name = Ref.parse(f"{version.dataset}@{tag}").at
+        if name == "latest" or isinstance(name, int):
+            raise Invalid(f"{tag!r} cannot be a tag", "it already means a version", "choose a word")
+        with self.ledger.write() as db:
+            upsert(db, dataset_tags, [{"dataset": version.dataset, "tag": tag, "version": version.version}], keep=True)
+            given = db.scalar(
+                select(dataset_tags.c.version).where(dataset_tags.c.dataset == version.dataset, dataset_tags.c.tag == tag)
+            )
+        if given != version.version:
+            raise Conflict(f"the tag {version.dataset}@{tag} names version {given}", "tags do not move", "choose another tag")
+        return version
+
+    # -- rows --------------------------------------------------------------------------------------------
+
+    def read(self, text: str) -> pl.LazyFrame:
+        """The rows of a version, as a lazy frame: ``read("flights@12")``."""
+        version = self.version_of(Ref.parse(text))
+        return self.tables.scan(f"datasets/{version.dataset}", version.table_version)
+
+    def frame(self, dataset: str, columns: Sequence[str]) -> pl.DataFrame:
+        """Columns of all rows of the newest version, with `VERSION`; rows read before are not read again."""
+        newest = self.version_of(Ref(dataset))
+        wanted = list(dict.fromkeys([*columns, VERSION]))
+        since, held = self._held.get(dataset, (0, None))
+        if held is None or not set(wanted) <= set(held.columns):
+            since, held = 0, None
+        if held is None or since < newest.version:
+            names = wanted if held is None else held.columns
+            scan = self.tables.scan(f"datasets/{dataset}", newest.table_version).select(names)
+            fresh = (scan if held is None else scan.filter(pl.col(VERSION) > since)).collect()
+            held = fresh if held is None else pl.concat([held, fresh])
+            if len(held) <= _HELD_ROWS:
+                self._held[dataset] = (newest.version, held)
+            else:
+                self._held.pop(dataset, None)
+        return held.select(wanted)
+
+    # -- showing -----------------------------------------------------------------------------------------
+
+    def overview(self) -> list[dict[str, Any]]:
+        """Every dataset with its newest version."""
+        newest = (
+            select(dataset_versions.c.dataset, func.max(dataset_versions.c.version).label("version"))
+            .group_by(dataset_versions.c.dataset)
+            .subquery()
+        )
+        v = dataset_versions.c
+        query = (
+            select(datasets.c.name, v.version, v.rows, v.added, v.quarantined, v.created)
+            .select_from(
+                datasets.outerjoin(newest, newest.c.dataset == datasets.c.name).outerjoin(
+                    dataset_versions, (v.dataset == newest.c.dataset) & (v.version == newest.c.version)
+                )
+            )
+            .order_by(datasets.c.name)
+        )
+        with self.ledger.read() as db:
+            return [dict(row) for row in db.execute(query).mappings()]
+
+    def show(self, text: str) -> dict[str, Any]:
+        """One dataset: contract, newest versions, tags; with a version, that version.
+
+        Raises:
+            NotFound: it is not declared.
+        """
+        ref = Ref.parse(text)
+        with self.ledger.read() as db:
+            row = db.execute(select(datasets).where(datasets.c.name == ref.name)).mappings().one_or_none()
+            tags = dict(
+                db.execute(select(dataset_tags.c.tag, dataset_tags.c.version).where(dataset_tags.c.dataset == ref.name)).all()  # type: ignore[arg-type]
+            )
+        if row is None:
+            raise NotFound(f"there is no dataset {ref.name!r}", "", "'modelworks data list' shows those there are")
+        versions = [self.version_of(ref)] if ref.at is not None else self.versions(ref.name)
+        return {
+            "name": row["name"],
+            "key": row["key"],
+            "time": row["time"],
+            "contract": row["contract"],
+            "tags": tags,
+            "versions": [replace(version, columns={}) for version in versions],
+        }
+
+    def quarantined(self, dataset: str, limit: int = 50) -> list[dict[str, Any]]:
+        """The rows that came into quarantine last, with their reason."""
+        return quarantine.newest(self.tables, dataset, limit)

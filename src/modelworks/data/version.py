@@ -1,0 +1,67 @@
+"""A dataset version: what one ingest made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+VERSION = "_version"
+"""Column of every dataset's table: the version with which a row came in."""
+
+
+@dataclass(frozen=True)
+class DatasetVersion:
+    """One version.
+
+    Attributes:
+        dataset: Name of the dataset.
+        version: Its number, from 1.
+        table_version: Version of the Delta table that holds exactly its rows.
+        rows: Rows in all.
+        added: Rows that came with this version.
+        quarantined: Rows of the same ingest that broke the contract.
+        sources: What was taken in: uri and fingerprint.
+        columns: The contract at that time.
+        created: When, UTC.
+    """
+
+    dataset: str
+    version: int
+    table_version: int
+    rows: int
+    added: int
+    quarantined: int
+    sources: Sequence[Mapping[str, str]]
+    columns: Mapping[str, Any]
+    created: datetime
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """What an ingest did.
+
+    Attributes:
+        dataset: Name of the dataset.
+        version: The version it made; ``None`` where there was nothing new.
+        parts: Files (or other parts) that were taken in.
+        rows_read: Rows that were looked at.
+        rows_added: Rows that fit the contract.
+        rows_quarantined: Rows that broke it; they are kept with their reason.
+        reasons: Reason to number of rows.
+        failed: Parts that could not be read, with the reason.
+        extra: Columns that the contract does not know; they were left out.
+        seconds: Wall time.
+    """
+
+    dataset: str
+    version: int | None = None
+    parts: int = 0
+    rows_read: int = 0
+    rows_added: int = 0
+    rows_quarantined: int = 0
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
+    extra: Sequence[str] = ()
+    seconds: float = 0.0

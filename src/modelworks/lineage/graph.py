@@ -1,0 +1,53 @@
+"""The lineage graph in the ledger: adding edges, walking up to origins and down to consequences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, select
+
+from modelworks.lineage.edge import Edge
+from modelworks.stores.ledger.portable import chunks, upsert
+from modelworks.stores.ledger.tables import edges
+
+
+def add(db: Connection, new: Sequence[Edge], at: datetime) -> None:
+    """Write edges in the caller's transaction; those that are there already stay as they are."""
+    rows = [
+        {"source": edge.source[:1200], "relation": edge.relation, "target": edge.target[:1200], "created": at}
+        for edge in dict.fromkeys(new)
+    ]
+    upsert(db, edges, rows, keep=True)
+
+
+def up(db: Connection, node: str, depth: int = 6, limit: int = 10_000) -> list[Edge]:
+    """The edges through which `node` came to be, nearest first, up to `limit` of them."""
+    return _walk(db, node, depth, limit, upward=True)
+
+
+def down(db: Connection, node: str, depth: int = 6, limit: int = 10_000) -> list[Edge]:
+    """The edges to all that came of `node`, nearest first, up to `limit` of them."""
+    return _walk(db, node, depth, limit, upward=False)
+
+
+def _walk(db: Connection, node: str, depth: int, limit: int, *, upward: bool) -> list[Edge]:
+    """Breadth first, one query a step and chunk."""
+    here, there = (edges.c.target, edges.c.source) if upward else (edges.c.source, edges.c.target)
+    found: dict[Edge, None] = {}
+    seen, front = {node}, [node]
+    for _ in range(depth):
+        following: list[str] = []
+        for nodes in chunks(front):
+            query = select(edges.c.source, edges.c.relation, edges.c.target).where(here.in_(nodes))
+            for row in db.execute(query.order_by(there).limit(limit - len(found))):
+                edge = Edge(*row)
+                found[edge] = None
+                other = edge.source if upward else edge.target
+                if other not in seen:
+                    seen.add(other)
+                    following.append(other)
+        if not following or len(found) >= limit:
+            break
+        front = following
+    return list(found)
