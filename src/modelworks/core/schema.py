@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
@@ -43,7 +43,7 @@ class Field:
 
     def to_json(self) -> dict[str, Any]:
         """As plain data, without what is at its default."""
-        full = asdict(self) | {"kind": str(self.kind), "allowed": list(self.allowed)}
+        full = vars(self) | {"kind": str(self.kind), "allowed": list(self.allowed)}
         return {key: value for key, value in full.items() if value not in (None, [], False)}
 
     @classmethod

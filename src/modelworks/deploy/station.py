@@ -12,6 +12,7 @@ from modelworks.core.errors import Conflict, NotFound
 from modelworks.core.ref import Ref, Segment, parse_segment, segment_text
 from modelworks.deploy.deployment import Change, Deployment, Promotion
 from modelworks.registry.model_version import CHAMPION
+from modelworks.registry.rows import Key
 from modelworks.stores.ledger import Ledger
 from modelworks.stores.ledger.portable import chunks, queue_up, upsert
 from modelworks.stores.ledger.tables import aliases, deployment_history, deployments, model_versions
@@ -48,14 +49,14 @@ class DeployStation:
         if not promotions:
             return []
         queue_up(db, "deploy")
-        self._check(db, promotions)
+        keys = [(one.model, segment_text(one.segment)) for one in promotions]
+        self._check(db, keys, promotions)
         revision = db.scalar(select(func.max(deployment_history.c.revision))) or 0
-        current = self._current(db, {(one.model, segment_text(one.segment)) for one in promotions})
+        current = self._current(db, set(keys))
         now = self.clock()
-        changed: list[Deployment] = []
+        changed: list[tuple[Key, Deployment]] = []
         result: list[Deployment] = []
-        for one in promotions:
-            key = (one.model, segment_text(one.segment))
+        for key, one in zip(keys, promotions, strict=True):
             before = current.get(key)
             if before is None or before.champion != one.version:
                 revision += 1
@@ -70,7 +71,7 @@ class DeployStation:
                     revision,
                     now,
                 )
-                changed.append(current[key])
+                changed.append((key, current[key]))
             result.append(current[key])
         self._write(db, changed)
         return result
@@ -127,21 +128,19 @@ class DeployStation:
 
     # -- inside ----------------------------------------------------------------------------------------
 
-    def _check(self, db: Connection, promotions: Sequence[Promotion]) -> None:
+    def _check(self, db: Connection, keys: Sequence[Key], promotions: Sequence[Promotion]) -> None:
         """Refuse versions that do not exist: a server would have nothing to load."""
         columns = (model_versions.c.model, model_versions.c.segment, model_versions.c.version)
-        wanted = {(one.model, segment_text(one.segment), one.version): one for one in promotions}
+        wanted = {(*key, one.version): one for key, one in zip(keys, promotions, strict=True)}
         for some in chunks(sorted(wanted)):
             there = {tuple(row) for row in db.execute(select(*columns).where(tuple_(*columns).in_(some)))}
-            for key in some:
-                if key not in there:
-                    one = wanted[key]
-                    ref = Ref(one.model, one.segment, one.version)
-                    raise NotFound(f"{ref} cannot be deployed", "it is not registered", "register it first")
+            for missing in (wanted[key] for key in some if key not in there):
+                ref = Ref(missing.model, missing.segment, missing.version)
+                raise NotFound(f"{ref} cannot be deployed", "it is not registered", "register it first")
 
-    def _current(self, db: Connection, keys: set[tuple[str, str]]) -> dict[tuple[str, str], Deployment]:
+    def _current(self, db: Connection, keys: set[Key]) -> dict[Key, Deployment]:
         columns = (deployments.c.model, deployments.c.segment)
-        found: dict[tuple[str, str], Deployment] = {}
+        found: dict[Key, Deployment] = {}
         for some in chunks(sorted(keys)):
             rows = db.execute(select(deployments).where(tuple_(*columns).in_(some)))
             found.update({(row.model, row.segment): _deployment(row) for row in rows})
@@ -160,17 +159,17 @@ class DeployStation:
             )
         return found[model, text]
 
-    def _write(self, db: Connection, changed: Sequence[Deployment]) -> None:
+    def _write(self, db: Connection, changed: Sequence[tuple[Key, Deployment]]) -> None:
         """The new state, the history and the alias, each in one statement."""
         if not changed:
             return
         rows = [
             {
-                "model": one.model, "segment": segment_text(one.segment), "champion": one.champion,
+                "model": model, "segment": segment, "champion": one.champion,
                 "previous": one.previous, "strategy": dict(one.strategy), "reason": one.reason,
                 "revision": one.revision, "updated": one.updated,
             }
-            for one in changed
+            for (model, segment), one in changed
         ]  # fmt: skip
         upsert(db, deployments, rows)
         db.execute(

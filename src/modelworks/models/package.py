@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from modelworks.models.signature import Signature
@@ -53,7 +53,7 @@ class Package:
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
-        return asdict(self) | {"signature": self.signature.to_json()}
+        return {**vars(self), "signature": self.signature.to_json(), "proof": dict(vars(self.proof))}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Package:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from modelworks.core.ref import check_name
+from modelworks.models.metrics import METRICS
 from modelworks.registry.gates.port import GateInput, Verdict, shown
 
 
@@ -15,13 +15,16 @@ class AtLeast:
     Attributes:
         metric: Name of the metric.
         floor: Least value that passes.
+
+    Raises:
+        NotFound: there is no such metric.
     """
 
     metric: str
     floor: float
 
     def __post_init__(self) -> None:
-        check_name(self.metric, "metric name")
+        METRICS[self.metric]
 
     @property
     def name(self) -> str:

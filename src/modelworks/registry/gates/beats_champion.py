@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from scipy.special import stdtrit
 
 from modelworks.core.errors import Invalid
-from modelworks.core.ref import check_name
 from modelworks.models.metrics import METRICS
 from modelworks.registry.gates.port import GateInput, Paired, Verdict, shown
 
-_PAIRED = {"log_loss": "log_loss", "mse": "squared_error"}
-"""Metrics that are the mean of a loss by row, and that loss."""
+_PAIRED = {"log_loss": "log_loss", "rmse": "squared_error"}
+"""Metrics that follow from the mean of a loss by row, and that loss."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,13 @@ class BeatsChampion:
         metric: Name of the metric.
         by: Improvement that is asked for, in the metric's units; at 0 any improvement passes and a tie does
             not; below 0 the candidate may be worse by that much.
-        confidence: Between 0.5 and 1, for metrics that are means over rows (``log_loss``, ``mse``);
+        confidence: Between 0.5 and 1, for metrics that follow from a loss by row (``log_loss``, ``rmse``);
             ``None`` takes the values as they are.
         min_rows: Held-out rows without which the two cannot be told apart.
 
     Raises:
-        Invalid: `confidence` out of its range, or for a metric that is no mean over rows.
+        NotFound: there is no such metric.
+        Invalid: `confidence` out of its range, or for a metric that does not follow from a loss by row.
     """
 
     metric: str
@@ -46,7 +47,7 @@ class BeatsChampion:
     min_rows: int = 10
 
     def __post_init__(self) -> None:
-        check_name(self.metric, "metric name")
+        METRICS[self.metric]
         if self.confidence is None:
             return
         if not 0.5 <= self.confidence < 1:
@@ -91,6 +92,9 @@ class BeatsChampion:
         if paired is None or paired.standard_error is None or paired.loss != _PAIRED[self.metric]:
             return Verdict(self.name, False, "the two could not be compared row by row", evidence)
         bound = _lower_bound(paired, self.confidence)
+        if self.metric == "rmse":
+            # From squared errors to their root, taking the champion's to be what was measured; 0 stays 0.
+            bound = champion - math.sqrt(max(champion**2 - bound, 0.0))
         evidence |= {"confidence": self.confidence, "bound": bound, "standard_error": paired.standard_error}
         passed = self._enough(bound)
         (least,) = shown(bound)
