@@ -23,7 +23,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from modelworks.core.errors import Invalid
-from modelworks.core.ref import Segment
+from modelworks.core.measure import Reference
+from modelworks.core.ref import Segment, parse_segment
 from modelworks.models import packaging
 from modelworks.models.definition import Definition
 from modelworks.models.layout import to_batch
@@ -128,6 +129,36 @@ def test_the_metrics_are_those_of_the_packaged_model_on_the_newest_rows(tmp_path
             log_loss(truth, answers[:, 1].astype(float)), rel=1e-4
         )
         assert candidate.metrics["roc_auc"] == pytest.approx(roc_auc_score(truth, answers[:, 1]), rel=1e-4)
+
+
+def test_the_reference_is_of_the_held_out_rows(tmp_path: Path) -> None:
+    candidate = train(definition(), rows(), tmp_path, segments=[()])[()]
+    assert candidate.package is not None
+    assert candidate.package.reference is not None
+    reference = Reference.from_bytes(LocalArtifacts(tmp_path).get(candidate.package.reference))
+    assert reference.rows == candidate.rows_held_out
+    assert reference.categories == (("EWR", "JFK", "LGA"),)
+
+
+def test_more_than_two_classes(tmp_path: Path) -> None:
+    frame = rows().with_columns(
+        pl.when(pl.col("x") > 0.5)
+        .then(pl.lit("up"))
+        .when(pl.col("late") == 1)
+        .then(pl.lit("even"))
+        .otherwise(pl.lit("down"))
+        .alias("way")
+    )
+    found = train(definition(target="way", metrics=("log_loss", "accuracy")), frame, tmp_path)
+    champions = {segment: candidate.package for segment, candidate in found.items()}
+    for candidate in train(
+        definition(target="way", metrics=("accuracy",)), frame, tmp_path, champions=champions
+    ).values():
+        assert candidate.package is not None, candidate.error
+        assert candidate.package.signature.classes == ("down", "even", "up")
+        assert candidate.paired is not None
+        assert candidate.paired.mean == pytest.approx(0.0, abs=1e-5)
+        assert candidate.champion_metrics == candidate.metrics
 
 
 def test_no_fit_sees_a_row_of_the_time_it_is_judged_on(tmp_path: Path) -> None:
@@ -339,23 +370,24 @@ def test_a_worker_that_is_killed_in_the_middle_costs_nothing(tmp_path: Path) -> 
 
 
 PARENT = """
-import sys, json
-sys.path.insert(0, {folder!r})
+import sys
 from pathlib import Path
-from {module} import definition, rows
-from modelworks.core.ref import parse_segment, segment_text
+import polars as pl
+from modelworks.core.ref import segment_text
+from modelworks.models.definition import Definition
 from modelworks.train import trainer
 
-done = Path(sys.argv[1])
-skip = [parse_segment(path.stem.removeprefix("-")) for path in done.iterdir()]
-for candidate in trainer.train(
-    definition(), rows(), time="when", artifacts_root=Path(sys.argv[2]), workers=2, skip=skip
-):
-    file = done / f"-{{segment_text(candidate.segment)}}.json"
-    file.write_text(json.dumps([candidate.status, candidate.total]))
+def fit(frame, y, params):
+    from sklearn.linear_model import LogisticRegression
+    return LogisticRegression().fit(frame, y)
+
+done, artifacts, rows = map(Path, sys.argv[1:])
+definition = Definition("delay", "flights", "late", ("minute",), fit, ("carrier", "origin"), min_rows=50)
+frame = pl.read_parquet(rows)
+for candidate in trainer.train(definition, frame, time="when", artifacts_root=artifacts, workers=2):
+    (done / f"-{segment_text(candidate.segment)}").touch()
     print("one", flush=True)
-    if not skip:
-        sys.stdin.readline()
+    sys.stdin.readline()
 """
 
 
@@ -363,8 +395,9 @@ for candidate in trainer.train(
 def test_a_killed_training_is_resumed_without_doing_anything_twice(tmp_path: Path) -> None:
     done = tmp_path / "done"
     done.mkdir()
-    script = PARENT.format(folder=str(Path(__file__).parent), module=Path(__file__).stem)
-    command = [sys.executable, "-c", script, str(done), str(tmp_path / "artifacts")]
+    rows().write_parquet(tmp_path / "rows.parquet")
+    places = [str(tmp_path / name) for name in ("done", "artifacts", "rows.parquet")]
+    command = [sys.executable, "-c", PARENT, *places]
     first = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert first.stdin is not None
     assert first.stdout is not None
@@ -375,12 +408,11 @@ def test_a_killed_training_is_resumed_without_doing_anything_twice(tmp_path: Pat
             first.stdin.flush()
     first.kill()
     first.communicate()
-    before = {path.name for path in done.iterdir()}
-    assert len(before) == 3
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
-    after = {path.name: json.loads(path.read_text()) for path in done.iterdir()}
-    assert len(after) == len(EVERY)
-    assert {tuple(after[name]) for name in set(after) - before} == {("done", len(EVERY) - 3)}
+    assert len(list(done.iterdir())) == 3
+    skip = [parse_segment(path.name.removeprefix("-")) for path in done.iterdir()]
+    rest = train(definition(), rows(), tmp_path / "artifacts", skip=skip)
+    assert set(rest) == EVERY - set(skip)
+    assert {(candidate.status, candidate.total) for candidate in rest.values()} == {("done", len(EVERY) - 3)}
 
 
 def test_a_frame_without_what_is_needed_is_refused(tmp_path: Path) -> None:

@@ -39,6 +39,20 @@ def metrics(
     return values
 
 
+def main(signature: Signature, scores: Scores) -> Scores:
+    """The one number of each row that is watched, shape (rows,).
+
+    The probability of the second class, the value of a regression, or how sure a model of more classes is.
+    """
+    match signature.task:
+        case "binary":
+            return scores[:, 1]
+        case "regression":
+            return scores[:, 0]
+    sure: Scores = scores.max(axis=1)
+    return sure
+
+
 def losses(y: npt.NDArray[Any], scores: Scores, signature: Signature) -> npt.NDArray[np.float64]:
     """Loss of each row: negative log-likelihood in nats, or squared error; shape (rows,).
 

@@ -18,13 +18,14 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from modelworks.core.clock import system_clock
 from modelworks.core.errors import Invalid, ModelworksError, NotReady
+from modelworks.core.measure import Reference
 from modelworks.core.ref import Segment, segment_text
 from modelworks.models import packaging
 from modelworks.models.definition import Fit
@@ -36,6 +37,9 @@ from modelworks.train import evaluate
 from modelworks.train.candidate import Candidate
 from modelworks.train.columns import Columns, Stored, opened
 from modelworks.train.segments import TARGET, TIME, Slice, split
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WARNINGS = 5
@@ -251,9 +255,17 @@ def _champion_scores(
     return scores
 
 
-def _with_reference(package: Package, _held_out: Any, _scores: Any, _artifacts: Artifacts) -> Package:
-    """THE PLACE of the reference sketch: `core.measure.Reference` of the held-out rows."""
-    return package
+def _with_reference(
+    package: Package, held_out: pd.DataFrame, scores: npt.NDArray[np.float32], artifacts: Artifacts
+) -> Package:
+    """The package with the sketch that monitoring compares later rows with: the held-out rows.
+
+    These are the newest rows, and what the model says of them is not flattered by having learned from them.
+    """
+    batch = to_batch(held_out, package.signature)
+    regression = package.signature.task == "regression"
+    reference = Reference.build(batch, evaluate.main(package.signature, scores), probabilities=not regression)
+    return replace(package, reference=artifacts.put(reference.to_bytes()))
 
 
 @lru_cache(maxsize=16)
