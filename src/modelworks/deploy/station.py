@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, tuple_
+from sqlalchemy import Connection, Row, func, insert, select
 
 from modelworks.core.clock import Clock
 from modelworks.core.errors import Conflict, NotFound
 from modelworks.core.ref import Ref, Segment, parse_segment, segment_text
 from modelworks.deploy.deployment import Change, Deployment, Promotion
 from modelworks.registry.model_version import CHAMPION
-from modelworks.registry.rows import Key
+from modelworks.registry.rows import Key, near
 from modelworks.stores.ledger import Ledger
 from modelworks.stores.ledger.portable import chunks, queue_up, upsert
 from modelworks.stores.ledger.tables import aliases, deployment_history, deployments, model_versions
@@ -130,19 +130,20 @@ class DeployStation:
 
     def _check(self, db: Connection, keys: Sequence[Key], promotions: Sequence[Promotion]) -> None:
         """Refuse versions that do not exist: a server would have nothing to load."""
-        columns = (model_versions.c.model, model_versions.c.segment, model_versions.c.version)
+        exact = (model_versions.c.model, model_versions.c.segment, model_versions.c.version)
         wanted = {(*key, one.version): one for key, one in zip(keys, promotions, strict=True)}
         for some in chunks(sorted(wanted)):
-            there = {tuple(row) for row in db.execute(select(*columns).where(tuple_(*columns).in_(some)))}
+            numbers = model_versions.c.version.in_({version for _, _, version in some})
+            close = near(model_versions, [(model, segment) for model, segment, _ in some])
+            there = {tuple(row) for row in db.execute(select(*exact).where(close, numbers))}
             for missing in (wanted[key] for key in some if key not in there):
                 ref = Ref(missing.model, missing.segment, missing.version)
                 raise NotFound(f"{ref} cannot be deployed", "it is not registered", "register it first")
 
     def _current(self, db: Connection, keys: set[Key]) -> dict[Key, Deployment]:
-        columns = (deployments.c.model, deployments.c.segment)
         found: dict[Key, Deployment] = {}
         for some in chunks(sorted(keys)):
-            rows = db.execute(select(deployments).where(tuple_(*columns).in_(some)))
+            rows = db.execute(select(deployments).where(near(deployments, some)))
             found.update({(row.model, row.segment): _deployment(row) for row in rows})
         return found
 

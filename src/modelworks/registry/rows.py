@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Table, and_
@@ -23,6 +24,15 @@ def key(ref: Ref) -> Key:
 def at(table: Table, ref: Ref) -> ColumnElement[bool]:
     """The condition that picks the rows of a reference's model and segment."""
     return and_(table.c.model == ref.name, table.c.segment == segment_text(ref.segment))
+
+
+def near(table: Table, keys: Collection[Key]) -> ColumnElement[bool]:
+    """A condition that picks the rows of `keys`, and perhaps a few of other pairs of the same names.
+
+    Comparing pairs, ``(model, segment) IN (VALUES ...)``, is exact, but SQLite then reads the whole table.
+    """
+    names, texts = {name for name, _ in keys}, {text for _, text in keys}
+    return and_(table.c.model.in_(names), table.c.segment.in_(texts))
 
 
 def to_row(version: ModelVersion) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, insert, select, tuple_
+from sqlalchemy import Connection, and_, func, insert, select
 
 from modelworks.core.clock import Clock
 from modelworks.core.errors import Invalid, NotFound
@@ -15,7 +15,7 @@ from modelworks.core.ref import Ref, Segment, check_name, segment_text
 from modelworks.registry.gates.port import Verdict
 from modelworks.registry.missing import no_alias, no_model, no_segment, no_version
 from modelworks.registry.model_version import CHAMPION, LATEST, Draft, ModelSummary, ModelVersion
-from modelworks.registry.rows import Key, at, from_row, key, to_row
+from modelworks.registry.rows import Key, at, from_row, key, near, to_row
 from modelworks.stores.ledger import Ledger
 from modelworks.stores.ledger.portable import chunks, queue_up, upsert
 from modelworks.stores.ledger.tables import aliases, model_versions, models, verdicts
@@ -306,7 +306,11 @@ class RegistryStation:
         of = (model_versions.c.model, model_versions.c.segment)
         last: defaultdict[Key, int] = defaultdict(int)
         for some in chunks(sorted(keys)):
-            query = select(*of, func.max(model_versions.c.version)).where(tuple_(*of).in_(some)).group_by(*of)
+            query = (
+                select(*of, func.max(model_versions.c.version))
+                .where(near(model_versions, some))
+                .group_by(*of)
+            )
             last.update({(model, segment): number for model, segment, number in db.execute(query)})
         return last
 
