@@ -202,9 +202,14 @@ windows = Table(
     Column("labelled", Integer, nullable=False),
     Column("output_mean", Float),
     Column("metrics", JSON, nullable=False),
-    # Counts per feature and bin, then per output bin by label: see monitor.sketch.
-    Column("sketch", LargeBinary, nullable=False),
+    Column("sketch", LargeBinary, nullable=False),  # see monitor.sketch
     Index(None, "model", "segment", "start"),
+)
+watermarks = Table(
+    # How far a process that goes over a growing table has come.
+    "watermarks", metadata,
+    Column("name", String(200), primary_key=True),
+    Column("moment", Utc, nullable=False),
 )
 alerts = Table(
     "alerts", metadata,

@@ -1,0 +1,1 @@
+"""When to retrain: triggers, the policy that weighs them, the decisions that are kept."""

@@ -1,0 +1,14 @@
+"""The triggers of the house."""
+
+from modelworks.core.catalog import Catalog
+from modelworks.learn.triggers.port import Trigger
+
+TRIGGERS: Catalog[type[Trigger]] = Catalog(
+    "trigger",
+    {
+        "every": "modelworks.learn.triggers.every:Every",
+        "on_decay": "modelworks.learn.triggers.on_decay:OnDecay",
+        "on_drift": "modelworks.learn.triggers.on_drift:OnDrift",
+        "on_rows": "modelworks.learn.triggers.on_rows:OnRows",
+    },
+)

@@ -1,0 +1,30 @@
+"""Train at regular intervals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from modelworks.core.clock import duration
+from modelworks.learn.triggers.port import Firing, SegmentState
+
+
+@dataclass(frozen=True)
+class Every:
+    """Train when the last training is `interval` ago and there are new rows: ``mw.Every("7d")``."""
+
+    interval: str
+
+    def __post_init__(self) -> None:
+        duration(self.interval)
+
+    def judge(self, state: SegmentState) -> Firing | None:
+        """See `Trigger.judge`."""
+        if state.tried is None or state.new_rows == 0:
+            return None
+        age = state.now - state.tried
+        if age < duration(self.interval):
+            return None
+        return Firing(
+            "every", f"last trained {age.days} days ago, the interval is {self.interval}",
+            {"tried": state.tried.isoformat(), "new_rows": state.new_rows}, age / duration(self.interval),
+        )  # fmt: skip

@@ -1,0 +1,9 @@
+"""The drift tests of the house."""
+
+from modelworks.core.catalog import Catalog
+from modelworks.monitor.drift.port import DriftTest
+
+DRIFT_TESTS: Catalog[DriftTest] = Catalog(
+    "drift test",
+    {"chi2": "modelworks.monitor.drift.chi2:CHI2", "psi": "modelworks.monitor.drift.psi:PSI"},
+)
