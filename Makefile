@@ -6,6 +6,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMP := .venv/.set-up-$(shell cat requirements.lock pyproject.toml | cksum | tr ' ' '-')
 
 .PHONY: help setup test demo bench-serve bench-fanout lock clean
@@ -20,9 +21,11 @@ $(STAMP):
 	  || { echo "Python 3.11 or newer is needed; say which with 'make setup PYTHON=python3.12'"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv \
 	  || { rm -rf .venv; echo "the virtual environment cannot be made; on Debian: apt-get install python3-venv"; exit 1; }
-	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements.lock
-	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
-	$(BIN)/python -m pip --disable-pip-version-check check
+	@# Packages that come as source are built with the pinned setuptools, not with the newest of the day.
+	grep '^setuptools==' requirements.lock | $(PIP) install -qq -r /dev/stdin
+	$(PIP) install -qq --no-deps --no-build-isolation --use-pep517 -r requirements.lock
+	$(PIP) install -qq --no-deps --no-build-isolation -e .
+	$(PIP) check
 	@rm -f .venv/.set-up-* && touch $@
 
 test: setup  ## Style, types, floors, tests
@@ -42,7 +45,7 @@ bench-fanout: setup  ## The whole belt against the bare fits
 	$(BIN)/python benchmarks/bench_fanout.py $(ARGS)
 
 lock: setup  ## Pin the newest versions that pyproject.toml allows
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
+	$(PIP) install -qq 'uv>=0.9,<1'
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate --no-header \
 	  --no-emit-index-url --no-emit-find-links pyproject.toml --extra dev --extra demo -o requirements.lock
 
