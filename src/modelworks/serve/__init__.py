@@ -1,0 +1,1 @@
+"""What is running: routes rows to champions, answers over HTTP, and logs every prediction."""

@@ -1,0 +1,106 @@
+"""The data plane as an ASGI application, before another one: for what the fast protocol leaves to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from modelworks.core.errors import Denied, ModelworksError, NotFound, TooLarge
+from modelworks.serve import paths
+from modelworks.serve.data_plane import DataPlane, FullReply, too_large
+from modelworks.serve.replies import error_reply
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+Authorize = Callable[[bytes | None], None]
+"""Takes the value of the Authorization header; raises `Denied` for one that may not predict. Must be quick."""
+
+
+def anybody(_authorization: bytes | None) -> None:
+    """Let everybody predict."""
+
+
+class DataPlaneApp:
+    """Answers the data plane's paths and passes everything else on.
+
+    Args:
+        plane: The data plane.
+        rest: The application for all other paths; without one they are not found.
+        authorize: Who may predict.
+    """
+
+    def __init__(
+        self, plane: DataPlane, rest: Application | None = None, authorize: Authorize = anybody
+    ) -> None:
+        self.plane = plane
+        self.rest = rest
+        self.authorize = authorize
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See the ASGI specification, version 3."""
+        if scope["type"] == "http":
+            path: bytes = scope.get("raw_path") or scope["path"].encode()
+            if paths.ours(path):
+                await _send(send, await self._answer(scope, path, receive))
+                return
+        if self.rest is not None:
+            await self.rest(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+        elif scope["type"] == "http":
+            error = NotFound(
+                f"there is no {scope['path'][:120]!r}", "", "POST /predict/MODEL, or see GET /v2"
+            )
+            status, body = error_reply(error)
+            await _send(send, (status, [(b"content-type", b"application/json")], body))
+
+    async def _answer(self, scope: Scope, path: bytes, receive: Receive) -> FullReply:
+        try:
+            headers = {name.lower(): value for name, value in scope["headers"]}
+            self.authorize(headers.get(b"authorization"))
+            body = await self._body(headers, receive) if scope["method"] == "POST" else b""
+        except ModelworksError as error:
+            status, content = error_reply(error, path)
+            extra = [(b"connection", b"close")] if isinstance(error, TooLarge) else []
+            if isinstance(error, Denied):
+                status, extra = 401, [(b"www-authenticate", b"Bearer")]
+            return status, [(b"content-type", b"application/json"), *extra], content
+        return await asyncio.to_thread(self.plane.handle, scope["method"], path, headers, body)
+
+    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
+        limit = self.plane.max_body
+        announced = headers.get(b"content-length", b"0")
+        if announced.isdigit() and int(announced) > limit:
+            raise too_large(limit)
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return b""
+            part: bytes = message.get("body", b"")
+            size += len(part)
+            if size > limit:
+                raise too_large(limit)
+            parts.append(part)
+            if not message.get("more_body"):
+                return b"".join(parts)
+
+
+async def _send(send: Send, reply: FullReply) -> None:
+    status, headers, body = reply
+    length = [] if status == 204 else [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, *length]})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

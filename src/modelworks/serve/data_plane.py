@@ -1,0 +1,279 @@
+"""The data plane: everything that predicts or tells outcomes, under whatever carries the requests."""
+
+from __future__ import annotations
+
+import logging
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import orjson
+
+from modelworks.core.clock import new_id
+from modelworks.core.errors import Invalid, ModelworksError, TooLarge
+from modelworks.core.plain import to_json
+from modelworks.serve import outcomes, paths
+from modelworks.serve.fleet import Fleet
+from modelworks.serve.inference_protocol import describe
+from modelworks.serve.metrics import metrics_text
+from modelworks.serve.replica import Replica
+from modelworks.serve.replies import Reply, error_reply
+from modelworks.serve.spool import OUTCOME, OUTCOMES, PREDICTIONS, Entry, Spool
+from modelworks.serve.target import Job, Piece, Target, predictions
+
+_log = logging.getLogger("modelworks.serve")
+_BINARY_HEADER = b"inference-header-content-length"
+
+FullReply = tuple[int, list[tuple[bytes, bytes]], bytes]
+"""Status, headers, body."""
+
+
+class DataPlane:
+    """Answers requests and logs them; knows nothing of sockets.
+
+    Args:
+        fleet: What is live.
+        spool: Folder of the log's spool.
+        max_body: Largest request body in bytes, after decompression too.
+    """
+
+    def __init__(self, fleet: Fleet, spool: Path, max_body: int = 16 * 1024 * 1024) -> None:
+        self.fleet = fleet
+        self.max_body = max_body
+        self.predictions = Spool(spool, PREDICTIONS)
+        self.outcomes = Spool(spool, OUTCOMES)
+        self.unknown = 0
+
+    # -- predicting ------------------------------------------------------------------------------------
+
+    def answer(self, requests: Sequence[tuple[bytes, bytes]]) -> list[Reply]:
+        """Answer requests that came together: one prediction a model version, one write to the log.
+
+        Args:
+            requests: Path (raw, without a query) and body of each.
+
+        Returns:
+            A reply a request, in order. Those with status 200 are in the log already.
+        """
+        return [
+            error_reply(result, path) if isinstance(result, ModelworksError) else (200, result)
+            for result, (path, _) in zip(self.results(requests), requests, strict=True)
+        ]
+
+    def results(self, requests: Sequence[tuple[bytes, bytes]]) -> list[bytes | ModelworksError]:
+        """Like `answer`: a body, or the error, for each request."""
+        begun = time.perf_counter()
+        snapshot = self.fleet.snapshot
+        results: list[bytes | ModelworksError] = [b""] * len(requests)
+        jobs: list[tuple[int, Target, Job]] = []
+        groups: dict[Replica, list[Piece]] = {}
+        for index, (path, body) in enumerate(requests):
+            target: Target | None = None
+            try:
+                target = snapshot.targets.get(path) or snapshot.target(path, self.fleet.pinned)
+                job = target.decode(body)
+            except Exception as error:
+                results[index] = self._refused(target, error)
+                continue
+            for piece in job.pieces:
+                pieces = groups.get(piece.replica)
+                if pieces is None:
+                    groups[piece.replica] = [piece]
+                else:
+                    pieces.append(piece)
+            jobs.append((index, target, job))
+        for replica, pieces in groups.items():
+            _predict(replica, pieces)
+        now = time.time_ns() // 1000
+        entries: list[Entry] = []
+        answered: list[tuple[int, Target, Job]] = []
+        for one in jobs:
+            index, target, job = one
+            try:
+                for piece in job.pieces:
+                    if piece.error is not None:
+                        raise piece.error
+                request = new_id().encode()
+                logged = b"%b%b]}" % (target.prefix, predictions(job, request))
+                results[index] = target.word(job, request, logged)
+            except Exception as error:
+                results[index] = self._refused(target, error)
+                continue
+            entries.append(Entry(target.kind, target.schema, now, requests[index][1], logged))
+            answered.append(one)
+        if entries:
+            try:
+                self.predictions.append(entries)
+            except ModelworksError as error:
+                for index, target, _ in answered:
+                    results[index] = self._refused(target, error)
+                return results
+        seconds = time.perf_counter() - begun
+        for _, target, job in answered:
+            target.counters.answered(job.size, seconds)
+        return results
+
+    def _refused(self, target: Target | None, error: Exception) -> ModelworksError:
+        if target is None:
+            self.unknown += 1
+        else:
+            target.counters.errors += 1
+        if isinstance(error, ModelworksError):
+            return error
+        _log.error("a request could not be answered", exc_info=error)
+        return ModelworksError("the request could not be answered", "an error of the server", "see its log")
+
+    # -- the rest --------------------------------------------------------------------------------------
+
+    def handle(self, method: str, path: bytes, headers: Mapping[bytes, bytes], body: bytes) -> FullReply:
+        """Answer any request to the data plane's paths; may load a model version, so not for an event loop.
+
+        Args:
+            method: HTTP method.
+            path: As it came, still percent-encoded; a query is ignored.
+            headers: Lower-case names.
+            body: As it came.
+        """
+        path = path.split(b"?", 1)[0]
+        allowed = _methods(path)
+        allow = (b"allow", ", ".join((*allowed, "OPTIONS")).encode())
+        if method == "OPTIONS":
+            return 204, [allow], b""
+        extra: list[tuple[bytes, bytes]] = []
+        try:
+            if method not in allowed:
+                extra = [allow]
+                error = Invalid(f"{method} is not possible here", "", f"use {' or '.join(allowed)}")
+                status, content = 405, error_reply(error, path)[1]
+            elif method == "POST":
+                status, content = self._post(path, headers, body)
+            else:
+                status, content = 200, b""
+                found, told = describe(self.fleet, path)
+                status, content = found, orjson.dumps(told)
+        except ModelworksError as error:
+            status, content = error_reply(error, path)
+        return status, [(b"content-type", b"application/json"), *extra], content
+
+    def _post(self, path: bytes, headers: Mapping[bytes, bytes], body: bytes) -> Reply:
+        if _BINARY_HEADER in headers:
+            raise Invalid(
+                "binary tensors are not accepted", "this server speaks the protocol's JSON form",
+                "send the data as JSON: with tritonclient, binary_data=False on inputs and outputs",
+            )  # fmt: skip
+        if len(body) > self.max_body:
+            raise too_large(self.max_body)
+        body = self._plain(headers.get(b"content-encoding", b"identity"), body)
+        if path == paths.OUTCOMES:
+            return 200, self.tell(body)
+        if path == b"/v2/repository/index":
+            status, told = describe(self.fleet, path)
+            return status, orjson.dumps(told)
+        if path.startswith(b"/v2/repository/"):
+            raise Invalid(
+                "models are not loaded and unloaded here", "the server follows the deployments",
+                "use 'modelworks deploy' and 'modelworks rollback'",
+            )  # fmt: skip
+        return self.answer([(path, body)])[0]
+
+    def _plain(self, encoding: bytes, body: bytes) -> bytes:
+        """The body decompressed, never beyond the limit."""
+        kind = encoding.strip().lower()
+        if kind in (b"identity", b""):
+            return body
+        if kind not in (b"gzip", b"x-gzip", b"deflate"):
+            raise Invalid(
+                f"the content encoding {encoding.decode('latin-1')[:40]!r} is not known",
+                "",
+                "send gzip, deflate or none",
+            )
+        try:
+            unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)
+            plain = unpacker.decompress(body, self.max_body + 1)
+        except zlib.error as error:
+            raise Invalid(
+                "the body cannot be decompressed", str(error), "correct it, or send it plain"
+            ) from None
+        if len(plain) > self.max_body:
+            raise too_large(self.max_body)
+        if not unpacker.eof:
+            raise Invalid("the body cannot be decompressed", "it is cut off", "send all of it")
+        return plain
+
+    def tell(self, body: bytes) -> bytes:
+        """Take outcomes; when this returns, they are in the log.
+
+        Raises:
+            Invalid: the body is not one of outcomes; none of them is taken then.
+            Unavailable: the log cannot be written.
+        """
+        accepted = len(outcomes.read(body))
+        self.outcomes.append([Entry(OUTCOME, b"", time.time_ns() // 1000, body, b"")])
+        return to_json({"accepted": accepted})
+
+    def metrics_text(self) -> str:
+        """What was counted, in Prometheus' text format."""
+        return metrics_text(self.fleet.counters, self.fleet.loaded(), self.unknown)
+
+    def close(self) -> None:
+        """Let go of the log."""
+        self.predictions.close()
+        self.outcomes.close()
+
+
+def too_large(limit: int) -> TooLarge:
+    """The error for a body over the limit, in bytes."""
+    return TooLarge(
+        "the request body is too large",
+        f"the limit is {limit} bytes",
+        "send less at once, or raise server.max_body",
+    )
+
+
+def _methods(path: bytes) -> tuple[str, ...]:
+    if (
+        path.startswith((paths.PREDICT, b"/v2/repository/"))
+        or path == paths.OUTCOMES
+        or path.endswith(b"/infer")
+    ):
+        return ("POST",)
+    return ("GET", "HEAD")
+
+
+def _predict(replica: Replica, pieces: list[Piece]) -> None:
+    """Answer the pieces of one replica together; where that fails each alone, so that none spoils another."""
+    try:
+        if len(pieces) == 1:
+            piece = pieces[0]
+            piece.outputs = replica.predict(piece.numbers, piece.texts)
+            fragments = replica.fragments(piece.outputs)
+            if fragments is None:
+                raise _no_number(replica)
+            piece.fragments = fragments
+            return
+        outputs = replica.predict(
+            [values for piece in pieces for values in piece.numbers],
+            [values for piece in pieces for values in piece.texts],
+        )
+        fragments = replica.fragments(outputs)
+        if fragments is None:
+            raise _no_number(replica)
+        start = 0
+        for piece in pieces:
+            end = start + len(piece.numbers)
+            piece.outputs, piece.fragments = outputs[start:end], fragments[start:end]
+            start = end
+    except ModelworksError as error:
+        if len(pieces) == 1:
+            pieces[0].error = error
+        else:
+            for piece in pieces:
+                _predict(replica, [piece])
+
+
+def _no_number(replica: Replica) -> Invalid:
+    return Invalid(
+        f"{replica.ref} gives no finite number for these rows", "it was not made for their missing or extreme values",
+        "send the missing values, or train a model that imputes them",
+    )  # fmt: skip

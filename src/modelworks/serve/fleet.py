@@ -1,0 +1,396 @@
+"""The fleet: which versions are live, followed from the ledger, loaded beside the traffic, swapped at once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, func, select
+
+from modelworks.core.errors import ModelworksError, NotFound, NotReady
+from modelworks.core.ref import Ref, Segment, parse_segment
+from modelworks.core.schema import Field, Kind
+from modelworks.models.package import Package
+from modelworks.models.packaging import load
+from modelworks.models.predictor import Predictor
+from modelworks.serve.columns import Rows, merge, rows_of
+from modelworks.serve.metrics import Counters
+from modelworks.serve.paths import parse
+from modelworks.serve.replica import Replica
+from modelworks.serve.target import Route, RowsTarget, Target
+from modelworks.serve.tensors import MATRIX, TensorTarget
+from modelworks.stores.artifacts import Artifacts
+from modelworks.stores.ledger import Ledger
+from modelworks.stores.ledger.tables import datasets, deployments, model_versions, models
+
+_log = logging.getLogger("modelworks.serve")
+_PINNED = 64
+_TARGETS = 10_000
+
+Loader = Callable[[Package, Artifacts], Predictor]
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A model as the ledger declares it.
+
+    Attributes:
+        name: Name of the model.
+        per: Columns that route.
+        key: The dataset's key column, if any.
+        time: The dataset's event-time column, if any.
+        contract: The dataset's columns.
+    """
+
+    name: str
+    per: tuple[str, ...]
+    key: str | None = None
+    time: str | None = None
+    contract: tuple[Field, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """A model with its live replicas.
+
+    Attributes:
+        declared: What it is.
+        replicas: The champions, by segment.
+        counters: What was counted of it.
+    """
+
+    declared: Declared
+    replicas: Mapping[Segment, Replica]
+    counters: Counters
+
+    def rows(self, replicas: Iterable[Replica], per: tuple[str, ...]) -> Rows:
+        """The decoder for rows that these replicas can answer."""
+        declared = self.declared
+        return rows_of(
+            merge(
+                [replica.signature for replica in replicas],
+                per,
+                declared.key,
+                declared.time,
+                frozenset(one.name for one in declared.contract if one.nullable),
+                {one.name: one.kind for one in declared.contract if one.kind is not Kind.TIME},
+            )
+        )
+
+    def route(self, segment: Segment | None, version: int | None, pinned: Callable[[Ref], Replica]) -> Route:
+        """Where rows go: by their own columns, or all to one segment's replica.
+
+        Args:
+            segment: ``None`` for routing by the rows' columns.
+            version: One version instead of the champion.
+            pinned: Gives the replica of a version that is not live.
+
+        Raises:
+            NotFound: the model has no such segment or version.
+            NotReady: nothing of the model is live.
+        """
+        declared = self.declared
+        if version is None and not self.replicas:
+            raise NotReady(
+                f"model {declared.name!r} is not live", "it has no champion yet", "train and deploy it"
+            )
+        if segment is None and version is None and declared.per:
+            rows = self.rows(self.replicas.values(), declared.per)
+            return Route(declared.name, declared.per, rows, self.replicas)
+        replica = self._one(segment or (), version, pinned)
+        return Route(declared.name, (), self.rows([replica], ()), {(): replica})
+
+    def _one(self, segment: Segment, version: int | None, pinned: Callable[[Ref], Replica]) -> Replica:
+        declared = self.declared
+        if len(segment) > len(declared.per):
+            split = ", ".join(declared.per) or "nothing"
+            raise NotFound(
+                f"there is no {Ref(declared.name, segment)}",
+                f"the segment has {len(segment)} values, the model is split by {split}",
+                "name fewer values",
+            )
+        if version is not None:
+            live = self.replicas.get(segment)
+            return (
+                live
+                if live is not None and live.version == version
+                else pinned(Ref(declared.name, segment, version))
+            )
+        for length in range(len(segment), -1, -1):
+            if segment[:length] in self.replicas:
+                return self.replicas[segment[:length]]
+        raise NotFound(
+            f"{Ref(declared.name, segment)} is not live",
+            "neither it nor a parent has a champion",
+            "deploy it",
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """What is live at one moment. Requests that came together see one snapshot.
+
+    Attributes:
+        revision: The deployments' revision that it shows.
+        models: By name.
+        targets: By path, filled as paths are used.
+    """
+
+    revision: int
+    models: Mapping[str, Served]
+    targets: dict[bytes, Target] = field(default_factory=dict)
+
+    def served(self, name: str) -> Served:
+        """A model.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        found = self.models.get(name)
+        if found is None:
+            known = ", ".join(sorted(self.models)[:20]) or "none"
+            raise NotFound(f"there is no model {name!r}", f"models here: {known}", "use one of these")
+        return found
+
+    def target(self, path: bytes, pinned: Callable[[Ref], Replica]) -> Target:
+        """What requests to a path lead to.
+
+        Raises:
+            Invalid: the path is not one of a model.
+            NotFound: there is no such model, segment or version.
+            NotReady: nothing of the model is live.
+        """
+        target = self.targets.get(path)
+        if target is None:
+            parsed = parse(path)
+            ref = parsed.ref
+            served = self.served(ref.name)
+            version = ref.at if isinstance(ref.at, int) else None
+            route = served.route(ref.segment or None, version, pinned)
+            target = self._make(served, route, ref, parsed.verb != "predict")
+            # A pinned version is kept by the fleet, which also lets go of it.
+            if version is None and len(self.targets) < _TARGETS:
+                self.targets[path] = target
+        return target
+
+    def _make(self, served: Served, route: Route, ref: Ref, tensors: bool) -> Target:
+        declared = served.declared
+        schema: dict[str, Any] = {
+            "columns": list(route.rows.columns), "key": declared.key, "time": declared.time,
+        }  # fmt: skip
+        if not tensors:
+            return RowsTarget(route, served.counters, orjson.dumps(schema))
+        only = None if route.per else route.bound[()].replica
+        if only is not None and not only.signature.texts and MATRIX not in route.rows.columns:
+            schema["matrix"] = list(only.signature.numbers)
+        optional = [name for name in (declared.key, declared.time) if name is not None]
+        name = str(Ref(ref.name, ref.segment))
+        return TensorTarget(route, served.counters, orjson.dumps(schema), name, optional)
+
+
+class Fleet:
+    """Follows the ledger.
+
+    Args:
+        ledger: Where models and deployments stand.
+        artifacts: Where packages are.
+        loader: Loads a package.
+    """
+
+    def __init__(self, ledger: Ledger, artifacts: Artifacts, loader: Loader = load) -> None:
+        self.ledger = ledger
+        self.artifacts = artifacts
+        self.snapshot = Snapshot(-1, MappingProxyType({}))
+        self.counters: dict[str, Counters] = {}
+        self.failures: dict[tuple[str, str], str] = {}
+        self._load = loader
+        self._lock = threading.Lock()
+        self._mark: tuple[Any, ...] | None = None
+        self._seen = -1
+        self._pins: OrderedDict[str, Replica] = OrderedDict()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the ledger has been read."""
+        return self.snapshot.revision >= 0
+
+    def refresh(self) -> bool:
+        """Bring what is live up to date with the ledger; loads only what changed. True if anything did.
+
+        A version that cannot be loaded leaves its predecessor live, is told in `failures`, and is tried again.
+        """
+        with self._lock:
+            with self.ledger.read() as db:
+                mark = _mark(db)
+                if mark == self._mark and not self.failures:
+                    return False
+                declared = _declared(db)
+                changed = _changed(db, self._seen)
+                live = {(row.model, row.segment) for row in db.execute(select(deployments.c.model, deployments.c.segment))}
+            # One failure holds the mark back, so that what came after it is seen again; loaded ones are kept.
+            before = self.snapshot.models
+            replicas: dict[str, dict[Segment, Replica]] = {
+                name: dict(one.replicas) for name, one in before.items()
+            }
+            failures: dict[tuple[str, str], str] = {}
+            for row in changed:
+                segment = parse_segment(row.segment)
+                mine = replicas.setdefault(row.model, {})
+                if segment in mine and mine[segment].version == row.champion:
+                    continue
+                try:
+                    mine[segment] = self._replica(row.model, segment, row.champion, row.package)
+                except Exception as error:
+                    failures[row.model, row.segment] = f"version {row.champion}: {error}"
+                    _log.exception("%s@%s cannot be loaded", Ref(row.model, segment), row.champion)
+            fleet: dict[str, Served] = {}
+            for name in declared.keys() | {model for model, _ in live}:
+                mine = replicas.get(name, {})
+                kept = {segment: one for segment, one in mine.items() if (name, one.text) in live}
+                what = declared.get(name, Declared(name, ()))
+                old = before.get(name)
+                if old is not None and old.declared == what and dict(old.replicas) == kept:
+                    fleet[name] = old
+                else:
+                    counters = self.counters.setdefault(name, Counters())
+                    fleet[name] = Served(what, MappingProxyType(kept), counters)
+            self.snapshot = self._prepared(Snapshot(mark[0], MappingProxyType(fleet)))
+            self.failures = failures
+            self._mark = mark
+            failed = [row.revision for row in changed if (row.model, row.segment) in failures]
+            self._seen = min(failed) - 1 if failed else mark[0]
+            return True
+
+    def _prepared(self, fresh: Snapshot) -> Snapshot:
+        """Make the targets of the paths in use here rather than under the first request."""
+        old = self.snapshot
+        likely = [
+            path % name.encode() for name in fresh.models for path in (b"/predict/%b", b"/v2/models/%b/infer")
+        ]
+        for path in dict.fromkeys([*likely, *list(old.targets)]):
+            try:
+                name = parse(path).ref.name
+                if path in old.targets and fresh.models.get(name) is old.models.get(name):
+                    fresh.targets[path] = old.targets[path]
+                else:
+                    fresh.target(path, self.pinned)
+            except ModelworksError:  # not live: whoever asks for it is told
+                continue
+        return fresh
+
+    def pinned(self, ref: Ref) -> Replica:
+        """The replica of any registered version; the last ones used stay loaded.
+
+        Raises:
+            NotFound: there is no such version.
+        """
+        key = str(ref)
+        found = self._pins.get(key)
+        if found is None:
+            row_of = select(model_versions.c.package, model_versions.c.segment).where(
+                model_versions.c.model == ref.name, model_versions.c.version == ref.at
+            )
+            with self.ledger.read() as db:
+                package = next(
+                    (row.package for row in db.execute(row_of) if parse_segment(row.segment) == ref.segment),
+                    None,
+                )
+            if package is None:
+                raise NotFound(
+                    f"there is no version {ref}", "", "list the versions with 'modelworks models show'"
+                )
+            assert isinstance(ref.at, int)
+            found = self._replica(ref.name, ref.segment, ref.at, package)
+        with self._lock:
+            self._pins[key] = found
+            self._pins.move_to_end(key)
+            while len(self._pins) > _PINNED:
+                self._pins.popitem(last=False)
+        return found
+
+    def _replica(self, model: str, segment: Segment, version: int, stored: Mapping[str, Any]) -> Replica:
+        package = Package.from_json(stored)
+        predictor = self._load(package, self.artifacts)
+        return Replica(model, segment, version, package.signature, predictor, package.compiled is not None)
+
+    def loaded(self) -> dict[str, int]:
+        """Model versions in memory, by model."""
+        return {name: len(served.replicas) for name, served in self.snapshot.models.items()}
+
+    def follow(self, seconds: float, after: Callable[[], None] = lambda: None) -> None:
+        """Refresh every `seconds` in a thread of its own, until `close`; `after` is called after each look."""
+
+        def loop() -> None:
+            while not self._stop.wait(seconds):
+                try:
+                    self.refresh()
+                    after()
+                except Exception as error:
+                    # The ledger does not answer: what is live stays live.
+                    level = logging.WARNING if isinstance(error, ModelworksError) else logging.ERROR
+                    _log.log(level, "the ledger cannot be read: %s", error)
+
+        self._stop.clear()
+        self._thread = threading.Thread(target=loop, name="modelworks-fleet", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop following."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+
+def _mark(db: Connection) -> tuple[Any, ...]:
+    """What changes when anything that matters here changes; the first is the deployments' revision."""
+    deployed = db.execute(select(func.max(deployments.c.revision), func.count())).one()
+    told = db.execute(select(func.max(models.c.updated), func.count())).one()
+    based = db.execute(select(func.max(datasets.c.updated), func.count()).select_from(datasets)).one()
+    return (deployed[0] or 0, deployed[1], *told, *based)
+
+
+def _declared(db: Connection) -> dict[str, Declared]:
+    query = select(models.c.name, models.c.per, datasets.c.key, datasets.c.time, datasets.c.contract).join(
+        datasets, datasets.c.name == models.c.dataset, isouter=True
+    )
+    return {
+        row.name: Declared(row.name, tuple(row.per), row.key, row.time, tuple(_fields(row.contract)))
+        for row in db.execute(query)
+    }
+
+
+def _fields(contract: Any) -> Iterable[Field]:
+    """The columns of a stored contract: a list of fields, or fields by name."""
+    entries = (
+        contract.items() if isinstance(contract, dict) else [(one.get("name"), one) for one in contract or ()]
+    )
+    for name, entry in entries:
+        if isinstance(entry, dict) and "kind" in entry:
+            yield Field.from_json({"name": name, **entry})
+
+
+def _changed(db: Connection, seen: int) -> list[Any]:
+    query = (
+        select(
+            deployments.c.model, deployments.c.segment, deployments.c.champion, deployments.c.revision,
+            model_versions.c.package,
+        )
+        .join(
+            model_versions,
+            (model_versions.c.model == deployments.c.model)
+            & (model_versions.c.segment == deployments.c.segment)
+            & (model_versions.c.version == deployments.c.champion),
+        )
+        .where(deployments.c.revision > seen)
+        .order_by(deployments.c.revision)
+    )  # fmt: skip
+    return list(db.execute(query))

@@ -1,0 +1,81 @@
+"""What the server counts: plain integers on the hot path, Prometheus text when it is asked for."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+"""Upper bounds of the latency buckets, seconds."""
+
+
+class Counters:
+    """Of one model."""
+
+    __slots__ = ("buckets", "errors", "requests", "rows", "seconds")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.rows = 0
+        self.errors = 0
+        self.seconds = 0.0
+        self.buckets = [0] * (len(BOUNDS) + 1)
+
+    def answered(self, rows: int, seconds: float) -> None:
+        """Count a request that was answered, `seconds` after it had been read."""
+        self.requests += 1
+        self.rows += rows
+        self.seconds += seconds
+        self.buckets[bisect_left(BOUNDS, seconds)] += 1
+
+
+class _Reading(Collector):
+    """One reading of all counters."""
+
+    def __init__(self, counters: Mapping[str, Counters], loaded: Mapping[str, int], unknown: int) -> None:
+        self.counters = counters
+        self.loaded = loaded
+        self.unknown = unknown
+
+    def collect(self) -> Iterable[Metric]:
+        requests = CounterMetricFamily(
+            "modelworks_requests", "Prediction requests answered.", labels=["model"]
+        )
+        rows = CounterMetricFamily("modelworks_rows", "Rows predicted.", labels=["model"])
+        errors = CounterMetricFamily(
+            "modelworks_errors", "Prediction requests refused or failed.", labels=["model"]
+        )
+        latency = HistogramMetricFamily(
+            "modelworks_latency_seconds", "From the request read to the answer written.", labels=["model"]
+        )
+        loaded = GaugeMetricFamily("modelworks_loaded_models", "Model versions in memory.", labels=["model"])
+        for model, counted in sorted(self.counters.items()):
+            requests.add_metric([model], counted.requests)
+            rows.add_metric([model], counted.rows)
+            errors.add_metric([model], counted.errors)
+            total, buckets = 0, []
+            for bound, number in zip((*map(str, BOUNDS), "+Inf"), counted.buckets, strict=True):
+                total += number
+                buckets.append((bound, float(total)))
+            latency.add_metric([model], buckets, counted.seconds)
+        errors.add_metric([""], self.unknown)
+        for model, number in sorted(self.loaded.items()):
+            loaded.add_metric([model], number)
+        return [requests, rows, errors, latency, loaded]
+
+
+def metrics_text(counters: Mapping[str, Counters], loaded: Mapping[str, int], unknown: int) -> str:
+    """The counters in Prometheus' text format.
+
+    Args:
+        counters: By model.
+        loaded: Model versions in memory, by model.
+        unknown: Requests for a model that is not there.
+    """
+    registry = CollectorRegistry()
+    registry.register(_Reading(dict(counters), loaded, unknown))
+    return generate_latest(registry).decode()

@@ -1,0 +1,296 @@
+"""The prediction log: from the spool into the table ``predictions``, each row exactly once, and back by id."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import polars as pl
+from msgspec import UNSET, Raw, Struct
+
+from modelworks.core.clock import utc
+from modelworks.core.errors import ModelworksError
+from modelworks.serve import outcomes
+from modelworks.serve.spool import OUTCOMES, PREDICTIONS, TENSORS, Block, Entry, SpoolFile, files
+from modelworks.serve.tensors import MATRIX, read_data, read_request
+from modelworks.stores import Stores
+
+_log = logging.getLogger("modelworks.serve")
+
+SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    "id": pl.String,
+    "time": pl.Datetime("us", "UTC"),
+    "event_time": pl.Datetime("us", "UTC"),
+    "model": pl.String,
+    "segment": pl.String,
+    "version": pl.Int64,
+    "key": pl.String,
+    "inputs": pl.String,
+    "output": pl.Float64,
+    "outputs": pl.String,
+}
+"""Columns of the table ``predictions``."""
+
+_BATCH_BYTES = 64 * 1024 * 1024
+_COMPACT_EVERY = 100
+_LOOK_BACK = (timedelta(minutes=10), timedelta(days=1), timedelta(days=30), None)
+
+
+class _Prediction(Struct, gc=False):
+    id: str
+    version: int
+    segment: str
+    output: Raw
+
+
+class _Answer(Struct, gc=False):
+    model: str
+    predictions: list[_Prediction]
+
+
+_ANSWER = msgspec.json.Decoder(_Answer)
+_Logged = tuple[str, str | None, int | None]
+"""The row as JSON, its key, its time in microseconds."""
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads logged requests again, by the schema that was logged with them."""
+
+    columns: tuple[str, ...]
+    key: str | None
+    time: str | None
+    matrix: tuple[str, ...]
+    rows: Callable[[bytes], Any]
+
+    def read(self, entry: Entry) -> Iterator[_Logged]:
+        if entry.kind == TENSORS:
+            yield from self._tensors(entry.request)
+            return
+        key, time = self._attribute(self.key), self._attribute(self.time)
+        for row in self.rows(entry.request).rows:
+            found = getattr(row, key) if key else None
+            moment = getattr(row, time) if time else None
+            yield msgspec.json.encode(row).decode(), _key(found), _microseconds(moment)
+
+    def _attribute(self, column: str | None) -> str | None:
+        return None if column is None else f"c{self.columns.index(column)}"
+
+    def _tensors(self, body: bytes) -> Iterator[_Logged]:
+        request = read_request(body)
+        first = request.inputs[0]
+        names: Sequence[str]
+        if self.matrix and len(request.inputs) == 1 and first.name == MATRIX:
+            names, flat = self.matrix, read_data(first)
+            rows: Iterable[tuple[Any, ...]] = zip(*[iter(flat)] * len(names), strict=True)
+        else:
+            names = [tensor.name for tensor in request.inputs]
+            rows = zip(*(read_data(tensor) for tensor in request.inputs), strict=True)
+        for values in rows:
+            row = dict(zip(names, values, strict=True))
+            key = row.get(self.key) if self.key else None
+            time = row.get(self.time) if self.time else None
+            yield msgspec.json.encode(row).decode(), _key(key), _microseconds(time)
+
+
+@lru_cache(maxsize=1024)
+def _reader(schema: bytes) -> _Reader:
+    stored = msgspec.json.decode(schema)
+    columns = tuple(stored["columns"])
+    struct = msgspec.defstruct(
+        "Row",
+        [(f"c{number}", Any, UNSET) for number in range(len(columns))],
+        rename={f"c{number}": name for number, name in enumerate(columns)},
+        omit_defaults=True,
+        gc=False,
+    )
+    request = msgspec.defstruct("Request", [("rows", list[struct])])  # type: ignore[valid-type]
+    decode = msgspec.json.Decoder(request).decode
+    return _Reader(columns, stored["key"], stored["time"], tuple(stored.get("matrix", ())), decode)
+
+
+def table(entries: Iterable[Entry]) -> pl.DataFrame:
+    """Logged requests as rows of the table ``predictions``."""
+    columns: dict[str, list[Any]] = {name: [] for name in SCHEMA}
+    ids, times, events, models, segments, versions, keys, inputs, scores, texts = columns.values()
+    for entry in entries:
+        answer = _ANSWER.decode(entry.answer)
+        for (row, key, event), one in zip(_reader(entry.schema).read(entry), answer.predictions, strict=True):
+            output = bytes(one.output)
+            ids.append(one.id)
+            times.append(entry.time)
+            events.append(entry.time if event is None else event)
+            models.append(answer.model)
+            segments.append(one.segment)
+            versions.append(one.version)
+            keys.append(key)
+            inputs.append(row)
+            scores.append(_score(output))
+            texts.append(output.decode())
+    return pl.DataFrame(columns, schema=SCHEMA)
+
+
+def _score(output: bytes) -> float:
+    """The main score: the number that was answered, or the largest of several probabilities."""
+    if output[:1] != b"{":
+        return float(output)
+    return float(max(msgspec.json.decode(output)["probabilities"].values()))
+
+
+def _key(value: Any) -> str | None:
+    return None if value is None or value is UNSET else str(value)
+
+
+def _microseconds(value: Any) -> int | None:
+    if not isinstance(value, str):
+        return None
+    return round(utc(msgspec.convert(value, datetime)).timestamp() * 1_000_000)
+
+
+def drain(stores: Stores) -> int:
+    """Move what is in the spool into the tables ``predictions`` and ``outcomes``; returns the number of rows.
+
+    A batch and the place in the spool that it reaches to are one Delta transaction, so that a drain which is
+    killed at any moment and run again adds every row once. Files whose writer is gone are removed when
+    everything in them is in the table.
+    """
+    with _alone(stores.spool):
+        return _drain(stores, PREDICTIONS, table) + _drain(stores, OUTCOMES, outcomes.table)
+
+
+def _drain(stores: Stores, name: str, rows_of: Callable[[Iterable[Entry]], pl.DataFrame]) -> int:
+    paths = files(stores.spool, name)
+    done = stores.tables.transactions(name, [path.name for path in paths])
+    total = 0
+    for path in paths:
+        with SpoolFile(path) as file:
+            # Before reading: what a living writer adds meanwhile waits for the next drain.
+            finished = file.finished()
+            at = done.get(path.name, 0)
+            for batch in _batches(file.blocks(at)):
+                rows = rows_of(entry for block in batch for entry in block.entries)
+                at = batch[-1].end
+                if rows.height:
+                    commit = stores.tables.append(name, rows, (path.name, at))
+                    total += rows.height
+                    if commit.version and commit.version % _COMPACT_EVERY == 0:
+                        stores.tables.compact(name)
+            if finished:
+                _remove(file, at)
+    return total
+
+
+def _batches(blocks: Iterator[Block]) -> Iterator[list[Block]]:
+    batch: list[Block] = []
+    for block in blocks:
+        batch.append(block)
+        if block.end - batch[0].start > _BATCH_BYTES:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _remove(file: SpoolFile, end: int) -> None:
+    """Remove a finished file; one with a damaged block is kept under another name for a person to look at."""
+    if file.torn(end) == "damage":
+        kept = file.path.with_suffix(file.path.suffix + ".damaged")
+        file.path.rename(kept)
+        _log.error("%s has a damaged block at byte %d; what follows it is not in the table", kept, end)
+    else:
+        file.path.unlink()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One drain at a time: two would cut the same file into different batches."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder / "drain.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def find(stores: Stores, prediction_id: str) -> dict[str, Any] | None:
+    """A logged prediction, whether it has reached the table or not."""
+    request = prediction_id.split("-", 1)[0].encode()
+    if len(request) < 16:
+        return None
+    # The spool first: what leaves it between the two looks is in the table by then.
+    for path in reversed(files(stores.spool, PREDICTIONS)):
+        if path.name.encode() > request + b"~":  # begun later than the prediction was made
+            continue
+        for entry in _containing(path, request):
+            found = table([entry]).filter(pl.col("id") == prediction_id)
+            if found.height:
+                return found.row(0, named=True)
+    if not stores.tables.exists(PREDICTIONS):
+        return None
+    # Ids sort by time, so the files' statistics leave only a few to be read.
+    rows = stores.tables.scan(PREDICTIONS).filter(pl.col("id") == prediction_id).head(1).collect()
+    return rows.row(0, named=True) if rows.height else None
+
+
+def _containing(path: Path, needle: bytes) -> Iterator[Entry]:
+    try:
+        with SpoolFile(path) as file:
+            for block in file.blocks(needle=needle):
+                for entry in block.entries:
+                    if needle in entry.answer:
+                        yield entry
+    except FileNotFoundError:  # drained meanwhile
+        return
+
+
+def recent(stores: Stores, model: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
+    """The newest predictions, the newest first."""
+    found = [_waiting(stores, model, limit)]
+    if stores.tables.exists(PREDICTIONS):
+        found.append(_newest(stores, model, limit))
+    return pl.concat(found).unique("id").sort("id", descending=True).head(limit).to_dicts()
+
+
+def _waiting(stores: Stores, model: str | None, limit: int) -> pl.DataFrame:
+    """Of what has not been drained yet."""
+    rows = pl.DataFrame(schema=SCHEMA)
+    paths = files(stores.spool, PREDICTIONS)
+    done = stores.tables.transactions(PREDICTIONS, [path.name for path in paths])
+    for path in reversed(paths):
+        if rows.height >= limit:
+            break
+        try:
+            with SpoolFile(path) as file:
+                entries = [entry for block in file.blocks(done.get(path.name, 0)) for entry in block.entries]
+        except (FileNotFoundError, ModelworksError):  # drained meanwhile
+            continue
+        for at in range(len(entries), 0, -limit):
+            some = table(entries[max(at - limit, 0) : at])
+            rows = pl.concat([rows, some if model is None else some.filter(pl.col("model") == model)])
+            if rows.height >= limit:
+                break
+    return rows
+
+
+def _newest(stores: Stores, model: str | None, limit: int) -> pl.DataFrame:
+    """Of the table, looking back only as far as needed: ids sort by time, so statistics prune the files."""
+    logged = stores.tables.scan(PREDICTIONS).select(list(SCHEMA))
+    if model is not None:
+        logged = logged.filter(pl.col("model") == model)
+    rows = pl.DataFrame(schema=SCHEMA)
+    for back in _LOOK_BACK:
+        since = f"{int((datetime.now(UTC) - back).timestamp() * 1000) << 16:016x}" if back else ""
+        rows = logged.filter(pl.col("id") >= since).sort("id", descending=True).head(limit).collect()
+        if rows.height >= limit:
+            break
+    return rows

@@ -1,0 +1,362 @@
+"""HTTP/1.1 without a detour: predictions are answered where their bytes arrive, all else goes to ASGI.
+
+A subclass of uvicorn's protocol. For the hot paths it makes no task and no ASGI scope; what arrives in one
+turn of the event loop is predicted and logged together (`Tick`), so batches grow with the load and nobody
+waits for a timer. A request head that is byte for byte one that was parsed before is not parsed again: the
+parser is a function of the bytes, so its result is looked up.
+
+Guards: size of the body (announced and chunked), time for a request to arrive, idle connections, requests
+that are pipelined, ``Expect: 100-continue``, ``Connection: close``, HTTP/1.0, clients that do not read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from modelworks.core.errors import Denied, Invalid, ModelworksError
+from modelworks.serve import paths
+from modelworks.serve.asgi import Authorize, anybody
+from modelworks.serve.data_plane import DataPlane, too_large
+from modelworks.serve.replies import error_reply
+
+_HOT_BODY = 256 * 1024
+"""Larger bodies are decoded in a thread, so that they do not hold up the small ones."""
+_MEMO = 4096
+_MEMO_HEAD = 4096
+_LINGER = 5.0
+_END = b"\r\n\r\n"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a client may take its time for.
+
+    Attributes:
+        request: Seconds for a request to arrive whole.
+        idle: Seconds that a connection may be silent between requests.
+    """
+
+    request: float = 30.0
+    idle: float = 75.0
+
+
+class _Known(NamedTuple):
+    """What the parser said of a head."""
+
+    path: bytes
+    length: int
+
+
+class Tick:
+    """What arrives in one turn of the event loop, answered at its end.
+
+    Args:
+        plane: Answers.
+        authorize: Who may predict.
+        limits: For slow clients.
+    """
+
+    def __init__(self, plane: DataPlane, authorize: Authorize = anybody, limits: Limits = Limits()) -> None:
+        self.plane = plane
+        self.authorize = authorize
+        self.limits = limits
+        self.known: dict[bytes, _Known] = {}
+        self.now = time.monotonic()
+        self._waiting: list[tuple[FastProtocol, bytes, bytes, bool]] = []
+        self._headers: list[tuple[bytes, bytes]] | None = None
+        self._ok = b""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._connections: set[Any] = set()
+
+    def add(self, protocol: FastProtocol, path: bytes, body: bytes, keep: bool) -> None:
+        """Answer a request at the end of this turn."""
+        waiting = self._waiting
+        waiting.append((protocol, path, body, keep))
+        if len(waiting) == 1:
+            protocol.loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Answer what is waiting, in the order in which it came."""
+        waiting = self._waiting
+        if not waiting:
+            return
+        self._waiting = []
+        state = waiting[0][0].server_state
+        headers = state.default_headers
+        if headers is not self._headers:  # uvicorn makes a new list each second
+            self._headers = headers
+            self._ok = (
+                STATUS_LINE[200] + _joined(headers) + b"content-type: application/json\r\ncontent-length: "
+            )
+        replies = self.plane.answer([(path, body) for _, path, body, _ in waiting])
+        ok = self._ok
+        for (protocol, _, _, keep), (status, body) in zip(waiting, replies, strict=True):
+            transport = protocol.transport
+            if transport.is_closing():
+                continue
+            if status == 200 and keep:
+                transport.write(b"%b%d\r\n\r\n%b" % (ok, len(body), body))
+            else:
+                transport.write(_response(headers, status, body, keep))
+                if not keep:
+                    transport.close()
+        state.total_requests += len(waiting)
+
+    def forget(self) -> None:
+        """Parse every head anew, and ask again who may predict."""
+        self.known = {}
+
+    def watch(self, loop: asyncio.AbstractEventLoop, connections: set[Any]) -> None:
+        """Begin to look after slow and idle connections, once a second."""
+        if self._loop is not loop:
+            self._loop, self._connections = loop, connections
+            self._sweep()
+
+    def _sweep(self) -> None:
+        self.now = time.monotonic()
+        for connection in list(self._connections):
+            if isinstance(connection, FastProtocol):
+                connection.expire(self.now)
+        assert self._loop is not None
+        self._loop.call_later(1.0, self._sweep)
+
+
+class FastProtocol(HttpToolsProtocol):
+    """One connection. `tick` is set by `protocol_for`."""
+
+    tick: Tick
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See `asyncio.Protocol`."""
+        super().connection_made(transport)
+        self._partial = False  # in the middle of a request
+        self._closing = False  # the last answer of this connection is given
+        self._hot: bytes | None = None
+        self._keep = True
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._completed = 0
+        self._memo: tuple[bytes, int] | None = None
+        self._since = self._active = self.tick.now
+        self.tick.watch(self.loop, self.connections)
+
+    # -- in --------------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        tick = self.tick
+        self._active = tick.now
+        if self._closing:
+            return
+        if not self._partial and (self.cycle is None or self.cycle.response_complete) and not self.pipeline:
+            end = data.find(_END) + 4
+            head = data[:end]
+            known = tick.known.get(head)
+            if known is not None and len(data) == end + known.length:
+                if self.timeout_keep_alive_task is not None:
+                    self._unset_keepalive_if_required()
+                tick.add(self, known.path, data[end:], True)
+                return
+            self._feed(data)
+            memo = self._memo
+            if memo is not None and self._completed == 1 and not self._partial and len(data) == end + memo[1]:
+                if len(tick.known) >= _MEMO:
+                    tick.known.clear()
+                tick.known[head] = _Known(*memo)
+        else:
+            self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        self._completed = 0
+        self._memo = None
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            if self._should_upgrade():
+                self.handle_websocket_upgrade()
+            else:
+                self._refuse(Invalid("the connection cannot be upgraded", "", "send plain HTTP/1.1"), 400)
+        except httptools.HttpParserError as error:
+            if not self._closing:
+                self._refuse(Invalid("this is not HTTP/1.1", str(error), "correct the request"), 400)
+
+    def on_message_begin(self) -> None:
+        """See `httptools`."""
+        if not self._partial:
+            self._since = self.tick.now
+        self._partial = True
+        self._hot = None
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+
+    def on_headers_complete(self) -> None:
+        """See `httptools`: decide between the hot path and ASGI."""
+        if self._closing:
+            return
+        length = -1
+        plain = True
+        authorization = None
+        size = len(self.url) + 20
+        for name, value in self.headers:
+            size += len(name) + len(value) + 4
+            if name == b"content-length" and value.isdigit():
+                length = int(value)
+            elif name == b"authorization":
+                authorization = value
+            elif name in (
+                b"transfer-encoding",
+                b"content-encoding",
+                b"inference-header-content-length",
+                b"upgrade",
+            ):
+                plain = False
+        self._size = 0
+        if length > self.tick.plane.max_body:
+            self._refuse(too_large(self.tick.plane.max_body), 413)
+            return
+        path = self.url.split(b"?", 1)[0]
+        if (
+            plain
+            and 0 <= length <= _HOT_BODY
+            and self.parser.get_method() == b"POST"
+            and paths.hot(path)
+            and (self.cycle is None or self.cycle.response_complete)
+            and not self.pipeline
+            and self._authorized(authorization)
+        ):
+            self._hot = path
+            self._parts = []
+            version = self.parser.get_http_version()
+            self._keep = version == "1.1" and self.parser.should_keep_alive()
+            if self.expect_100_continue and version == "1.1":
+                self.tick.flush()
+                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            elif self._keep and size <= _MEMO_HEAD:
+                self._memo = (path, length)
+            return
+        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expect
+        self.headers.extend(headers)
+        try:
+            super().on_headers_complete()
+        except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
+            self._refuse(Invalid("the address of the request is not valid", "", "percent-encode it"), 400)
+
+    def _authorized(self, authorization: bytes | None) -> bool:
+        """Whether it may predict; if not, the ASGI application says so."""
+        try:
+            self.tick.authorize(authorization)
+        except Denied:
+            return False
+        return True
+
+    def on_body(self, body: bytes) -> None:
+        """See `httptools`."""
+        if self._closing:
+            return
+        self._size += len(body)
+        if self._hot is not None:
+            self._parts.append(body)
+        elif self._size > self.tick.plane.max_body:
+            self._refuse(too_large(self.tick.plane.max_body), 413)
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """See `httptools`."""
+        self._partial = False
+        self._completed += 1
+        if self._closing:
+            return
+        if self._hot is None:
+            super().on_message_complete()
+            return
+        path, self._hot = self._hot, None
+        body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts = []
+        self._closing = not self._keep
+        self.tick.add(self, path, body, self._keep)
+
+    # -- guards ----------------------------------------------------------------------------------------
+
+    def _refuse(self, error: ModelworksError, status: int) -> None:
+        """Answer and end the connection, reading on for a while so that the client sees the answer."""
+        self.tick.flush()
+        self._closing = True
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            started, cycle.disconnected = cycle.response_started, True
+            cycle.message_event.set()
+            if started or self.pipeline:
+                self.transport.close()
+                return
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        body = error_reply(error, self.url)[1]
+        self.transport.write(_response(self.server_state.default_headers, status, body, keep=False))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._since = self._active = self.tick.now
+
+    def expire(self, now: float) -> None:
+        """Close the connection if its client takes too long."""
+        limits = self.tick.limits
+        if self.transport.is_closing():
+            return
+        if self._closing:
+            if now - self._active > _LINGER or now - self._since > limits.request:
+                self.transport.close()
+        elif self._partial:
+            if now - self._since > limits.request and not self.flow.read_paused:
+                error = Invalid(
+                    "the request did not arrive in time",
+                    f"the limit is {limits.request:g} seconds",
+                    "send it faster",
+                )
+                self._refuse(error, 408)
+        elif now - self._active > limits.idle and (self.cycle is None or self.cycle.response_complete):
+            self.transport.close()
+
+    def pause_writing(self) -> None:
+        """See `asyncio.Protocol`: from a client that does not read, nothing more is taken."""
+        super().pause_writing()
+        self.flow.pause_reading()
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        super().resume_writing()
+        self.flow.resume_reading()
+
+    def eof_received(self) -> None:
+        """See `asyncio.Protocol`."""
+        self.tick.flush()
+
+    def shutdown(self) -> None:
+        """See `HttpToolsProtocol.shutdown`: what is waiting is answered first."""
+        self.tick.flush()
+        super().shutdown()
+
+
+def protocol_for(tick: Tick) -> type[FastProtocol]:
+    """The protocol of one server."""
+    return type("ServerProtocol", (FastProtocol,), {"tick": tick})
+
+
+def _joined(headers: list[tuple[bytes, bytes]]) -> bytes:
+    return b"".join(b"%b: %b\r\n" % header for header in headers)
+
+
+def _response(headers: list[tuple[bytes, bytes]], status: int, body: bytes, keep: bool) -> bytes:
+    return b"%b%bcontent-type: application/json\r\ncontent-length: %d\r\n%b\r\n%b" % (
+        STATUS_LINE[status], _joined(headers), len(body), b"" if keep else b"connection: close\r\n", body,
+    )  # fmt: skip

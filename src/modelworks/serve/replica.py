@@ -1,0 +1,105 @@
+"""A replica: one model version, loaded and ready to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from modelworks.core.batch import Batch
+from modelworks.core.errors import ModelworksError, Unavailable
+from modelworks.core.ref import Ref, Segment, segment_text
+from modelworks.models.predictor import Predictor
+from modelworks.models.signature import Signature
+
+Outputs = npt.NDArray[np.float32]
+"""Shape (rows, classes) or (rows, 1), as a predictor answers."""
+
+_NUMPY = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+_MOST = float(np.finfo(np.float32).max)
+
+
+class Replica:
+    """One model version.
+
+    Attributes:
+        ref: Model, segment, version.
+        text: The segment's text, ``""`` for the global one.
+        signature: What it takes and gives.
+        compiled: Whether it is served compiled.
+        platform: How it is answered, as the Open Inference Protocol names it.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        segment: Segment,
+        version: int,
+        signature: Signature,
+        predictor: Predictor,
+        compiled: bool,
+    ) -> None:
+        self.ref = Ref(model, segment, version)
+        self.version = version
+        self.text = segment_text(segment)
+        self.signature = signature
+        self.predictor = predictor
+        self.compiled = compiled
+        self.platform = "onnxruntime_onnx" if compiled else "modelworks_native"
+        tail = b'","version":%d,"segment":%b,"output":' % (version, orjson.dumps(self.text))
+        # A template for bytes formatting: a segment's text may hold "%".
+        self._item = b'{"id":"%b-%d' + tail.replace(b"%", b"%%") + b"%b}"
+        self._binary = signature.task == "binary"
+        self._single = self._binary or signature.task == "regression"
+        self._column = 1 if self._binary else 0
+
+    def predict(self, numbers: Sequence[tuple[Any, ...]], texts: Sequence[tuple[Any, ...]]) -> Outputs:
+        """Answer rows; one with ``None`` for a missing number.
+
+        Raises:
+            Unavailable: the model fails on them.
+        """
+        batch = Batch(np.array(numbers, dtype=np.float32), np.array(texts, dtype=object))
+        try:
+            outputs: Outputs = self.predictor.predict(batch)
+        except ModelworksError:
+            raise
+        except Exception as error:
+            raise Unavailable(
+                f"{self.ref} failed on this input",
+                f"{type(error).__name__}: {error}",
+                "correct the rows, or roll back",
+            ) from error
+        return outputs
+
+    def fragments(self, outputs: Outputs) -> list[bytes] | None:
+        """The outputs as JSON, one a row; ``None`` if any is not a finite number."""
+        if self._single:
+            values = outputs[:, self._column].tolist()
+            for value in values:
+                if not -_MOST <= value <= _MOST:
+                    return None
+            # 9 digits bring every float32 back as it was.
+            return [b"%.9g" % value for value in values]
+        if not np.isfinite(outputs).all():
+            return None
+        classes = self.signature.classes
+        return [
+            orjson.dumps(
+                {"label": classes[best], "probabilities": dict(zip(classes, row, strict=True))}, option=_NUMPY
+            )
+            for best, row in zip(outputs.argmax(axis=1).tolist(), outputs, strict=True)
+        ]
+
+    def item(self, request: bytes, row: int, fragment: bytes) -> bytes:
+        """One answered row as JSON.
+
+        Args:
+            request: Id of the request; the row's is ``REQUEST-ROW``.
+            row: Position of the row in the request.
+            fragment: Of `fragments`.
+        """
+        return self._item % (request, row, fragment)

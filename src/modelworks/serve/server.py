@@ -1,0 +1,92 @@
+"""The server process: the fast protocol, the data plane, and whatever application stands behind them."""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+from collections.abc import Callable
+
+import uvicorn
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from modelworks.core.errors import Unavailable
+from modelworks.serve.asgi import Application, Authorize, DataPlaneApp, anybody
+from modelworks.serve.data_plane import DataPlane
+from modelworks.serve.protocol import Limits, Tick, protocol_for
+
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def run(
+    app: Application | None,
+    plane: DataPlane,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    poll: float = 0.5,
+    authorize: Authorize = anybody,
+    limits: Limits = Limits(),
+    ready: Callable[[int], None] = lambda _port: None,
+) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Args:
+        app: Answers every path that is not the data plane's; ``None`` for nothing but the data plane.
+        plane: The data plane; closed at the end.
+        host: Address to listen on.
+        port: Port to listen on; 0 lets the system choose.
+        poll: Seconds between two looks at the ledger.
+        authorize: Who may predict.
+        limits: For slow clients.
+        ready: Called with the port when connections are accepted.
+
+    Raises:
+        Unavailable: the port is taken.
+    """
+    # One thread a request path: a library's own pool only makes neighbours wait for each other.
+    for name in _ONE_THREAD:
+        os.environ.setdefault(name, "1")
+    with threadpool_limits(1), _listen(host, port) as listener:
+        plane.fleet.refresh()
+        tick = Tick(plane, authorize, limits)
+        # A token that was revoked must not be remembered with a request head for longer than one look.
+        plane.fleet.follow(poll, after=tick.forget if authorize is not anybody else lambda: None)
+        config = uvicorn.Config(
+            DataPlaneApp(plane, app, authorize),
+            http=protocol_for(tick),
+            loop="uvloop",
+            lifespan="on",
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=round(limits.idle),
+            timeout_graceful_shutdown=5,
+        )
+        # What was made at the start stays: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        ready(listener.getsockname()[1])
+        try:
+            uvicorn.Server(config).run(sockets=[listener])
+        finally:
+            plane.fleet.close()
+            plane.close()
+            gc.unfreeze()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise Unavailable(
+            f"cannot listen on {host}:{port}",
+            str(error),
+            "stop what uses it, or choose another with server.port",
+        ) from error
+    return listener

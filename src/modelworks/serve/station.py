@@ -1,0 +1,91 @@
+"""Serve's verbs: predict, tell outcomes, refresh, drain, find, recent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from modelworks.core.errors import ModelworksError
+from modelworks.core.plain import to_json
+from modelworks.serve import prediction_log
+from modelworks.serve.data_plane import DataPlane
+from modelworks.serve.fleet import Fleet
+from modelworks.serve.paths import PREDICT
+from modelworks.stores import Stores
+
+
+class ServeStation:
+    """Answers in this process, with the same data plane as the server.
+
+    Args:
+        stores: Ledger, tables, artifacts, spool.
+        max_body: Largest request body, bytes.
+    """
+
+    def __init__(self, stores: Stores, max_body: int = 16 * 1024 * 1024) -> None:
+        self.stores = stores
+        self._max_body = max_body
+
+    @cached_property
+    def plane(self) -> DataPlane:
+        """The data plane: give it to `serve.server.run`."""
+        fleet = Fleet(self.stores.ledger, self.stores.artifacts)
+        return DataPlane(fleet, self.stores.spool, self._max_body)
+
+    def predict(self, model: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Answer rows, each by its segment's champion; logged like those of the server.
+
+        Args:
+            model: Its name, or ``name[segment]``.
+            rows: Values by column.
+
+        Returns:
+            ``{"model", "predictions": [{"id", "version", "segment", "output"}]}``.
+
+        Raises:
+            NotFound: there is no such model, or nothing answers for a row's segment.
+            NotReady: nothing of the model is live.
+            Invalid: a row cannot be answered as it is.
+        """
+        self.plane.fleet.refresh()
+        result = self.plane.results(
+            [(PREDICT + quote(model, safe="").encode(), to_json({"rows": list(rows)}))]
+        )[0]
+        if isinstance(result, ModelworksError):
+            raise result
+        answer: dict[str, Any] = orjson.loads(result)
+        return answer
+
+    def outcomes(self, outcomes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Tell what really happened; see `POST /outcomes`.
+
+        Raises:
+            Invalid: one of them is not an outcome; none is taken then.
+        """
+        told: dict[str, Any] = orjson.loads(self.plane.tell(to_json({"outcomes": list(outcomes)})))
+        return told
+
+    def refresh(self) -> bool:
+        """Follow the ledger now; true if anything changed."""
+        return self.plane.fleet.refresh()
+
+    def drain(self) -> int:
+        """Move what was logged into the tables; returns the number of rows."""
+        return prediction_log.drain(self.stores)
+
+    def find(self, prediction_id: str) -> dict[str, Any] | None:
+        """A logged prediction, or ``None``."""
+        return prediction_log.find(self.stores, prediction_id)
+
+    def recent(self, model: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
+        """The newest predictions, the newest first."""
+        return prediction_log.recent(self.stores, model, limit)
+
+    def close(self) -> None:
+        """Let go of the log's files."""
+        if "plane" in self.__dict__:
+            self.plane.close()

@@ -1,0 +1,442 @@
+"""Requests and answers of the Open Inference Protocol, version 2: columns as JSON tensors.
+
+Source: https://github.com/kserve/open-inference-protocol (REST, inference request and response objects).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+import orjson
+from msgspec import Meta, Raw, Struct
+
+from modelworks.core.errors import Invalid, ModelworksError, TooLarge
+from modelworks.core.schema import Kind
+from modelworks.models.signature import Signature
+from modelworks.serve.columns import MAX_ROWS, NUMBER, Column, Values, check_value
+from modelworks.serve.metrics import Counters
+from modelworks.serve.replica import Replica
+from modelworks.serve.replies import undecodable
+from modelworks.serve.spool import TENSORS
+from modelworks.serve.target import Bound, Job, Piece, Route
+
+MATRIX = "input"
+"""Name of the one tensor that may stand for all inputs of a model without texts; shape [rows, inputs]."""
+PROBABILITIES, LABEL, VALUE = "probabilities", "label", "value"
+
+_INT = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+_UINT = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+_FLOATS, _INTS, _UINTS = (
+    ("FP16", "FP32", "FP64"),
+    ("INT8", "INT16", "INT32", "INT64"),
+    ("UINT8", "UINT16", "UINT32", "UINT64"),
+)
+_ELEMENT: dict[str, Any] = {
+    **dict.fromkeys(_FLOATS, NUMBER | None),
+    **dict.fromkeys(_INTS, _INT | None),
+    **dict.fromkeys(_UINTS, _UINT | None),
+    "BOOL": bool | None,
+    "BYTES": str | None,
+}
+_LISTS: dict[str, Any] = {name: list[kind] for name, kind in _ELEMENT.items()}  # type: ignore[valid-type]
+_FLAT: dict[str, Any] = {name: msgspec.json.Decoder(kind) for name, kind in _LISTS.items()}
+_NUMERIC = (*_FLOATS, *_INTS, *_UINTS)
+_TAKES: dict[Kind, tuple[str, ...]] = {
+    Kind.NUMBER: _NUMERIC,
+    Kind.INTEGER: _NUMERIC,
+    Kind.BOOL: ("BOOL",),
+    Kind.TEXT: ("BYTES",),
+    Kind.TIME: ("BYTES",),
+}
+DATATYPE = {
+    Kind.NUMBER: "FP32",
+    Kind.INTEGER: "INT64",
+    Kind.BOOL: "BOOL",
+    Kind.TEXT: "BYTES",
+    Kind.TIME: "BYTES",
+}
+"""The datatype that metadata gives a kind of column."""
+
+
+class InputTensor(Struct, gc=False):
+    """One input."""
+
+    name: str
+    shape: list[Annotated[int, Meta(ge=0)]]
+    datatype: str
+    data: Raw = Raw(b"")
+    parameters: dict[str, Any] | None = None
+
+
+class WantedOutput(Struct, gc=False):
+    """One output that the client asks for."""
+
+    name: str
+    parameters: dict[str, Any] | None = None
+
+
+class InferRequest(Struct, gc=False):
+    """An inference request."""
+
+    inputs: Annotated[list[InputTensor], Meta(min_length=1)]
+    id: str | None = None
+    outputs: list[WantedOutput] | None = None
+    parameters: dict[str, Any] | None = None
+
+
+_REQUEST = msgspec.json.Decoder(InferRequest)
+_BINARY = Invalid(
+    "binary tensors are not accepted", "this server speaks the protocol's JSON form",
+    "send the data as JSON: with tritonclient, binary_data=False on inputs and outputs",
+)  # fmt: skip
+
+
+def read_request(body: bytes) -> InferRequest:
+    """Read a request body.
+
+    Raises:
+        Invalid: it is not an inference request.
+    """
+    try:
+        return _REQUEST.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise undecodable(error, body) from None
+    except UnicodeDecodeError as error:
+        raise Invalid("the request body is not UTF-8", str(error), "send JSON in UTF-8") from None
+
+
+def read_data(tensor: InputTensor) -> list[Any]:
+    """The elements of a tensor, flat, row-major; their number fits the shape.
+
+    Raises:
+        Invalid: an unknown datatype, an element of another type, nesting or a number that does not fit the shape.
+    """
+    decoder = _FLAT.get(tensor.datatype)
+    if decoder is None:
+        raise Invalid(
+            f"input {tensor.name!r} has the unknown datatype {tensor.datatype!r}",
+            "",
+            f"use one of {', '.join(_FLAT)}",
+        )
+    if not bytes(tensor.data):
+        if tensor.parameters and "binary_data_size" in tensor.parameters:
+            raise _BINARY
+        raise Invalid(f"input {tensor.name!r} has no data", "", "add its data")
+    try:
+        flat: list[Any] = decoder.decode(tensor.data)
+    except msgspec.DecodeError as error:
+        flat = _nested(tensor, error)
+    if len(flat) != prod(tensor.shape):
+        raise Invalid(
+            f"input {tensor.name!r} has {len(flat)} elements", f"its shape {tensor.shape} asks for {prod(tensor.shape)}",
+            "correct the shape or the data",
+        )  # fmt: skip
+    return flat
+
+
+def _nested(tensor: InputTensor, error: msgspec.DecodeError) -> list[Any]:
+    """The elements where `data` is nested as its shape is."""
+    refusal = undecodable(error, bytes(tensor.data))
+    if not isinstance(error, msgspec.ValidationError):
+        raise Invalid(f"the data of input {tensor.name!r} is not valid JSON", refusal.why, refusal.fix)
+    if "got `array`" not in str(error) or len(tensor.shape) < 2:
+        raise Invalid(
+            f"the data of input {tensor.name!r} does not fit {tensor.datatype}", refusal.why, "correct it"
+        )
+    level = msgspec.json.decode(tensor.data)
+    for size in tensor.shape[1:]:
+        if not all(isinstance(part, list) and len(part) == size for part in level):
+            raise Invalid(
+                f"the data of input {tensor.name!r} is not nested as its shape {tensor.shape}", "",
+                "send it flat and row-major, or nested as the shape",
+            )  # fmt: skip
+        level = [element for part in level for element in part]
+    try:
+        flat: list[Any] = msgspec.convert(level, _LISTS[tensor.datatype])
+        return flat
+    except msgspec.ValidationError as wrong:
+        why = undecodable(wrong, b"").why
+        raise Invalid(
+            f"the data of input {tensor.name!r} does not fit {tensor.datatype}", why, "correct it"
+        ) from None
+
+
+class TensorTarget:
+    """``POST /v2/models/{model}[/versions/{version}]/infer``."""
+
+    kind = TENSORS
+
+    def __init__(
+        self, route: Route, counters: Counters, schema: bytes, name: str, optional: Sequence[str]
+    ) -> None:
+        self.route = route
+        self.counters = counters
+        self.schema = schema
+        self.name = name
+        self.prefix = b'{"model":' + orjson.dumps(route.model) + b',"predictions":['
+        self._columns = route.rows.columns
+        self._optional = frozenset(optional)
+        replicas = [bound.replica for bound in route.bound.values()]
+        self.outputs = outputs_of(replicas)
+        self._known = {output["name"] for output in self.outputs}
+        # One tensor for all inputs needs one order of inputs, and nothing but numbers.
+        self.only = replicas[0] if not route.per and len(replicas) == 1 else None
+        self._matrix = None if self.only is None or self.only.signature.texts else self.only.signature.numbers
+        self._gaps = frozenset(name for name, column in self._columns.items() if column.nullable)
+
+    def decode(self, body: bytes) -> Job:
+        """See `Target.decode`."""
+        request = read_request(body)
+        for output in request.outputs or ():
+            if output.name not in self._known:
+                known = ", ".join(sorted(self._known))
+                raise Invalid(
+                    f"there is no output {output.name!r}",
+                    f"model {self.name!r} gives {known}",
+                    "ask for these",
+                )
+            if output.parameters and output.parameters.get("binary_data"):
+                raise _BINARY
+        if request.parameters and request.parameters.get("binary_data_output"):
+            raise _BINARY
+        first = request.inputs[0]
+        if (
+            self._matrix is not None
+            and len(request.inputs) == 1
+            and first.name == MATRIX not in self._columns
+        ):
+            numbers = self._from_matrix(first, self._matrix)
+            assert self.only is not None
+            return Job([Piece(self.only, numbers, [()] * len(numbers))], len(numbers), request)
+        columns, size = self._from_columns(request.inputs)
+        return Job(self._pieces(columns, size), size, request)
+
+    def _from_matrix(self, tensor: InputTensor, names: Sequence[str]) -> list[Values]:
+        shape = tensor.shape
+        if len(shape) != 2 or shape[1] != len(names):
+            raise Invalid(
+                f"input {MATRIX!r} has the shape {shape}", f"it must be [rows, {len(names)}]: {', '.join(names)}",
+                "correct the shape",
+            )  # fmt: skip
+        if tensor.datatype not in _NUMERIC:
+            raise Invalid(
+                f"input {MATRIX!r} cannot be {tensor.datatype}", "it holds numbers", "send FP32 or FP64"
+            )
+        _limit(shape[0])
+        flat = read_data(tensor)
+        rows: list[Values] = list(zip(*[iter(flat)] * len(names), strict=True))
+        if None in flat:
+            for position, name in enumerate(names):
+                if name not in self._gaps and any(row[position] is None for row in rows):
+                    raise _gap(name)
+        return rows
+
+    def _from_columns(self, inputs: Sequence[InputTensor]) -> tuple[dict[str, list[Any]], int]:
+        """The columns by name, checked, and the number of rows."""
+        columns: dict[str, list[Any]] = {}
+        size = inputs[0].shape[0] if inputs[0].shape else 0
+        _limit(size)
+        for tensor in inputs:
+            column = self._columns.get(tensor.name)
+            if column is None:
+                known = ", ".join(self._columns)
+                raise Invalid(
+                    f"model {self.name!r} has no input {tensor.name!r}",
+                    f"its inputs are {known}",
+                    "use these",
+                )
+            if tensor.name in columns:
+                raise Invalid(f"input {tensor.name!r} is there twice", "", "send it once")
+            if tensor.shape not in ([size], [size, 1]):
+                raise Invalid(
+                    f"input {tensor.name!r} has the shape {tensor.shape}", f"with {size} rows it must be [{size}]",
+                    "give every input the same number of rows",
+                )  # fmt: skip
+            if not any(tensor.datatype in _TAKES[kind] for kind in column.kinds):
+                takes = " or ".join(dict.fromkeys(DATATYPE[kind] for kind in column.kinds))
+                raise Invalid(
+                    f"input {tensor.name!r} cannot be {tensor.datatype}",
+                    f"it takes {takes}",
+                    "change the type",
+                )
+            values = read_data(tensor)
+            if not column.nullable and None in values:
+                raise _gap(tensor.name)
+            if column.kinds == (Kind.TIME,):
+                _times(column, values)
+            columns[tensor.name] = values
+        for name, column in self._columns.items():
+            if name not in columns and name not in self._optional and column.required:
+                raise Invalid(f"the request has no input {name!r}", f"model {self.name!r} needs it", "add it")
+        return columns, size
+
+    def _pieces(self, columns: Mapping[str, list[Any]], size: int) -> list[Piece]:
+        route = self.route
+        if not route.per:
+            bound = route.at(())
+            return [_piece(bound, columns, range(size), None)]
+        groups: dict[Bound, list[int]] = {}
+        for position, key in enumerate(zip(*(columns[name] for name in route.per), strict=True)):
+            groups.setdefault(route.at(key), []).append(position)
+        return [
+            _piece(bound, columns, positions, positions if len(groups) > 1 else None)
+            for bound, positions in groups.items()
+        ]
+
+    def word(self, job: Job, request: bytes, logged: bytes) -> bytes:
+        """See `Target.word`."""
+        asked: InferRequest = job.request
+        base = request.decode()
+        answer: dict[str, Any] = {"model_name": self.name}
+        versions = {piece.replica.version for piece in job.pieces}
+        if len(versions) == 1:
+            answer["model_version"] = str(versions.pop())
+        if asked.id is not None:
+            answer["id"] = asked.id
+        answer["parameters"] = {"prediction_ids": ",".join([f"{base}-{row}" for row in range(job.size)])}
+        if self.route.per:
+            answer["parameters"]["segments"] = "/".join(_spread(job, [p.replica.text for p in job.pieces]))
+        names = (
+            [output.name for output in asked.outputs] if asked.outputs else [o["name"] for o in self.outputs]
+        )
+        answer["outputs"] = [self._output(name, job) for name in names]
+        return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+
+    def _output(self, name: str, job: Job) -> dict[str, Any]:
+        described = next(output for output in self.outputs if output["name"] == name)
+        data: Any
+        if len(job.pieces) == 1:
+            piece = job.pieces[0]
+            if name == LABEL:
+                classes = piece.replica.signature.classes
+                data = [classes[best] for best in piece.outputs.argmax(axis=1).tolist()]
+            else:
+                data = self._widened(piece) if name == PROBABILITIES else piece.outputs
+        elif name == LABEL:
+            data = [None] * job.size
+            for piece in job.pieces:
+                classes = piece.replica.signature.classes
+                for row, best in zip(piece.rows or (), piece.outputs.argmax(axis=1).tolist(), strict=True):
+                    data[row] = classes[best]
+        else:
+            width = described["shape"][1] if len(described["shape"]) == 2 else 1
+            data = np.zeros((job.size, width), dtype=np.float32)
+            for piece in job.pieces:
+                data[piece.rows] = self._widened(piece) if name == PROBABILITIES else piece.outputs
+        if isinstance(data, np.ndarray):
+            data = np.ascontiguousarray(data).reshape(-1)
+        return {
+            "name": name, "datatype": described["datatype"], "shape": [job.size, *described["shape"][1:]], "data": data,
+        }  # fmt: skip
+
+    def _widened(self, piece: Piece) -> Any:
+        """Probabilities over the classes of the whole model, where a segment knows only some of them."""
+        labels = self.outputs[0]["parameters"]["labels"]
+        own = piece.replica.signature.classes
+        if list(own) == labels:
+            return piece.outputs
+        wide = np.zeros((len(piece.outputs), len(labels)), dtype=np.float32)
+        wide[:, [labels.index(label) for label in own]] = piece.outputs
+        return wide
+
+
+def outputs_of(replicas: Sequence[Replica]) -> list[dict[str, Any]]:
+    """The outputs of a model as its metadata describes them."""
+    signatures: list[Signature] = [replica.signature for replica in replicas]
+    labels: list[Any] = list(signatures[0].classes) if signatures else []
+    for signature in signatures[1:]:
+        labels += [label for label in signature.classes if label not in labels]
+    if not labels:
+        return [{"name": VALUE, "datatype": "FP32", "shape": [-1]}]
+    if all(isinstance(label, bool) for label in labels):
+        kind = "BOOL"
+    elif all(isinstance(label, int) for label in labels):
+        kind = "INT64"
+    else:
+        kind = "FP64" if all(isinstance(label, (int, float)) for label in labels) else "BYTES"
+    return [
+        {
+            "name": PROBABILITIES,
+            "datatype": "FP32",
+            "shape": [-1, len(labels)],
+            "parameters": {"labels": labels},
+        },
+        {"name": LABEL, "datatype": kind, "shape": [-1]},
+    ]
+
+
+def _piece(
+    bound: Bound, columns: Mapping[str, list[Any]], rows: Sequence[int], positions: list[int] | None
+) -> Piece:
+    signature = bound.replica.signature
+    for field in signature.inputs if bound.check is not None else ():
+        if field.name not in columns and not field.nullable:
+            raise Invalid(
+                f"the request has no input {field.name!r}", f"{bound.replica.ref} needs it", "add it"
+            )
+        for row in rows if field.name in columns else ():
+            check_value(field, columns[field.name][row])
+    return Piece(
+        bound.replica,
+        _tuples([columns.get(name) for name in signature.numbers], rows, None),
+        _tuples([columns.get(name) for name in signature.texts], rows, ""),
+        positions,
+    )
+
+
+def _tuples(columns: Sequence[list[Any] | None], rows: Sequence[int], missing: Any) -> list[Values]:
+    """Columns as a tuple a row; an input that is not there is missing in every row."""
+    if not columns:
+        return [()] * len(rows)
+    whole = isinstance(rows, range)
+    chosen: list[Sequence[Any]] = []
+    for column in columns:
+        if column is None:
+            chosen.append([missing] * len(rows))
+        elif missing is not None and None in column:
+            chosen.append([missing if column[row] is None else column[row] for row in rows])
+        else:
+            chosen.append(column if whole else [column[row] for row in rows])
+    return list(zip(*chosen, strict=True))
+
+
+def _spread(job: Job, values: Sequence[str]) -> list[str]:
+    """A value a piece as a value a row."""
+    if len(job.pieces) == 1:
+        return [values[0]] * job.size
+    spread = [""] * job.size
+    for piece, value in zip(job.pieces, values, strict=True):
+        for row in piece.rows or ():
+            spread[row] = value
+    return spread
+
+
+def _times(column: Column, values: list[Any]) -> None:
+    try:
+        msgspec.convert(values, list[column.type])  # type: ignore[name-defined]
+    except msgspec.ValidationError as error:
+        why = undecodable(error, b"").why
+        raise Invalid(f"input {column.name!r} cannot be accepted", why, "send ISO 8601 text") from None
+
+
+def _limit(rows: int) -> None:
+    if rows < 1:
+        raise Invalid(
+            "the request has no rows", "the first dimension of its first input is 0", "send at least one row"
+        )
+    if rows > MAX_ROWS:
+        raise TooLarge(
+            f"the request has {rows} rows",
+            f"up to {MAX_ROWS} are accepted",
+            "send the rest in further requests",
+        )
+
+
+def _gap(name: str) -> ModelworksError:
+    return Invalid(
+        f"input {name!r} has a missing value", "the model was made without any there", "send a number"
+    )

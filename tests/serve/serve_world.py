@@ -1,0 +1,187 @@
+"""A ledger with real packed models, and a real server process on it: the ground of the serving tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pandas as pd
+from sklearn.compose import make_column_transformer
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sqlalchemy import func, insert, select
+
+from modelworks.core.clock import new_id, system_clock
+from modelworks.core.ref import Segment, segment_text
+from modelworks.core.schema import Field, Kind
+from modelworks.deploy.deployment import Promotion
+from modelworks.deploy.station import DeployStation
+from modelworks.models.packaging import pack
+from modelworks.models.signature_of import signature
+from modelworks.stores import Stores, open_stores
+from modelworks.stores.ledger.tables import datasets, model_versions, models
+
+NUMBERS = ["distance", "wind"]
+FEATURES = [*NUMBERS, "plane"]
+ROW = {"carrier": "UA", "origin": "EWR", "distance": 700.0, "wind": 12.5, "plane": "B737"}
+CONTRACT = (
+    Field("flight", Kind.TEXT),
+    Field("departs", Kind.TIME),
+    Field("carrier", Kind.TEXT),
+    Field("origin", Kind.TEXT),
+    Field("distance", Kind.NUMBER),
+    Field("wind", Kind.NUMBER, nullable=True),
+    Field("plane", Kind.TEXT),
+)
+
+
+def frame(rows: int = 200, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray[Any, Any]]:
+    """Flights, and whether they were late."""
+    rng = np.random.default_rng(seed)
+    wind = rng.gamma(2, 8, rows)
+    wind[::9] = np.nan
+    x = pd.DataFrame(
+        {"distance": rng.uniform(100, 3000, rows), "wind": wind, "plane": rng.choice(["B737", "A320"], rows)}
+    )
+    y = (np.nan_to_num(wind, nan=15) + rng.normal(0, 5, rows) > 15).astype(int)
+    return x, y
+
+
+def fit(seed: int = 0, labels: Sequence[Any] = (0, 1)) -> tuple[Any, pd.DataFrame, np.ndarray[Any, Any]]:
+    """A pipeline with its rows and targets."""
+    x, y = frame(seed=seed)
+    numbers = make_pipeline(SimpleImputer(), StandardScaler())
+    texts = OneHotEncoder(handle_unknown="ignore")
+    columns = make_column_transformer((numbers, NUMBERS), (texts, ["plane"]))
+    target = np.array(labels)[y if len(labels) == 2 else np.arange(len(y)) % len(labels)]
+    return make_pipeline(columns, LogisticRegression()).fit(x, target), x, target
+
+
+def fit_numbers(seed: int = 0, regression: bool = False) -> tuple[Any, pd.DataFrame, np.ndarray[Any, Any]]:
+    """A model of ten numbers without an imputer."""
+    rng = np.random.default_rng(seed)
+    x = pd.DataFrame(rng.normal(size=(300, 10)), columns=[f"x{n}" for n in range(10)])
+    y = x.sum(axis=1).to_numpy() + rng.normal(size=300)
+    if regression:
+        return LinearRegression().fit(x, y), x, y
+    target = (y > 0).astype(int)
+    return LogisticRegression().fit(x, target), x, target
+
+
+def declare(stores: Stores, name: str, features: Sequence[str], per: Sequence[str] = (), dataset: str | None = None) -> None:
+    """Enter a model, and its dataset where it has one, in the ledger."""
+    now = system_clock()
+    with stores.ledger.write() as db:
+        if dataset is not None:
+            db.execute(
+                insert(datasets).values(
+                    name=dataset, key="flight", time="departs", updated=now, contract=[one.to_json() for one in CONTRACT]
+                )
+            )
+        db.execute(
+            insert(models).values(
+                name=name, dataset=dataset, target="late", features=list(features), per=list(per), definition={},
+                code="", updated=now,
+            )
+        )  # fmt: skip
+
+
+def register(stores: Stores, name: str, segment: Segment, fitted: tuple[Any, pd.DataFrame, Any]) -> int:
+    """Pack a model as the next version of a segment."""
+    model, x, y = fitted
+    packed = pack(
+        model, signature(x, y, list(x.columns), model), x.head(50), stores.artifacts, code="", environment="", reference=None
+    )
+    key = (model_versions.c.model == name, model_versions.c.segment == segment_text(segment))
+    with stores.ledger.write() as db:
+        version = (db.scalar(select(func.max(model_versions.c.version)).where(*key)) or 0) + 1
+        db.execute(
+            insert(model_versions).values(
+                model=name, segment=segment_text(segment), version=version, run=new_id(), package=packed.package.to_json(),
+                metrics={}, rows_filter={}, created=system_clock(),
+            )
+        )  # fmt: skip
+    return version
+
+
+def promote(stores: Stores, name: str, segment: Segment, version: int) -> None:
+    """Make a version the champion."""
+    with stores.ledger.write() as db:
+        DeployStation(stores.ledger, system_clock).promote_many(db, [Promotion(name, segment, version, "test")])
+
+
+def deploy(stores: Stores, name: str, segment: Segment, fitted: tuple[Any, pd.DataFrame, Any]) -> int:
+    """Register and promote."""
+    version = register(stores, name, segment, fitted)
+    promote(stores, name, segment, version)
+    return version
+
+
+def make_world(root: Path) -> Stores:
+    """`delay` by carrier and origin, `score` of ten numbers, `price` a regression, `kind` of three classes."""
+    stores = open_stores(root)
+    declare(stores, "delay", FEATURES, ["carrier", "origin"], "flights")
+    for seed, segment in enumerate([(), ("UA",), ("UA", "EWR"), ("AA", "JFK")]):
+        deploy(stores, "delay", segment, fit(seed))
+    declare(stores, "score", [f"x{n}" for n in range(10)])
+    deploy(stores, "score", (), fit_numbers())
+    declare(stores, "price", [f"x{n}" for n in range(10)])
+    deploy(stores, "price", (), fit_numbers(regression=True))
+    declare(stores, "kind", FEATURES)
+    deploy(stores, "kind", (), fit(labels=["early", "on time", "late"]))
+    declare(stores, "planned", FEATURES)
+    return stores
+
+
+def main() -> None:
+    """Run a server: state folder, then a port, on the command line; prints the port when it is ready."""
+    from modelworks.serve import server
+    from modelworks.serve.protocol import Limits
+    from modelworks.serve.station import ServeStation
+
+    state, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
+    plane = ServeStation(open_stores(state), settings.get("max_body", 16 * 1024 * 1024)).plane
+    server.run(
+        None,
+        plane,
+        port=settings.get("port", 0),
+        poll=0.02,
+        limits=Limits(settings.get("request", 30.0), settings.get("idle", 75.0)),
+        ready=lambda port: print(port, flush=True),
+    )
+
+
+@contextmanager
+def server_process(state: Path, **settings: Any) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A server in a process of its own, and its port; ended (if it still lives) with SIGTERM."""
+    process = subprocess.Popen(
+        [sys.executable, __file__, str(state), json.dumps(settings)],
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONWARNINGS": "default"},
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        yield process, int(process.stdout.readline())
+    finally:
+        process.terminate()
+        process.wait(20)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def client(port: int) -> httpx.Client:
+    """An HTTP client of a server."""
+    return httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
+
+
+if __name__ == "__main__":
+    main()
