@@ -4,75 +4,72 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from modelworks.core.measure import OUTPUT_BINS, WIDTH
+from modelworks.core.measure import FEATURE_BINS, LABELS, OUTPUT_BINS, Counts, pack, unpack
 
-Counts = npt.NDArray[np.int64]
-_SUMS = ("rows", "labelled", "output", "loss", "loss_squared")
+_SUMS = 5
+_HEAD = _SUMS * 8
+_OUTPUT_CELLS = LABELS * OUTPUT_BINS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sketches:
     """Sketches of any number of windows, stacked.
 
     Attributes:
         sums: float64, shape (windows, 5): rows, labelled rows, sum of the main score, sum of the loss of the
             labelled rows and of its square. The loss is log loss (nats) or the squared error.
-        features: Counts, shape (windows, features, WIDTH).
-        output: Counts of the main score, shape (windows, OUTPUT_BINS).
-        labels: Counts of the main score of rows without and with the event, shape (windows, 2, OUTPUT_BINS).
+        counts: Feature and output counts, windows being the first dimension.
     """
 
     sums: npt.NDArray[np.float64]
-    features: Counts
-    output: Counts
-    labels: Counts
+    counts: Counts
 
     def __len__(self) -> int:
         return len(self.sums)
 
+    @property
+    def output(self) -> npt.NDArray[np.int64]:
+        """Counts of the main score whatever became of the rows, shape (windows, OUTPUT_BINS)."""
+        total: npt.NDArray[np.int64] = self.counts.outputs.sum(axis=1)
+        return total
+
     def merge(self, which: npt.NDArray[np.int64], groups: int) -> Sketches:
         """Add windows up by group: `which` is the group of each window, shape (windows,)."""
-
-        def added(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-            total = np.zeros((groups, *values.shape[1:]), values.dtype)
-            np.add.at(total, which, values)
-            return total
-
-        return Sketches(added(self.sums), added(self.features), added(self.output), added(self.labels))
+        sums = np.zeros((groups, _SUMS))
+        features = np.zeros((groups, *self.counts.features.shape[1:]), np.int64)
+        outputs = np.zeros((groups, *self.counts.outputs.shape[1:]), np.int64)
+        np.add.at(sums, which, self.sums)
+        np.add.at(features, which, self.counts.features)
+        np.add.at(outputs, which, self.counts.outputs)
+        return Sketches(sums, Counts(features, outputs))
 
     def pack(self) -> list[bytes]:
-        """Each window as bytes: the sums as float64, then the counts as int32, little-endian."""
-        counts = np.concatenate(
-            [self.features.reshape(len(self), -1), self.output, self.labels.reshape(len(self), -1)], axis=1
-        ).astype("<i4")
+        """Each window as bytes: the sums as little-endian float64, then the counts (see `core.measure.pack`)."""
+        cells = np.concatenate(
+            [self.counts.features.reshape(len(self), -1), self.counts.outputs.reshape(len(self), -1)], axis=1
+        )
         sums = self.sums.astype("<f8")
-        return [sums[row].tobytes() + counts[row].tobytes() for row in range(len(self))]
+        return [sums[row].tobytes() + packed for row, packed in enumerate(pack(cells))]
 
     @classmethod
-    def unpack(cls, packed: Sequence[bytes]) -> Sketches:
-        """The inverse of `pack`; all windows must have the same number of features."""
-        if not packed:
-            return cls(
-                np.zeros((0, len(_SUMS))), np.zeros((0, 0, WIDTH), np.int64), np.zeros((0, OUTPUT_BINS), np.int64),
-                np.zeros((0, 2, OUTPUT_BINS), np.int64),
-            )  # fmt: skip
-        head = len(_SUMS) * 8
-        features = ((len(packed[0]) - head) // 4 - 3 * OUTPUT_BINS) // WIDTH
-        kind = np.dtype(
-            [
-                ("sums", "<f8", len(_SUMS)), ("features", "<i4", (features, WIDTH)),
-                ("output", "<i4", OUTPUT_BINS), ("labels", "<i4", (2, OUTPUT_BINS)),
-            ]
-        )  # fmt: skip
-        table = np.frombuffer(b"".join(packed), dtype=kind)
+    def unpack(cls, packed: Sequence[bytes], features: int) -> Sketches:
+        """The inverse of `pack` for windows of models with that many features."""
+        cells = unpack([content[_HEAD:] for content in packed], features * FEATURE_BINS + _OUTPUT_CELLS)
+        sums = np.frombuffer(b"".join(content[:_HEAD] for content in packed), "<f8").reshape(-1, _SUMS)
         return cls(
-            table["sums"].copy(),
-            table["features"].astype(np.int64),
-            table["output"].astype(np.int64),
-            table["labels"].astype(np.int64),
+            sums.copy(),
+            Counts(
+                cells[:, :-_OUTPUT_CELLS].reshape(-1, features, FEATURE_BINS),
+                cells[:, -_OUTPUT_CELLS:].reshape(-1, LABELS, OUTPUT_BINS),
+            ),
         )
+
+
+def features_of(packed: bytes) -> int:
+    """The number of features of a packed window."""
+    width = packed[_HEAD]
+    return ((len(packed) - _HEAD - 1) // width - _OUTPUT_CELLS) // FEATURE_BINS

@@ -11,13 +11,13 @@ import polars as pl
 from sqlalchemy import Connection, insert, select, update
 
 from modelworks.core.clock import Clock
-from modelworks.core.measure import OUTPUT_BINS, WIDTH, Reference
+from modelworks.core.measure import FEATURE_BINS, OUTPUT_BINS, Counts, Reference
 from modelworks.core.plain import plain
 from modelworks.core.ref import parse_segment
 from modelworks.models.package import Package
 from modelworks.monitor.alerting import Finding, decayed, drifted, findings
 from modelworks.monitor.performance import binned_auc, mean_loss
-from modelworks.monitor.sketch import Sketches
+from modelworks.monitor.sketch import Sketches, features_of
 from modelworks.monitor.watch import Observation, Watch, finite
 from modelworks.monitor.window import DAY, Known, joined, sketched
 from modelworks.stores import Stores
@@ -157,13 +157,13 @@ class MonitorStation:
                 )
             }
         watches: list[Watch] = []
-        sizes = {len(row.sketch) for row in rows}
-        for size in sorted(sizes):  # versions with another number of features are judged apart
-            part = [row for row in rows if len(row.sketch) == size]
+        widths = [features_of(row.sketch) for row in rows]
+        for width in sorted(set(widths)):  # versions with another number of features are judged apart
+            part = [row for row, features in zip(rows, widths, strict=True) if features == width]
             keys = list(dict.fromkeys((row.segment, row.version) for row in part))
             place = {key: number for number, key in enumerate(keys)}
             which = np.array([place[row.segment, row.version] for row in part])
-            merged = Sketches.unpack([row.sketch for row in part]).merge(which, len(keys))
+            merged = Sketches.unpack([row.sketch for row in part], width).merge(which, len(keys))
             watches += _judged(keys, merged, self._versions(model, keys), metrics)
         return sorted(watches, key=lambda watch: watch.segment)
 
@@ -187,12 +187,18 @@ class MonitorStation:
             return []
         starts = list(dict.fromkeys(row.start for row in rows))
         place = {start: number for number, start in enumerate(starts)}
-        # Only sums and label counts are needed; they do not depend on the number of features.
-        head, tail = 5 * 8, 3 * OUTPUT_BINS * 4
-        bare = Sketches.unpack([row.sketch[:head] + row.sketch[-tail:] for row in rows])
-        merged = bare.merge(np.array([place[row.start] for row in rows]), len(starts))
+        which = np.array([place[row.start] for row in rows])
+        widths = np.array([features_of(row.sketch) for row in rows])
+        merged = None
+        for width in sorted(set(widths.tolist())):
+            part = np.flatnonzero(widths == width)
+            sketches = Sketches.unpack([rows[i].sketch for i in part], width)
+            bare = Sketches(sketches.sums, Counts(sketches.counts.features[:, :0], sketches.counts.outputs))
+            some = bare.merge(which[part], len(starts))
+            merged = some if merged is None else Sketches(merged.sums + some.sums, merged.counts + some.counts)
+        assert merged is not None
         loss, error = mean_loss(merged)
-        auc = binned_auc(merged.labels)
+        auc = binned_auc(merged.counts.outputs[:, :2])
         return [
             {
                 "day": start, "rows": int(merged.sums[i, 0]), "labelled": int(merged.sums[i, 1]),
@@ -258,20 +264,20 @@ def _judged(
     metrics: Mapping[tuple[str, int], Mapping[str, float | None]],
 ) -> list[Watch]:
     """Put sketches of many champions to the drift tests and the test of decay, all together."""
-    blank = np.zeros(merged.features.shape[1:], np.int64)
+    blank = np.zeros(merged.counts.features.shape[1:], np.int64)
     reference = np.stack([known[key].reference.features if key in known else blank for key in keys])
     empty = np.zeros(OUTPUT_BINS, np.int64)
-    outputs = np.stack([known[key].reference.output if key in known else empty for key in keys])
+    outputs = np.stack([known[key].reference.outputs if key in known else empty for key in keys])
     # One family of tests: every feature of every model, and every model's output.
-    wide = np.zeros((len(keys), reference.shape[1] + 1, max(WIDTH, OUTPUT_BINS)), np.int64)
+    wide = np.zeros((len(keys), reference.shape[1] + 1, max(FEATURE_BINS, OUTPUT_BINS)), np.int64)
     live = wide.copy()
-    wide[:, :-1, :WIDTH], wide[:, -1, :OUTPUT_BINS] = reference, outputs
-    live[:, :-1, :WIDTH], live[:, -1, :OUTPUT_BINS] = merged.features, merged.output
+    wide[:, :-1, :FEATURE_BINS], wide[:, -1, :OUTPUT_BINS] = reference, outputs
+    live[:, :-1, :FEATURE_BINS], live[:, -1, :OUTPUT_BINS] = merged.counts.features, merged.output
     effect, alarm = drifted(wide, live)
     loss, error = mean_loss(merged)
     promised = np.array([_promised(metrics.get(key, {})) for key in keys])
     worse = decayed(loss, error, merged.sums[:, 1], promised)
-    auc = binned_auc(merged.labels)
+    auc = binned_auc(merged.counts.outputs[:, :2])
     watches = []
     for number, (segment, version) in enumerate(keys):
         entry = known.get((segment, version))

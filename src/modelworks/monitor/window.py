@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from modelworks.core.batch import Batch
-from modelworks.core.measure import Reference, count, output_counts
+from modelworks.core.measure import Reference, count
 from modelworks.core.schema import Kind
 from modelworks.models.signature import Signature
 from modelworks.monitor.performance import row_loss
@@ -87,28 +87,18 @@ def sketched(
     rows = rows.join(groups, on=["segment", "version", "day"], how="left", maintain_order="left")
     windows = [(segment, version, day) for _, segment, version, day in groups.iter_rows()]
     versions = [known[segment, version] for segment, version, _ in windows]
-    references = [entry.reference for entry in versions]
-    which = rows["group"].to_numpy().astype(np.int64)
     signature = versions[0].signature
+    which = rows["group"].to_numpy().astype(np.int64)
     output = rows["output"].to_numpy().astype(np.float64)
-    features, outputs = count(references, which, _batch(rows["inputs"], signature), output.astype(np.float32))
     truth = rows["truth"].cast(pl.Float64).fill_null(np.nan).to_numpy()
+    counts = count(
+        [entry.reference for entry in versions], which, _batch(rows["inputs"], signature), output, truth, which, len(windows)
+    )
     labelled = ~np.isnan(truth)
     loss = np.where(labelled, row_loss(truth, output, probability=signature.task != "regression"), 0.0)
-    size = len(windows)
-    sums = np.stack(
-        [
-            np.bincount(which, weights, size)
-            for weights in (np.ones(len(rows)), labelled.astype(float), output, loss, np.square(loss))
-        ],
-        axis=1,
-    )
-    event = labelled & (truth > 0)
-    without = labelled & ~event
-    labels = np.stack(
-        [output_counts(references, which[part], output[part].astype(np.float32)) for part in (without, event)], axis=1
-    )
-    return windows, Sketches(sums, features, outputs, labels)
+    weights = (np.ones(len(rows)), labelled.astype(float), output, loss, np.square(loss))
+    sums = np.stack([np.bincount(which, weight, len(windows)) for weight in weights], axis=1)
+    return windows, Sketches(sums, counts)
 
 
 def _batch(inputs: pl.Series, signature: Signature) -> Batch:

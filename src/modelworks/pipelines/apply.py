@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 
-from modelworks.core.clock import new_id
-from modelworks.core.ref import segment_text
-from modelworks.data.ingest import IngestReport
+import polars as pl
+
+from modelworks.core.clock import duration, new_id
+from modelworks.core.ref import Segment, segment_text
+from modelworks.data.version import VERSION, IngestReport
 from modelworks.learn.policy import Decision, decide
+from modelworks.learn.station import Attempt
+from modelworks.models.definition import Definition
+from modelworks.pipelines import train as training
 from modelworks.pipelines.context import Progress, Stations, silent
 from modelworks.pipelines.project import Model
-from modelworks.pipelines.train import TrainReport, train
+from modelworks.pipelines.train import TrainReport
 
 
 @dataclass(frozen=True)
@@ -86,11 +91,11 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
         wanted = [decision for decision in decided if decision.action == "train"]
         campaign = new_id() if wanted else None
         with stations.stores.ledger.write() as db:
-            stations.learn.record(db, decided, campaign=campaign)
+            stations.learn.record(db, one.name, decided, campaign)
         watch.lap("decide")
         if wanted:
             trained.append(
-                train(
+                training.train(
                     stations,
                     one,
                     segments=[segment_text(decision.segment) for decision in wanted],
@@ -113,13 +118,37 @@ def _decide(stations: Stations, model: Model) -> list[Decision]:
     if not model.policy.triggers or stations.data.latest_or_none(definition.dataset) is None:
         return []
     now = stations.clock()
+    attempts = stations.learn.attempts(definition.name)
     states = stations.learn.states(
         definition,
-        now,
-        rows=stations.data.counts(definition.dataset, definition.per, definition.target),
-        live=stations.monitor.summary(definition.name, end=now),
+        rows=_rows(stations, definition, attempts),
+        attempts=attempts,
+        watches=stations.monitor.summary(definition.name, end=now),
+        now=now,
     )
     return decide(model.policy, states)
+
+
+def _rows(
+    stations: Stations, definition: Definition, attempts: Mapping[Segment, Attempt]
+) -> dict[Segment, tuple[int, int]]:
+    """Rows of every segment and parent that a training could use, and those that came since its last one."""
+    frame = training.frame(stations, definition)
+    if definition.window is not None:
+        time = training.time_of(stations, definition)
+        frame = frame.filter(pl.col(time) >= frame[time].max() - duration(definition.window))
+    rows = frame.filter(pl.col(definition.target).is_not_null())
+    counts: dict[Segment, tuple[int, int]] = {}
+    for level in range(len(definition.per) + 1):
+        columns = list(definition.per[:level])
+        # One small row for each segment and ingest, so that "since its last training" is a sum over versions.
+        sizes = rows.group_by([*columns, VERSION]).len()
+        for *values, version, size in sizes.iter_rows():
+            segment = tuple(str(value) for value in values)
+            total, new = counts.get(segment, (0, 0))
+            tried = attempts.get(segment)
+            counts[segment] = (total + size, new + (size if tried is None or version > tried.dataset_version else 0))
+    return counts
 
 
 def _summary(decisions: Sequence[Decision]) -> str:

@@ -153,13 +153,8 @@ def _edges(dataset: str, versions: Sequence[ModelVersion], promoted: Sequence[De
             Edge(run, "made", made),
         ]
     for deployment in promoted:
-        ref = Ref(deployment.model, deployment.segment, deployment.champion)
-        edges.append(Edge(f"model:{ref}", "deployed", _node(deployment)))
+        edges.append(Edge(f"model:{deployment.ref}", "deployed", deployment.node))
     return edges
-
-
-def _node(deployment: Deployment) -> str:
-    return f"deployment:{Ref(deployment.model, deployment.segment)}#{deployment.revision}"
 
 
 def deploy(stations: Stations, ref: Ref, reason: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from time import monotonic
 
+import polars as pl
 from sqlalchemy import Connection, insert, select, update
 
 from modelworks.core.clock import new_id
@@ -24,7 +25,7 @@ from modelworks.pipelines.context import Progress, Stations, silent
 from modelworks.pipelines.project import Model
 from modelworks.stores.ledger.tables import campaigns, runs
 from modelworks.train.candidate import Candidate
-from modelworks.train.trainer import train as run_trainer
+from modelworks.train import trainer
 
 _BATCH = 32
 """Candidates that are written in one transaction: the most that a kill makes us train again."""
@@ -140,11 +141,10 @@ def train(
     champions = {
         segment: entry.package for segment, entry in stations.registry.champions(definition.name).items()
     }
-    columns = list(dict.fromkeys([*definition.per, *definition.features, definition.target, _time(stations, definition)]))
-    candidates = run_trainer(
+    candidates = trainer.train(
         definition,
-        stations.data.frame(definition.dataset, columns),
-        time=_time(stations, definition),
+        frame(stations, definition),
+        time=time_of(stations, definition),
         artifacts_root=stations.artifacts_root,
         workers=stations.workers,
         segments=wanted,
@@ -196,7 +196,14 @@ def _finished(db: Connection, campaign: str) -> set[Segment]:
     return {parse_segment(text) for text in rows}
 
 
-def _time(stations: Stations, definition: Definition) -> str:
+def frame(stations: Stations, definition: Definition) -> pl.DataFrame:
+    """The columns that a definition looks at, of every row of its dataset."""
+    columns = [*definition.per, *definition.features, definition.target, time_of(stations, definition)]
+    return stations.data.frame(definition.dataset, columns)
+
+
+def time_of(stations: Stations, definition: Definition) -> str:
+    """The column of the event time."""
     time = stations.project.dataset(definition.dataset).time
     assert time is not None  # mw.model refuses a dataset without one
     return time
@@ -267,3 +274,8 @@ class _Tally:
             failures=self.failures,
             refusals=dict(self.refusals),
         )
+
+
+def close() -> None:
+    """Stop the workers that wait for the next training."""
+    trainer.close()

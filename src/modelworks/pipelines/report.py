@@ -1,0 +1,175 @@
+"""What there is, for people to look at: status, runs, models, deployments, monitoring."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import func, select
+
+from modelworks.core.errors import NotFound
+from modelworks.core.ref import Ref, parse_segment, segment_text
+from modelworks.pipelines.context import Stations
+from modelworks.registry.model_version import ModelVersion
+from modelworks.stores.ledger.tables import (
+    alerts,
+    decisions,
+    deployments as deployed,
+    model_versions,
+    runs as all_runs,
+)
+
+_RUN = (
+    all_runs.c.id, all_runs.c.name, all_runs.c.segment, all_runs.c.kind, all_runs.c.status, all_runs.c.metrics,
+    all_runs.c.dataset, all_runs.c.dataset_version, all_runs.c.error, all_runs.c.started, all_runs.c.ended,
+)  # fmt: skip
+
+
+def status(stations: Stations) -> dict[str, Any]:
+    """The factory at a glance."""
+    with stations.stores.ledger.read() as db:
+        counted = {
+            "live": db.scalar(select(func.count()).select_from(deployed)),
+            "versions": db.scalar(select(func.count()).select_from(model_versions)),
+            "alerts": db.scalar(select(func.count()).select_from(alerts).where(alerts.c.closed.is_(None))),
+            "revision": db.scalar(select(func.max(deployed.c.revision))) or 0,
+        }
+        actions = {
+            action: number
+            for action, number in db.execute(select(decisions.c.action, func.count()).group_by(decisions.c.action))
+        }
+    return {
+        "root": str(stations.project.root),
+        "now": stations.clock(),
+        **counted,
+        "decisions": actions,
+        "datasets": stations.data.overview(),
+        "models": models(stations),
+        "last_decisions": stations.learn.decisions(None, 10),
+    }
+
+
+def runs(stations: Stations, model: str | None, limit: int) -> list[dict[str, Any]]:
+    """The newest runs, the newest first."""
+    query = select(*_RUN).order_by(all_runs.c.id.desc()).limit(limit)
+    if model is not None:
+        query = query.where(all_runs.c.name == model)
+    with stations.stores.ledger.read() as db:
+        return [dict(row) for row in db.execute(query).mappings()]
+
+
+def run(stations: Stations, identifier: str) -> dict[str, Any]:
+    """One run, and the version it made.
+
+    Raises:
+        NotFound: there is none of that id.
+    """
+    with stations.stores.ledger.read() as db:
+        row = db.execute(select(all_runs).where(all_runs.c.id == identifier)).mappings().one_or_none()
+        made = db.execute(
+            select(model_versions.c.model, model_versions.c.segment, model_versions.c.version).where(
+                model_versions.c.run == identifier
+            )
+        ).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no run {identifier[:80]!r}", "", "'modelworks runs list' shows the newest")
+    ref = None if made is None else str(Ref(made.model, parse_segment(made.segment), made.version))
+    return {**row, "made": ref}
+
+
+def models(stations: Stations) -> list[dict[str, Any]]:
+    """Every model with its number of segments, versions and champions."""
+    return [
+        {
+            "name": one.name, "dataset": one.dataset, "target": one.target, "per": one.per,
+            "segments": one.segments, "versions": one.versions, "champions": one.champions, "updated": one.updated,
+        }
+        for one in stations.registry.models()
+    ]  # fmt: skip
+
+
+def model(stations: Stations, ref: Ref) -> dict[str, Any]:
+    """One model as a whole, or one segment of it, or one version.
+
+    Raises:
+        NotFound: there is no such model, segment or version.
+    """
+    summary = next((one for one in stations.registry.models() if one.name == ref.name), None)
+    if summary is None:
+        known = ", ".join(one.name for one in stations.registry.models()) or "none"
+        raise NotFound(f"there is no model {ref.name!r}", f"there are: {known}", "check the name")
+    told: dict[str, Any] = {"model": summary, "ref": str(ref)}
+    if ref.segment or ref.at is not None or not summary.per:
+        shown = versions(stations, ref.name, segment_text(ref.segment), 20)
+        told["versions"] = shown
+        told["aliases"] = stations.registry.aliases(ref.name, ref.segment)
+        told["history"] = stations.deploy.history(ref.name, ref.segment, 20)
+        if shown:
+            one = stations.registry.get(ref if ref.at is not None else Ref(ref.name, ref.segment, "latest"))
+            told["version"] = _version(one) | {"rows_filter": one.rows_filter, "signature": one.package.signature.to_json()}
+            told["verdicts"] = stations.registry.verdicts(one.ref)
+    return told
+
+
+def versions(stations: Stations, name: str, segment: str | None, limit: int) -> list[dict[str, Any]]:
+    """The newest versions of a model, or of one segment of it."""
+    found = stations.registry.versions(name, None if segment is None else parse_segment(segment), limit)
+    return [_version(one) | {"rows_filter": one.rows_filter} for one in found]
+
+
+def _version(one: ModelVersion) -> dict[str, Any]:
+    return {
+        "ref": str(one.ref), "model": one.model, "segment": segment_text(one.segment), "version": one.version,
+        "metrics": one.metrics, "dataset": f"{one.dataset}@{one.dataset_version}" if one.dataset else None,
+        "served": "compiled" if one.package.compiled else "native", "proof": one.package.proof,
+        "run": one.run, "created": one.created,
+    }  # fmt: skip
+
+
+def deployments(stations: Stations, name: str | None, limit: int) -> list[dict[str, Any]]:
+    """Which version answers for which segment, with its metrics at validation; the newest change first."""
+    query = (
+        select(
+            deployed.c.model, deployed.c.segment, deployed.c.champion.label("version"), deployed.c.previous,
+            deployed.c.reason, deployed.c.revision, deployed.c.updated, model_versions.c.metrics,
+            model_versions.c.dataset_version,
+        )
+        .join(
+            model_versions,
+            (model_versions.c.model == deployed.c.model)
+            & (model_versions.c.segment == deployed.c.segment)
+            & (model_versions.c.version == deployed.c.champion),
+        )
+        .order_by(deployed.c.revision.desc())
+        .limit(limit)
+    )  # fmt: skip
+    if name is not None:
+        query = query.where(deployed.c.model == name)
+    with stations.stores.ledger.read() as db:
+        return [dict(row) for row in db.execute(query).mappings()]
+
+
+def monitor(stations: Stations, name: str, segment: str | None, days: int) -> dict[str, Any]:
+    """A model by day, and its champions over the last days.
+
+    Raises:
+        NotFound: the project has no such model.
+    """
+    stations.project.model(name)
+    end = stations.clock()
+    watches = stations.monitor.summary(name, end=end, days=days)
+    if segment is not None:
+        watches = [watch for watch in watches if segment_text(watch.segment) == segment]
+    return {
+        "model": name,
+        "segment": segment,
+        "days": stations.monitor.daily(name, segment, end=end, days=days),
+        "champions": [
+            {
+                "segment": segment_text(watch.segment), "version": watch.version, "rows": watch.rows,
+                "labelled": watch.labelled, "output_mean": watch.output_mean, "loss": watch.loss,
+                "promised": watch.promised, "auc": watch.auc, "psi": watch.psi, "output_psi": watch.output_psi,
+                "shifted": watch.shifted, "decayed": watch.decayed,
+            }
+            for watch in sorted(watches, key=lambda watch: -watch.rows)
+        ],
+    }  # fmt: skip
