@@ -19,7 +19,7 @@ setup: $(STAMP)  ## Make the virtual environment; does nothing where it is up to
 $(STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed; say which with 'make setup PYTHON=python3.12'"; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv \
+	@$(PIP) --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv \
 	  || { rm -rf .venv; echo "the virtual environment cannot be made; on Debian: apt-get install python3-venv"; exit 1; }
 	@# Packages that come as source are built with the pinned setuptools, not with the newest of the day.
 	grep '^setuptools==' requirements.lock | $(PIP) install -qq -r /dev/stdin

@@ -114,3 +114,10 @@ def test_every_module_can_be_imported_alone() -> None:
     names = [name for name in names if ".migrations" not in name and not name.endswith("__main__")]
     for name in names:
         import_module(name)
+
+
+def test_every_room_is_drawn_in_the_documentation() -> None:
+    drawing = (ROOT / "docs" / "explanation" / "architecture.md").read_text()
+    rooms = {path.parent.relative_to(ROOT / "src" / "modelworks") for path in SOURCES}
+    names = {room.name for room in rooms if room.name and "migrations" not in room.parts}
+    assert [name for name in sorted(names) if f"{name}/" not in drawing] == []
