@@ -9,12 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from modelworks.core.errors import Invalid
-
 Clock = Callable[[], datetime]
 """Returns the current time, always timezone-aware UTC."""
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def system_clock() -> datetime:
@@ -39,21 +35,6 @@ class FrozenClock:
 def utc(moment: datetime) -> datetime:
     """`moment` in UTC; a naive one is taken to be UTC already."""
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def duration(text: str) -> timedelta:
-    """Read ``"90s"``, ``"15m"``, ``"6h"``, ``"1d"`` or ``"2w"``.
-
-    Raises:
-        Invalid: `text` is none of these.
-    """
-    number, unit = text[:-1], text[-1:]
-    try:
-        if unit in _UNITS and float(number) > 0:
-            return timedelta(seconds=float(number) * _UNITS[unit])
-    except (ValueError, OverflowError):
-        pass
-    raise Invalid(f"{text!r} is not a duration", "", "write a number and s, m, h, d or w, for instance '1d'")
 
 
 _counter_lock = threading.Lock()

@@ -9,7 +9,8 @@ from time import monotonic
 
 import polars as pl
 
-from modelworks.core.clock import duration, new_id
+from modelworks.core.clock import new_id
+from modelworks.core.duration import duration
 from modelworks.core.ref import Segment, segment_text
 from modelworks.data.version import VERSION, IngestReport
 from modelworks.learn.policy import Decision, decide

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from modelworks.core.clock import duration
+from modelworks.core.duration import duration
 from modelworks.core.errors import Invalid, NotFound
 from modelworks.core.ref import check_name
 from modelworks.data.dataset import Dataset

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from modelworks.core.clock import duration, utc
+from modelworks.core.clock import utc
+from modelworks.core.duration import duration
 from modelworks.core.errors import Invalid
 from modelworks.core.ref import Segment
 from modelworks.models.definition import Definition

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from modelworks.core.clock import duration
+from modelworks.core.duration import duration
 from modelworks.learn.triggers.port import Firing, SegmentState
 
 

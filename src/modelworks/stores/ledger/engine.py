@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import OperationalError
 
 from modelworks.core.errors import Unavailable
+from modelworks.stores.ledger.alone import among_files, among_sessions
 
 HEAD = "0001"
 """The newest migration: a ledger at this revision needs none."""
@@ -69,7 +70,7 @@ class Ledger:
         # Alembic takes a while to import and is needed once a version.
         from modelworks.stores.ledger.migrate import upgrade
 
-        upgrade(self)
+        upgrade(self.write)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -82,6 +83,21 @@ class Ledger:
         """A transaction: everything in it happens, or nothing."""
         with self.engine.connect().execution_options(modelworks_write=True) as db, db.begin():
             yield db
+
+    @contextmanager
+    def alone(self, what: str) -> Iterator[None]:
+        """Wait until nobody else is inside `alone` of the same `what`, then be there alone.
+
+        For work of several transactions and stores. If its holder dies, it is free at once; so whoever enters
+        and finds the work half done knows that nobody is at it any more.
+        """
+        if self.engine.dialect.name == "postgresql":
+            place = among_sessions(self.engine, what)
+        else:
+            database = Path(self.engine.url.database or "ledger.db")
+            place = among_files(database.with_name(f"{database.name}-locks"), what)
+        with place:
+            yield
 
     def close(self) -> None:
         """Give the connections back."""
