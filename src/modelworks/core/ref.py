@@ -82,16 +82,19 @@ class Ref:
         segment = parse_segment(match["segment"] or "")
         if any(len(value) > _SEGMENT_VALUE_LIMIT for value in segment):
             raise Invalid(f"a segment value in {text[:120]!r} is too long", "", "use up to 200 characters")
-        at: int | str | None = match["at"]
-        if at is not None:
-            # "0123" is an alias, not version 123: a version has one spelling.
-            at = int(at) if re.fullmatch(r"0|[1-9][0-9]{0,17}", at) else check_name(at, "version, tag or alias") \
-                if not at[0].isdigit() else _check_digit_tag(at)
-        return cls(name, segment, at)
+        return cls(name, segment, None if match["at"] is None else _read_at(match["at"]))
+
+
+def _read_at(text: str) -> int | str:
+    """A version number, tag or alias; ``"0123"`` is a tag, not version 123: a version has one spelling."""
+    if re.fullmatch(r"0|[1-9][0-9]{0,17}", text):
+        return int(text)
+    return _check_digit_tag(text) if text[0].isdigit() else check_name(text, "version, tag or alias")
 
 
 def _check_digit_tag(text: str) -> str:
     """Tags may start with a digit (``2013-06``) where names may not."""
     if not re.fullmatch(r"[0-9][A-Za-z0-9_.:+-]{0,99}", text) or ".." in text:
-        raise Invalid(f"{text[:120]!r} is not a version, tag or alias", "", "use letters, digits, '_', '-', '.'")
+        fix = "use letters, digits, '_', '-', '.'"
+        raise Invalid(f"{text[:120]!r} is not a version, tag or alias", "", fix)
     return text
