@@ -118,14 +118,16 @@ class Columns:
         """Columns as the frame that a fit sees; texts are of dtype object whatever pandas prefers."""
         import pandas as pd
 
-        return pd.DataFrame(
-            {
-                name: pd.Series(self.values(name, rows), dtype=object)
-                if self.forms[name] == "text"
-                else self.values(name, rows)
-                for name in names
-            }
-        )
+        columns = {
+            name: pd.Series(self.values(name, rows), dtype=object)
+            if self.forms[name] == "text"
+            else self.values(name, rows)
+            for name in names
+        }
+        frame = pd.DataFrame(columns)
+        # A plain index of names: pandas' own one for text costs a tenth of a small fit.
+        frame.columns = pd.Index(list(names), dtype=object)
+        return frame
 
 
 _held: dict[Path, Columns] = {}
