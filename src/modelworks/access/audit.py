@@ -21,4 +21,6 @@ def record(db: Connection, at: datetime, who: str, verb: str, what: str, detail:
 
 def recent(db: Connection, limit: int = 50) -> list[dict[str, Any]]:
     """The newest lines, the newest first."""
-    return [dict(row) for row in db.execute(select(audit).order_by(audit.c.id.desc()).limit(limit)).mappings()]
+    return [
+        dict(row) for row in db.execute(select(audit).order_by(audit.c.id.desc()).limit(limit)).mappings()
+    ]

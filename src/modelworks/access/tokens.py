@@ -51,7 +51,9 @@ def revoke(db: Connection, name: str, at: datetime) -> None:
 def role_of(db: Connection, token: str) -> tuple[str, Role] | None:
     """Name and role of a token in force, ``None`` for any other text."""
     row = db.execute(
-        select(tokens.c.name, tokens.c.role).where(tokens.c.digest == digest(token), tokens.c.revoked.is_(None))
+        select(tokens.c.name, tokens.c.role).where(
+            tokens.c.digest == digest(token), tokens.c.revoked.is_(None)
+        )
     ).one_or_none()
     return None if row is None else (row.name, row.role)
 
@@ -63,5 +65,7 @@ def any_in_force(db: Connection) -> bool:
 
 def listed(db: Connection) -> list[dict[str, Any]]:
     """Every token without its digest, the newest first."""
-    query = select(tokens.c.name, tokens.c.role, tokens.c.created, tokens.c.revoked).order_by(tokens.c.created.desc())
+    query = select(tokens.c.name, tokens.c.role, tokens.c.created, tokens.c.revoked).order_by(
+        tokens.c.created.desc()
+    )
     return [dict(row) for row in db.execute(query).mappings()]

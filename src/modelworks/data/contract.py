@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
 from modelworks.core.errors import Invalid
 from modelworks.core.schema import Field, Kind
-from modelworks.data.checks import CHECKS, ORDER
+from modelworks.data.checks import in_order
 from modelworks.data.checks.port import raw
-
-REASON = "\x00reason"
-ROW = "\x00row"
 
 TYPES: Mapping[Kind, pl.DataType] = {
     Kind.NUMBER: pl.Float64(),
@@ -23,6 +20,19 @@ TYPES: Mapping[Kind, pl.DataType] = {
     Kind.TIME: pl.Datetime("us", "UTC"),
 }
 
+BAD: Mapping[str, pl.DataType] = {
+    "row": pl.String(),
+    "reason": pl.String(),
+    "column": pl.String(),
+    "value": pl.String(),
+    "number": pl.Int64(),
+}
+"""What is kept of a bad row: all of it, as JSON text; what is wrong with which value; the row's number."""
+
+_REASON = "\x00reason"
+_COLUMN = "\x00column"
+_ROW = "\x00row"
+
 
 @dataclass(frozen=True)
 class Held:
@@ -30,7 +40,7 @@ class Held:
 
     Attributes:
         good: Those that fit, typed, with the contract's columns in order.
-        bad: Those that do not: the columns ``row`` (JSON text), ``reason`` and ``number`` (within the frame).
+        bad: Those that do not, with the columns `BAD`; ``number`` counts from 0 within the frame.
         extra: Columns that the contract does not know; they were left out.
     """
 
@@ -39,60 +49,124 @@ class Held:
     extra: tuple[str, ...]
 
 
+def require(columns: Sequence[str], contract: Mapping[str, Field]) -> None:
+    """Make sure that rows with these columns can fit a contract at all.
+
+    Raises:
+        Invalid: a column that must not be null is not there.
+    """
+    missing = [name for name, field in contract.items() if name not in columns and not field.nullable]
+    if missing:
+        columns_are = "columns are" if len(missing) > 1 else "column is"
+        raise Invalid(
+            f"{', '.join(missing)}: the contract's {columns_are} missing",
+            f"the rows have {', '.join(columns[:50]) or 'none'}",
+            "mend the source, or declare the column nullable",
+        )
+
+
 def hold(frame: pl.DataFrame, contract: Mapping[str, Field], key: str | None) -> Held:
     """Hold the rows of one frame against a contract.
+
+    The first check that a row fails is its reason. Of good rows with the same key, the first stays.
 
     Raises:
         Invalid: a column that must not be null is not there at all.
     """
-    missing = [name for name, field in contract.items() if name not in frame.columns and not field.nullable]
-    if missing:
-        raise Invalid(
-            f"the column{'s' if len(missing) > 1 else ''} {', '.join(missing)} of the contract "
-            f"{'are' if len(missing) > 1 else 'is'} missing",
-            f"the rows have {', '.join(frame.columns[:50])}",
-            "mend the source, or declare the column nullable",
-        )
-    absent = [pl.lit(None, pl.String).alias(name) for name in contract if name not in frame.columns]
-    extra = tuple(name for name in frame.columns if name not in contract)
+    require(frame.columns, contract)
+    absent = [pl.lit(None).alias(name) for name in contract if name not in frame.columns]
     rows = frame.with_columns(absent) if absent else frame
     schema = rows.schema
     typed = rows.select(
         *(_typed(field, schema[name]).alias(name) for name, field in contract.items()),
-        *(pl.col(name).alias(raw(name)) for name in contract),
+        *(_raw(name, schema[name]).alias(raw(name)) for name in contract),
     )
     rules = [
-        pl.when(broken).then(pl.lit(f"{field.name} {CHECKS[check].says(field)}"))
-        for check in ORDER
+        (field.name, broken, check.says(field))
+        for check in in_order()
         for field in contract.values()
-        if (broken := CHECKS[check].breaks(field)) is not None
+        if (broken := check.breaks(field)) is not None
     ]
+    if key is not None and contract[key].nullable:
+        rules.append((key, pl.col(key).is_null(), "is missing, and is the key"))
+    judged = _judged(typed, rules).with_row_index(_ROW)
     if key is not None:
-        rules.append(pl.when(pl.col(key).is_null()).then(pl.lit(f"the key {key} is missing")))
-        rules.append(
-            pl.when(~pl.col(key).is_first_distinct()).then(pl.lit(f"the key {key} came before in the same file"))
+        fits = pl.col(_REASON).is_null()
+        again = fits & ~pl.struct(fits, key).is_first_distinct()
+        judged = judged.with_columns(
+            pl.when(again)
+            .then(pl.lit(f"{key} came before, and is the key"))
+            .otherwise(_REASON)
+            .alias(_REASON),
+            pl.when(again).then(pl.lit(key)).otherwise(_COLUMN).alias(_COLUMN),
         )
-    judged = typed.with_columns(pl.coalesce(rules).alias(REASON)).with_row_index(ROW)
-    good = judged.filter(pl.col(REASON).is_null()).select(list(contract))
-    broken_rows = judged.filter(pl.col(REASON).is_not_null())
-    bad = pl.DataFrame(
-        {
-            "row": frame[broken_rows[ROW]].select(pl.struct(pl.all()).struct.json_encode()).to_series()
-            if len(broken_rows)
-            else pl.Series([], dtype=pl.String),
-            "reason": broken_rows[REASON],
-            "number": broken_rows[ROW].cast(pl.Int64),
-        }
+    good = judged.filter(pl.col(_REASON).is_null()).select(list(contract))
+    broken_rows = judged.filter(pl.col(_REASON).is_not_null()) if len(good) < len(frame) else judged.clear()
+    return Held(good, _bad(frame, broken_rows), tuple(name for name in frame.columns if name not in contract))
+
+
+def _judged(typed: pl.DataFrame, rules: Sequence[tuple[str, pl.Expr, str]]) -> pl.DataFrame:
+    """The rows with the first rule that each breaks: its text and its column, null where it breaks none."""
+    nothing = pl.lit(None, pl.String)
+    return typed.with_columns(
+        pl.coalesce(
+            *(pl.when(broken).then(pl.lit(f"{column} {says}")) for column, broken, says in rules), nothing
+        ).alias(_REASON),
+        pl.coalesce(*(pl.when(broken).then(pl.lit(column)) for column, broken, _ in rules), nothing).alias(
+            _COLUMN
+        ),
     )
-    return Held(good, bad, extra)
+
+
+def _bad(frame: pl.DataFrame, broken: pl.DataFrame) -> pl.DataFrame:
+    """What is kept of broken rows: see `BAD`."""
+    if not len(broken):
+        return pl.DataFrame(schema=BAD)
+    rows = frame[broken[_ROW]].with_columns(broken[_COLUMN], broken[_REASON], broken[_ROW])
+    columns = frame.columns
+    rows = rows.with_columns(_writable(name, rows[name]) for name in columns)
+    named = [name for name in broken[_COLUMN].unique() if name in columns]
+    values = [pl.when(pl.col(_COLUMN) == name).then(_text(name, rows.schema[name])) for name in named]
+    return rows.select(
+        pl.struct(columns).struct.json_encode().alias("row"),
+        pl.col(_REASON).alias("reason"),
+        pl.col(_COLUMN).alias("column"),
+        pl.coalesce(*values, pl.lit(None, pl.String)).alias("value"),
+        pl.col(_ROW).cast(pl.Int64).alias("number"),
+    )
+
+
+def _writable(name: str, values: pl.Series) -> pl.Expr | pl.Series:
+    """A column as JSON can hold it: it has no bytes, no infinity, no NaN, and none may be lost."""
+    if values.dtype == pl.Binary:
+        return pl.col(name).bin.encode("base64")
+    if values.dtype.is_float() and not values.is_finite().all():
+        return pl.col(name).cast(pl.String)
+    if values.dtype == pl.Object or (values.dtype.is_nested() and "Binary" in str(values.dtype)):
+        return pl.Series(name, [None if value is None else repr(value) for value in values], pl.String)
+    return pl.col(name)
+
+
+def _text(name: str, kind: pl.DataType) -> pl.Expr:
+    """A value as text; of a value that is several, its JSON."""
+    if kind.is_nested() or kind == pl.Duration:
+        return pl.struct(name).struct.json_encode()
+    return pl.col(name).cast(pl.String)
+
+
+def _raw(name: str, kind: pl.DataType) -> pl.Expr:
+    """A column as it came; a NaN among numbers is a missing value, as everywhere."""
+    return pl.col(name).fill_nan(None) if kind.is_float() else pl.col(name)
 
 
 def _typed(field: Field, kind: pl.DataType) -> pl.Expr:
     """A column as the contract's type; null where a value does not fit."""
     column, wanted = pl.col(field.name), TYPES[field.kind]
+    if kind.is_nested() or kind in (pl.Object, pl.Duration, pl.Binary):
+        return pl.lit(None, wanted)
     match field.kind:
         case Kind.TEXT:
-            typed = column if kind == pl.String else column.cast(pl.String)
+            typed = column if kind == pl.String else _raw(field.name, kind).cast(pl.String)
         case Kind.NUMBER | Kind.INTEGER:
             typed = _number(column, kind, whole=field.kind is Kind.INTEGER)
         case Kind.BOOL:
@@ -104,14 +178,21 @@ def _typed(field: Field, kind: pl.DataType) -> pl.Expr:
 
 def _number(column: pl.Expr, kind: pl.DataType, *, whole: bool) -> pl.Expr:
     if kind == pl.String:
-        column = column.str.strip_chars().cast(pl.Float64, strict=False)
-    elif not (kind.is_numeric() or kind == pl.Boolean or kind == pl.Null):
-        return pl.lit(None, pl.Float64)
-    if kind.is_float() or kind == pl.String:
-        column = column.fill_nan(None)
-        if whole:
-            return pl.when(column == column.round()).then(column)
-    return column
+        text = column.str.strip_chars()
+        number = text.cast(pl.Float64, strict=False).fill_nan(None)
+        # Whole numbers directly: on the way over floats those above 2^53 would change.
+        return pl.coalesce(text.cast(pl.Int64, strict=False), _whole(number)) if whole else number
+    if kind.is_float():
+        return _whole(column.fill_nan(None)) if whole else column.fill_nan(None)
+    if kind.is_decimal() and whole:
+        return pl.when(column == column.round()).then(column)
+    if kind.is_numeric() or kind in (pl.Boolean, pl.Null):
+        return column
+    return pl.lit(None, pl.Float64)
+
+
+def _whole(number: pl.Expr) -> pl.Expr:
+    return pl.when(number == number.round()).then(number).cast(pl.Int64, strict=False)
 
 
 def _bool(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
@@ -119,7 +200,8 @@ def _bool(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
         return column
     if kind == pl.String:
         text = column.str.strip_chars().str.to_lowercase()
-        return text.replace_strict({"true": True, "1": True, "false": False, "0": False}, default=None, return_dtype=pl.Boolean)
+        known = {"true": True, "1": True, "false": False, "0": False}
+        return text.replace_strict(known, default=None, return_dtype=pl.Boolean)
     if kind.is_numeric():
         return pl.when(column == 1).then(True).when(column == 0).then(False)
     return pl.lit(None, pl.Boolean)
@@ -132,11 +214,12 @@ def _time(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
         return column.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
     if kind == pl.String:
         text = column.str.strip_chars()
-        # With a zone, without one (taken as UTC), or only a day.
+        spaced = text.str.replace("T", " ")
+        # ISO 8601 with a zone; without one it is taken as UTC; to the minute; only a day.
         return pl.coalesce(
             text.str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False),
-            text.str.replace("T", " ").str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us", time_zone="UTC", strict=False),
-            text.str.replace("T", " ").str.to_datetime("%Y-%m-%d %H:%M", time_unit="us", time_zone="UTC", strict=False),
+            spaced.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us", time_zone="UTC", strict=False),
+            spaced.str.to_datetime("%Y-%m-%d %H:%M", time_unit="us", time_zone="UTC", strict=False),
             text.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")).dt.replace_time_zone("UTC"),
         )
     return pl.lit(None, pl.Datetime("us", "UTC"))

@@ -9,6 +9,7 @@ from modelworks.core.errors import Invalid
 from modelworks.core.ref import check_name
 from modelworks.core.schema import ColumnSpec, Field, Kind, as_field
 from modelworks.data.sources.port import Source
+from modelworks.data.version import VERSION
 
 
 @dataclass(frozen=True, init=False)
@@ -49,12 +50,17 @@ class Dataset:
             time: Column of the event time.
 
         Raises:
-            Invalid: a column without a known type, or a key or time column that the contract lacks.
+            Invalid: a column without a known type, a reserved name, a key or time column that the
+                contract lacks.
         """
         check_name(name, "dataset name")
         fields = {column: as_field(column, spec) for column, spec in contract.items()}
         if not fields:
             raise Invalid(f"dataset {name!r} has an empty contract", "", "name its columns and their types")
+        if VERSION in fields:
+            raise Invalid(
+                f"the column {VERSION} of dataset {name!r} is taken", "Modelworks keeps it", "rename it"
+            )
         for role, column in (("key", key), ("time", time)):
             if column is not None and column not in fields:
                 raise Invalid(
@@ -64,8 +70,15 @@ class Dataset:
                 )
         if time is not None and fields[time].kind is not Kind.TIME:
             raise Invalid(
-                f"the time column {time!r} of dataset {name!r} holds no times", f"the contract says {fields[time].kind}",
+                f"the time column {time!r} of dataset {name!r} holds no times",
+                f"the contract says {fields[time].kind}",
                 "declare it as mw.Time()",
-            )  # fmt: skip
-        for attribute, value in (("name", name), ("source", source), ("contract", fields), ("key", key), ("time", time)):
+            )
+        for attribute, value in (
+            ("name", name),
+            ("source", source),
+            ("contract", fields),
+            ("key", key),
+            ("time", time),
+        ):
             object.__setattr__(self, attribute, value)

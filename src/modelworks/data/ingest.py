@@ -1,220 +1,277 @@
-"""Taking in what is new, exactly once, whenever the process dies.
+"""Taking in what is new: all of it as one version, or, whenever the process dies, nothing of it.
 
-An ingest is first written down in the ledger (which parts, as which version), then its rows are committed to
-the tables, at last the version is entered into the ledger. Each table commit carries the transaction number
-``version * 10^6 + commit``. A process that finds an ingest written down but not entered does it again: commits
-that are there already are recognised by their number and skipped, the rest follows.
+One process at a time takes in rows of a dataset. It first writes down in the ledger at which versions the
+tables are, then commits rows to the tables, at last enters the version into the ledger: from then on the rows
+are there. Who comes next and finds an ingest that was written down but never entered puts the tables back to
+where they were (nobody can have seen the rows: readers go by the ledger), and begins anew.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from time import monotonic
 
 import polars as pl
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import delete, insert, select
 
-from modelworks.core.clock import Clock, new_id
-from modelworks.core.errors import Invalid
+from modelworks.core.clock import Clock
+from modelworks.core.errors import Conflict, Invalid, ModelworksError, Unavailable
 from modelworks.data.contract import TYPES, hold
 from modelworks.data.dataset import Dataset
-from modelworks.data.quarantine import kept, table_of
+from modelworks.data.news import News, news_of
+from modelworks.data.quarantine import kept, table_of, whole
 from modelworks.data.sources.port import Part
 from modelworks.data.version import VERSION, IngestReport
 from modelworks.lineage import graph
 from modelworks.lineage.edge import Edge
 from modelworks.stores.ledger import Ledger
-from modelworks.stores.ledger.portable import queue_up, upsert
+from modelworks.stores.ledger.portable import upsert
 from modelworks.stores.ledger.tables import dataset_versions, ingested, ingests
 from modelworks.stores.tables import Tables
-
-_COMMITS = 1_000_000
-"""More table commits than one ingest makes."""
-
-_COMPACT_EVERY = 50
-_PUSH = "push:"
-
-
-def ingest(
-    dataset: Dataset, ledger: Ledger, tables: Tables, root: Path, clock: Clock, pushed: pl.DataFrame | None = None
-) -> IngestReport:
-    """Take in the parts of a dataset's source that were not taken in before, as one version.
-
-    Args:
-        dataset: What to take in.
-        ledger: Where versions are written.
-        tables: Where rows are written.
-        root: The project's folder.
-        clock: Gives the time of the version.
-        pushed: Rows to take in instead of what the source has.
-    """
-    started = monotonic()
-    report = None
-    while True:  # first what another process left unfinished, then what is new
-        begun = _begin(dataset, ledger, root, clock, pushed)
-        if begun is None:
-            return report or IngestReport(dataset.name, seconds=monotonic() - started)
-        version, parts, mine = begun
-        report = _take_in(dataset, ledger, tables, root, clock, version, parts, pushed if mine else None, started)
-        if mine:
-            return report
-
-
-def _begin(
-    dataset: Dataset, ledger: Ledger, root: Path, clock: Clock, pushed: pl.DataFrame | None
-) -> tuple[int, list[Part], bool] | None:
-    """Write an ingest down, or find one that was left; ``None`` where there is nothing to do."""
-    found = dataset.source.parts(root) if pushed is None else [Part(_PUSH + new_id(), "")]
-    with ledger.write() as db:
-        queue_up(db, f"ingest {dataset.name}")
-        left = db.execute(select(ingests).where(ingests.c.dataset == dataset.name)).mappings().one_or_none()
-        if left is not None:
-            return left["version"], [Part(*part) for part in left["parts"]], False
-        new = _new(db, dataset.name, found)
-        if not new:
-            return None
-        last = db.scalar(select(func.max(dataset_versions.c.version)).where(dataset_versions.c.dataset == dataset.name))
-        version = (last or 0) + 1
-        db.execute(
-            insert(ingests).values(
-                dataset=dataset.name, version=version, parts=[[p.uri, p.fingerprint] for p in new], started=clock()
-            )
-        )
-    return version, new, True
-
-
-def _new(db: Connection, dataset: str, parts: Sequence[Part]) -> list[Part]:
-    known = {
-        (row.source, row.fingerprint)
-        for row in db.execute(select(ingested.c.source, ingested.c.fingerprint).where(ingested.c.dataset == dataset))
-    }
-    return [part for part in parts if (part.uri, part.fingerprint) not in known]
-
-
-def _take_in(
-    dataset: Dataset,
-    ledger: Ledger,
-    tables: Tables,
-    root: Path,
-    clock: Clock,
-    version: int,
-    parts: Sequence[Part],
-    pushed: pl.DataFrame | None,
-    started: float,
-) -> IngestReport:
-    """Commit the rows of one ingest and enter its version."""
-    table, writer = f"datasets/{dataset.name}", f"ingest:{dataset.name}"
-    quarantine = table_of(dataset.name)
-    read = added = refused = 0
-    reasons: Counter[str] = Counter()
-    failed: dict[str, str] = {}
-    extra: dict[str, None] = {}
-    number = version * _COMMITS
-    for good, bad, rows, unknown, failure in _judged(dataset, root, parts, pushed, version, clock):
-        read, added, refused = read + rows, added + len(good), refused + len(bad)
-        reasons.update(dict(bad.group_by("reason").len().iter_rows()) if len(bad) else {})
-        extra.update(dict.fromkeys(unknown))
-        failed.update(failure)
-        number += 1
-        if len(bad):
-            tables.append(quarantine, bad, (writer, number))
-        if len(good) or not tables.exists(table):
-            tables.append(table, good, (writer, number))
-    _enter(dataset, ledger, tables, clock, version, parts, added, refused)
-    if version % _COMPACT_EVERY == 0:
-        tables.compact(table)
-    return IngestReport(
-        dataset.name, version, len(parts), read, added, refused, dict(reasons.most_common()), failed,
-        tuple(extra), monotonic() - started,
-    )  # fmt: skip
-
-
-def _judged(
-    dataset: Dataset, root: Path, parts: Sequence[Part], pushed: pl.DataFrame | None, version: int, clock: Clock
-) -> Iterator[tuple[pl.DataFrame, pl.DataFrame, int, Sequence[str], dict[str, str]]]:
-    """Good rows, bad rows, how many there were, unknown columns, and what failed; small parts come together."""
-    now = clock()
-    good: list[pl.DataFrame] = []
-    bad: list[pl.DataFrame] = []
-    empty = pl.DataFrame(schema={name: TYPES[field.kind] for name, field in dataset.contract.items()})
-    read, waiting = 0, 0
-    extra: dict[str, None] = {}
-    failed: dict[str, str] = {}
-    for part in parts:
-        if pushed is None and part.uri.startswith(_PUSH):
-            continue  # its sender was never told that it had arrived, and will send it again
-        try:
-            offset = 0
-            for frame in [pushed] if pushed is not None else dataset.source.read(root, part):
-                held = hold(frame, dataset.contract, dataset.key)
-                good.append(held.good)
-                bad.append(kept(held.bad, part.uri, version, now, offset))
-                offset += len(frame)
-                read, waiting = read + len(frame), waiting + len(frame)
-                extra.update(dict.fromkeys(held.extra))
-                if waiting >= _BATCH:
-                    yield _together(good, empty, version), pl.concat(bad), read, tuple(extra), failed
-                    good, bad, read, waiting, failed = [], [], 0, 0, {}
-        except Invalid as error:
-            failed[part.uri] = str(error)
-            bad.append(kept(pl.DataFrame({"row": [None], "reason": [str(error)], "number": [None]}), part.uri, version, now, 0))
-    if good or bad:
-        refused = pl.concat(bad) if bad else kept(pl.DataFrame(), "", version, now, 0)
-        yield _together(good, empty, version), refused, read, tuple(extra), failed
-
 
 _BATCH = 1_000_000
 """Rows from which what is waiting is committed."""
 
-
-def _together(frames: Sequence[pl.DataFrame], empty: pl.DataFrame, version: int) -> pl.DataFrame:
-    return pl.concat([empty, *frames]).with_columns(pl.lit(version, pl.Int64).alias(VERSION))
+_COMPACT_EVERY = 50
 
 
-def _enter(
-    dataset: Dataset,
-    ledger: Ledger,
-    tables: Tables,
-    clock: Clock,
-    version: int,
-    parts: Sequence[Part],
-    added: int,
-    refused: int,
-) -> None:
-    """Enter the version into the ledger, with what was taken in and where it came from."""
-    now = clock()
-    table_version = tables.version(f"datasets/{dataset.name}")
-    with ledger.write() as db:
-        before = db.scalar(
-            select(dataset_versions.c.rows)
-            .where(dataset_versions.c.dataset == dataset.name, dataset_versions.c.version < version)
+@dataclass(frozen=True)
+class Pushed:
+    """Rows that somebody sent, as a part of its own."""
+
+    part: Part
+    rows: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Stores:
+    """Where an ingest writes."""
+
+    ledger: Ledger
+    tables: Tables
+    root: Path
+    clock: Clock
+
+
+@dataclass
+class _Tally:
+    """What an ingest came by so far."""
+
+    read: int = 0
+    added: int = 0
+    refused: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    extra: dict[str, None] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    taken: list[Part] = field(default_factory=list)
+
+
+class _CutOff(Exception):  # noqa: N818
+    """A part broke when some of its rows had been committed already."""
+
+    def __init__(self, part: Part, error: ModelworksError) -> None:
+        super().__init__(part, error)
+        self.part = part
+        self.error = error
+
+
+def ingest(dataset: Dataset, stores: Stores, pushed: Pushed | None = None) -> IngestReport:
+    """Take in the parts of a dataset's source that were not taken in before, as one version.
+
+    Args:
+        dataset: What to take in.
+        stores: Where to.
+        pushed: Rows to take in instead of what the source has.
+
+    Raises:
+        Conflict: a column's type in the contract is another than that of the rows which are there.
+        Unavailable: a store does not answer.
+    """
+    started = monotonic()
+    name = dataset.name
+    with stores.ledger.alone(f"ingest {name}"):
+        notes = ["an ingest that had been cut off was undone"] if _undo(name, stores) else []
+        news = news_of(dataset, stores.ledger, stores.root, None if pushed is None else pushed.part)
+        broken: dict[Part, ModelworksError] = {}
+        tally, version = _Tally(), None
+        while news.parts:
+            version, now = _begin(dataset, stores), stores.clock()
+            try:
+                tally = _take_in(dataset, stores, news.parts, pushed, version, now, broken)
+            except _CutOff as cut:
+                _undo(name, stores)
+                broken[cut.part] = cut.error
+                continue
+            if tally.taken:
+                _enter(dataset, stores, news, version, tally)
+            else:
+                _undo(name, stores)
+                version = None
+            break
+        if version is not None and version % _COMPACT_EVERY == 0:
+            stores.tables.compact(f"datasets/{name}")
+    return IngestReport(
+        name, version, len(tally.taken), tally.read, tally.added, tally.refused,
+        dict(tally.reasons.most_common()), tally.failed, tuple(tally.extra), (*notes, *news.notes),
+        monotonic() - started,
+    )  # fmt: skip
+
+
+def _undo(dataset: str, stores: Stores) -> bool:
+    """Take back what an ingest did that never came to its end; whether there was one."""
+    with stores.ledger.read() as db:
+        before = db.scalar(select(ingests.c.before).where(ingests.c.dataset == dataset))
+    if before is None:
+        return False
+    for table, version in before.items():
+        if stores.tables.version(table) > version:
+            stores.tables.restore(table, version)
+    with stores.ledger.write() as db:
+        db.execute(delete(ingests).where(ingests.c.dataset == dataset))
+    return True
+
+
+def _begin(dataset: Dataset, stores: Stores) -> int:
+    """Write an ingest down; returns the number of its version."""
+    with stores.ledger.read() as db:
+        newest = db.execute(
+            select(dataset_versions.c.version, dataset_versions.c.columns)
+            .where(dataset_versions.c.dataset == dataset.name)
             .order_by(dataset_versions.c.version.desc())
             .limit(1)
+        ).one_or_none()
+    version = 1 if newest is None else newest.version + 1
+    _same_types(dataset, {} if newest is None else newest.columns)
+    before = {table: stores.tables.version(table) for table in (_table(dataset), table_of(dataset.name))}
+    with stores.ledger.write() as db:
+        db.execute(
+            insert(ingests).values(
+                dataset=dataset.name, version=version, before=before, started=stores.clock()
+            )
         )
-        upsert(
-            db,
-            dataset_versions,
-            [
-                {
-                    "dataset": dataset.name, "version": version, "table_version": table_version,
-                    "rows": (before or 0) + added, "added": added, "quarantined": refused,
-                    "sources": [{"uri": part.uri, "fingerprint": part.fingerprint} for part in parts[:1000]],
-                    "columns": {name: field.to_json() for name, field in dataset.contract.items()}, "created": now,
-                }
-            ],
-            keep=True,
-        )  # fmt: skip
-        upsert(
-            db,
-            ingested,
-            [{"dataset": dataset.name, "source": p.uri, "fingerprint": p.fingerprint, "version": version} for p in parts],
-            keep=True,
+    return version
+
+
+def _same_types(dataset: Dataset, before: Mapping[str, Mapping[str, str]]) -> None:
+    for name, column in dataset.contract.items():
+        if name in before and before[name]["kind"] != column.kind:
+            raise Conflict(
+                f"the column {name} of dataset {dataset.name!r} cannot become a {column.kind}",
+                f"the rows that are there hold it as {before[name]['kind']}",
+                "give the column, or the dataset, a new name",
+            )
+
+
+def _take_in(
+    dataset: Dataset,
+    stores: Stores,
+    parts: Sequence[Part],
+    pushed: Pushed | None,
+    version: int,
+    now: datetime,
+    broken: Mapping[Part, ModelworksError],
+) -> _Tally:
+    """Commit the rows of one ingest."""
+    tally = _Tally()
+    tables, table, quarantine = stores.tables, _table(dataset), table_of(dataset.name)
+    for good, bad in _batches(dataset, stores.root, parts, pushed, version, now, broken, tally):
+        tally.added += len(good)
+        rows = bad.filter(pl.col("row").is_not_null())
+        tally.refused += len(rows)
+        tally.reasons.update(dict(rows["reason"].value_counts().iter_rows()))
+        if len(bad):
+            tables.append(quarantine, bad)
+        if len(good) or not tables.exists(table):
+            tables.append(table, good)
+    return tally
+
+
+def _batches(
+    dataset: Dataset,
+    root: Path,
+    parts: Sequence[Part],
+    pushed: Pushed | None,
+    version: int,
+    now: datetime,
+    broken: Mapping[Part, ModelworksError],
+    tally: _Tally,
+) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    """Good rows and bad rows, small parts together, of a large one as much as memory should hold."""
+    empty = pl.DataFrame(schema={name: TYPES[column.kind] for name, column in dataset.contract.items()})
+    good: list[pl.DataFrame] = [empty]
+    bad: list[pl.DataFrame] = []
+    waiting = 0
+
+    def together() -> tuple[pl.DataFrame, pl.DataFrame]:
+        rows = pl.concat(good).with_columns(pl.lit(version, pl.Int64).alias(VERSION))
+        return rows, pl.concat(bad) if bad else whole("", "", version, now).clear()
+
+    for part in parts:
+        marks, offset, went_out = (len(good), len(bad), waiting), 0, False
+        try:
+            if part in broken:
+                raise broken[part]
+            for frame in [pushed.rows] if pushed is not None else dataset.source.read(root, part):
+                held = hold(frame, dataset.contract, dataset.key)
+                good.append(held.good)
+                if len(held.bad):
+                    bad.append(kept(held.bad, part.uri, version, now, offset))
+                tally.extra.update(dict.fromkeys(held.extra))
+                offset, waiting = offset + len(frame), waiting + len(frame)
+                if waiting >= _BATCH:
+                    yield together()
+                    good, bad, waiting, went_out = [empty], [], 0, True
+        except (Invalid, Unavailable) as error:
+            if went_out:
+                raise _CutOff(part, error) from error
+            del good[marks[0] :], bad[marks[1] :]
+            waiting = marks[2]
+            tally.failed[part.uri] = str(error)
+            if isinstance(error, Unavailable):
+                continue  # not its content's fault: the next ingest tries again
+            bad.append(whole(str(error), part.uri, version, now))
+        else:
+            tally.read += offset
+        tally.taken.append(part)
+    if tally.taken:
+        yield together()
+
+
+def _enter(dataset: Dataset, stores: Stores, news: News, version: int, tally: _Tally) -> None:
+    """Enter the version into the ledger, with what was taken in and where it came from."""
+    now, name = stores.clock(), dataset.name
+    table_version = stores.tables.version(_table(dataset))
+    new = {
+        "dataset": name, "version": version, "table_version": table_version, "added": tally.added,
+        "quarantined": tally.refused, "created": now,
+        "sources": [{"uri": part.uri, "fingerprint": part.fingerprint} for part in tally.taken[:1000]],
+        "columns": {column: field.to_json() for column, field in dataset.contract.items()},
+    }  # fmt: skip
+    with stores.ledger.write() as db:
+        before = db.scalar(
+            select(dataset_versions.c.rows).where(
+                dataset_versions.c.dataset == name, dataset_versions.c.version == version - 1
+            )
         )
-        graph.add(
-            db,
-            [Edge(f"file:{p.uri}#{p.fingerprint[:12]}", "ingested", f"dataset:{dataset.name}@{version}") for p in parts],
-            now,
-        )
-        db.execute(delete(ingests).where(ingests.c.dataset == dataset.name, ingests.c.version == version))
+        db.execute(insert(dataset_versions).values(**new, rows=(before or 0) + tally.added))
+        taken = [news.row(part, version) for part in tally.taken]
+        upsert(db, ingested, [{"dataset": name} | row for row in taken])
+        edges = [
+            Edge(_node(part, news.contents[part]), "ingested", f"dataset:{name}@{version}")
+            for part in tally.taken
+        ]
+        graph.add(db, edges, now)
+        db.execute(delete(ingests).where(ingests.c.dataset == name))
+
+
+def _node(part: Part, content: str) -> str:
+    """A part in the lineage graph: by its content, which outlasts the file's times."""
+    return f"file:{part.uri}#{content[:12]}" if content else part.uri
+
+
+def _table(dataset: Dataset) -> str:
+    return f"datasets/{dataset.name}"

@@ -7,16 +7,8 @@ from typing import Any
 
 import polars as pl
 
+from modelworks.data.contract import BAD
 from modelworks.stores.tables import Tables
-
-_SCHEMA = {
-    "row": pl.String,
-    "reason": pl.String,
-    "source": pl.String,
-    "number": pl.Int64,
-    "version": pl.Int64,
-    "time": pl.Datetime("us", "UTC"),
-}
 
 
 def table_of(dataset: str) -> str:
@@ -28,26 +20,29 @@ def kept(bad: pl.DataFrame, source: str, version: int, at: datetime, offset: int
     """Bad rows with where they came from.
 
     Args:
-        bad: Columns ``row`` (JSON text; null for a part that could not be read), ``reason``, ``number``.
-        source: The part.
+        bad: Rows as `contract.hold` gives them.
+        source: The part that they came with.
         version: The ingest's version.
         at: When.
         offset: Rows of the part that came before.
     """
-    if not len(bad):
-        return pl.DataFrame(schema=_SCHEMA)
-    return bad.select(
-        pl.col("row").cast(pl.String),
-        pl.col("reason"),
-        pl.lit(source).alias("source"),
-        (pl.col("number").cast(pl.Int64) + offset).alias("number"),
+    return bad.with_columns(
+        pl.col("number") + offset,
+        pl.lit(source, pl.String).alias("source"),
         pl.lit(version, pl.Int64).alias("version"),
-        pl.lit(at).dt.cast_time_unit("us").dt.convert_time_zone("UTC").alias("time"),
+        pl.lit(at, pl.Datetime("us", "UTC")).alias("time"),
     )
+
+
+def whole(reason: str, source: str, version: int, at: datetime) -> pl.DataFrame:
+    """A part of which nothing could be read, as one line without a row."""
+    line = pl.DataFrame([[None, reason, None, None, None]], schema=dict(BAD), orient="row")
+    return kept(line, source, version, at, 0)
 
 
 def newest(tables: Tables, dataset: str, limit: int) -> list[dict[str, Any]]:
     """The rows that came into quarantine last."""
     if not tables.exists(table_of(dataset)):
         return []
-    return tables.scan(table_of(dataset)).sort("version", "number", descending=True).head(limit).collect().to_dicts()
+    rows = tables.scan(table_of(dataset)).sort("version", "source", "number", descending=[True, False, False])
+    return rows.head(limit).collect().to_dicts()

@@ -10,12 +10,15 @@ from typing import Any
 import polars as pl
 from sqlalchemy import func, select
 
-from modelworks.core.clock import Clock
+from modelworks.core.clock import Clock, new_id
 from modelworks.core.errors import Conflict, Invalid, NotFound, NotReady
+from modelworks.core.plain import to_json
 from modelworks.core.ref import Ref
 from modelworks.data import ingest as ingesting
 from modelworks.data import quarantine
+from modelworks.data.contract import require
 from modelworks.data.dataset import Dataset
+from modelworks.data.sources.port import Part
 from modelworks.data.version import VERSION, DatasetVersion, IngestReport
 from modelworks.stores.ledger import Ledger
 from modelworks.stores.ledger.portable import upsert
@@ -41,6 +44,7 @@ class DataStation:
         self.tables = tables
         self.root = root
         self.clock = clock
+        self._stores = ingesting.Stores(ledger, tables, root, clock)
         self._held: dict[str, tuple[int, pl.DataFrame]] = {}
 
     def declare(self, declared: Sequence[Dataset]) -> None:
@@ -57,28 +61,42 @@ class DataStation:
 
     def ingest(self, dataset: Dataset) -> IngestReport:
         """Take in what is new in the dataset's source: see `data.ingest`."""
-        return ingesting.ingest(dataset, self.ledger, self.tables, self.root, self.clock)
+        return ingesting.ingest(dataset, self._stores)
 
-    def push(self, dataset: Dataset, rows: Sequence[Mapping[str, Any]]) -> IngestReport:
+    def push(
+        self, dataset: Dataset, rows: Sequence[Mapping[str, Any]], id: str | None = None
+    ) -> IngestReport:
         """Take in rows as they are, under the same contract.
 
+        Args:
+            dataset: Where to.
+            rows: The rows.
+            id: The sender's own name for this delivery: the same one again adds nothing.
+
         Raises:
-            Invalid: there are none, or a column has values of more than one kind.
+            Invalid: there are none, they are no table, or a column of the contract is missing.
         """
         if not rows:
             raise Invalid("no rows were sent", "", "send at least one row")
-        try:
-            frame = pl.DataFrame(list(rows), infer_schema_length=None, strict=False)
-        except (pl.exceptions.PolarsError, TypeError) as error:
-            raise Invalid("the rows are not a table", str(error)[:300], "send flat objects with the same columns") from error
-        return ingesting.ingest(dataset, self.ledger, self.tables, self.root, self.clock, pushed=frame)
+        if not all(isinstance(row, Mapping) for row in rows):
+            raise Invalid(
+                "the rows are not a table", "a row is not an object", "send objects with the same columns"
+            )
+        names = dict.fromkeys(str(name) for row in rows for name in row)
+        # Column by column: a value of another kind than its neighbours spoils its own row, not the others.
+        frame = pl.DataFrame([_column(name, [row.get(name) for row in rows]) for name in names])
+        require(frame.columns, dataset.contract)
+        part = Part(f"push:{(id or new_id())[:200]}", "")
+        return ingesting.ingest(dataset, self._stores, ingesting.Pushed(part, frame))
 
     # -- versions ----------------------------------------------------------------------------------------
 
     def latest_or_none(self, dataset: str) -> int | None:
         """The newest version's number, ``None`` before the first ingest."""
         with self.ledger.read() as db:
-            return db.scalar(select(func.max(dataset_versions.c.version)).where(dataset_versions.c.dataset == dataset))
+            query = select(func.max(dataset_versions.c.version)).where(dataset_versions.c.dataset == dataset)
+            newest: int | None = db.scalar(query)
+            return newest
 
     def latest(self, dataset: str) -> int:
         """The newest version's number.
@@ -89,7 +107,9 @@ class DataStation:
         version = self.latest_or_none(dataset)
         if version is None:
             raise NotReady(
-                f"dataset {dataset!r} has no version yet", "nothing was ingested", f"run 'modelworks ingest {dataset}'"
+                f"dataset {dataset!r} has no version yet",
+                "nothing was ingested",
+                f"run 'modelworks ingest {dataset}'",
             )
         return version
 
@@ -107,7 +127,9 @@ class DataStation:
                 number = ref.at
             else:
                 number = db.scalar(
-                    select(dataset_tags.c.version).where(dataset_tags.c.dataset == ref.name, dataset_tags.c.tag == ref.at)
+                    select(dataset_tags.c.version).where(
+                        dataset_tags.c.dataset == ref.name, dataset_tags.c.tag == ref.at
+                    )
                 )
             row = (
                 db.execute(
@@ -145,12 +167,23 @@ class DataStation:
         if name == "latest" or isinstance(name, int):
             raise Invalid(f"{tag!r} cannot be a tag", "it already means a version", "choose a word")
         with self.ledger.write() as db:
-            upsert(db, dataset_tags, [{"dataset": version.dataset, "tag": tag, "version": version.version}], keep=True)
+            upsert(
+                db,
+                dataset_tags,
+                [{"dataset": version.dataset, "tag": tag, "version": version.version}],
+                keep=True,
+            )
             given = db.scalar(
-                select(dataset_tags.c.version).where(dataset_tags.c.dataset == version.dataset, dataset_tags.c.tag == tag)
+                select(dataset_tags.c.version).where(
+                    dataset_tags.c.dataset == version.dataset, dataset_tags.c.tag == tag
+                )
             )
         if given != version.version:
-            raise Conflict(f"the tag {version.dataset}@{tag} names version {given}", "tags do not move", "choose another tag")
+            raise Conflict(
+                f"the tag {version.dataset}@{tag} names version {given}",
+                "tags do not move",
+                "choose another tag",
+            )
         return version
 
     # -- rows --------------------------------------------------------------------------------------------
@@ -210,10 +243,16 @@ class DataStation:
         with self.ledger.read() as db:
             row = db.execute(select(datasets).where(datasets.c.name == ref.name)).mappings().one_or_none()
             tags = dict(
-                db.execute(select(dataset_tags.c.tag, dataset_tags.c.version).where(dataset_tags.c.dataset == ref.name)).all()  # type: ignore[arg-type]
+                db.execute(
+                    select(dataset_tags.c.tag, dataset_tags.c.version).where(
+                        dataset_tags.c.dataset == ref.name
+                    )
+                ).all()
             )
         if row is None:
-            raise NotFound(f"there is no dataset {ref.name!r}", "", "'modelworks data list' shows those there are")
+            raise NotFound(
+                f"there is no dataset {ref.name!r}", "", "'modelworks data list' shows those there are"
+            )
         versions = [self.version_of(ref)] if ref.at is not None else self.versions(ref.name)
         return {
             "name": row["name"],
@@ -227,3 +266,15 @@ class DataStation:
     def quarantined(self, dataset: str, limit: int = 50) -> list[dict[str, Any]]:
         """The rows that came into quarantine last, with their reason."""
         return quarantine.newest(self.tables, dataset, limit)
+
+
+def _column(name: str, values: Sequence[Any]) -> pl.Series:
+    """A column of pushed values: of their common kind, or else as text, which the contract reads."""
+    try:
+        return pl.Series(name, values, strict=True)
+    except (pl.exceptions.PolarsError, TypeError, OverflowError):
+        return pl.Series(name, [_as_text(value) for value in values], pl.String)
+
+
+def _as_text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else to_json(value).decode()

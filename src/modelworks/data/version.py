@@ -50,8 +50,10 @@ class IngestReport:
         rows_added: Rows that fit the contract.
         rows_quarantined: Rows that broke it; they are kept with their reason.
         reasons: Reason to number of rows.
-        failed: Parts that could not be read, with the reason.
+        failed: Parts that could not be read, with the reason. One whose content is bad is quarantined and
+            tried again when it changes; one that was out of reach is tried again by the next ingest.
         extra: Columns that the contract does not know; they were left out.
+        notes: What a person should know: files that changed, an ingest that had been cut off.
         seconds: Wall time.
     """
 
@@ -64,4 +66,5 @@ class IngestReport:
     reasons: Mapping[str, int] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
     extra: Sequence[str] = ()
+    notes: Sequence[str] = ()
     seconds: float = 0.0

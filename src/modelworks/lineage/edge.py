@@ -9,8 +9,9 @@ from dataclasses import dataclass
 class Edge:
     """`source` had a part in making `target`.
 
-    Nodes are texts: ``file:URI#FINGERPRINT``, ``dataset:flights@12``, ``code:DIGEST``, ``environment:DIGEST``,
-    ``run:ID``, ``model:delay[UA,EWR]@3``, ``deployment:delay[UA,EWR]#17``.
+    Nodes are texts: ``file:URI#DIGEST`` (of its content), ``push:ID``, ``dataset:flights@12``,
+    ``code:DIGEST``, ``environment:DIGEST``, ``run:ID``, ``model:delay[UA,EWR]@3``,
+    ``deployment:delay[UA,EWR]#17``.
 
     Attributes:
         source: What was there before.

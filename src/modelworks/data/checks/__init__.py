@@ -14,4 +14,7 @@ CHECKS: Catalog[Check] = Catalog(
     },
 )
 
-ORDER = ("type", "null", "finite", "range", "allowed")
+
+def in_order() -> list[Check]:
+    """Every check: those of the house as they stand above, then those of guests."""
+    return [CHECKS[name] for name in dict.fromkeys([*CHECKS.own, *CHECKS])]

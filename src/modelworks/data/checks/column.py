@@ -42,7 +42,11 @@ def _bounds(field: Field) -> str:
     return f"is not {' and '.join(bound for bound in (low, high) if bound)}"
 
 
-TYPE = Check("type", _type, lambda field: f"is not a {field.kind}")
+def _kind(field: Field) -> str:
+    return f"is not {'an' if field.kind is Kind.INTEGER else 'a'} {field.kind}"
+
+
+TYPE = Check("type", _type, _kind)
 NULL = Check("null", _null, lambda field: "is missing")
 FINITE = Check("finite", _finite, lambda field: "is infinite")
 RANGE = Check("range", _range, _bounds)

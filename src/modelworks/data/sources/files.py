@@ -4,69 +4,114 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
+from zipfile import BadZipFile, ZipFile
 
 import polars as pl
 
-from modelworks.core.errors import Invalid
+from modelworks.core.errors import Invalid, Unavailable
 from modelworks.data.sources.port import Part
 
-_CHUNK = 1_000_000
+_CHUNK = 500_000
 """Rows a frame: bounds the memory of an ingest, whatever the size of a file."""
+
+_ENDINGS = ".parquet, .csv, .csv.gz, .csv.zst, .csv.zip, .jsonl, .ndjson"
 
 
 @dataclass(frozen=True)
 class Files:
     """Files by a pattern relative to the project: ``mw.Files("data/flights/*.parquet")``.
 
-    The ending tells the format: ``.parquet``, ``.csv`` (also ``.csv.gz``, ``.csv.zst``), ``.jsonl`` or ``.ndjson``.
-    A file whose size or time of change differs from before is taken in again.
+    The ending tells the format: ``.parquet``, ``.csv`` (also ``.csv.gz``, ``.csv.zst`` and ``.csv.zip``),
+    ``.jsonl`` or ``.ndjson``. A file is new when its content is: one that was only touched or moved is not
+    taken in again, one that changed is, as a whole. Names that begin with ``.`` or ``_`` are passed over, so
+    that a file can be written under such a name and renamed when it is complete.
 
     Attributes:
         pattern: Glob pattern; ``**`` reaches into folders.
+
+    Raises:
+        Invalid: the pattern is empty.
     """
 
     pattern: str
 
+    def __post_init__(self) -> None:
+        if not self.pattern.strip():
+            raise Invalid(
+                "mw.Files has an empty pattern", "", "write for instance mw.Files('data/*.parquet')"
+            )
+
     def parts(self, root: Path) -> list[Part]:
         """See `Source.parts`; by name."""
         place = Path(self.pattern)
-        found = Path(place.anchor).glob(str(place.relative_to(place.anchor))) if place.is_absolute() else root.glob(self.pattern)
-        return [
-            Part(_uri(root, path), _fingerprint(path))
-            for path in sorted(found)
-            if path.is_file() and not path.name.startswith((".", "_"))
-        ]
+        if place.is_absolute():
+            found = Path(place.anchor).glob(str(place.relative_to(place.anchor)))
+        else:
+            found = root.glob(self.pattern)
+        parts = []
+        for path in sorted(found):
+            if path.is_file() and not path.name.startswith((".", "_")):
+                uri = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+                parts.append(Part(uri, _fingerprint(path)))
+        return parts
+
+    def content(self, root: Path, part: Part) -> str:
+        """See `Source.content`."""
+        try:
+            with (root / part.uri).open("rb") as file:
+                return file_digest(file, "sha256").hexdigest()
+        except OSError:
+            return ""
 
     def read(self, root: Path, part: Part) -> Iterator[pl.DataFrame]:
         """See `Source.read`."""
         path = root / part.uri
         try:
-            lazy = _scan(path)
-            total = lazy.select(pl.len()).collect().item()
-            for offset in range(0, max(total, 1), _CHUNK):
-                yield lazy.slice(offset, _CHUNK).collect() if total > _CHUNK else lazy.collect()
-        except (pl.exceptions.PolarsError, OSError, UnicodeError) as error:
-            raise Invalid(f"{part.uri} cannot be read", " ".join(str(error).split())[:300], "mend or remove the file") from error
+            last = None
+            for frame in _scan(path).collect_batches(chunk_size=_CHUNK, maintain_order=True):
+                if last is not None:
+                    yield last
+                last = frame
+            # The last frame (of most files: the only one) goes out when the file is known to be whole.
+            if _fingerprint(path) != part.fingerprint:
+                raise Unavailable(
+                    f"{part.uri} changed while it was read", "", "rename files into place when complete"
+                )
+            if last is not None:
+                yield last
+        except OSError as error:
+            raise Unavailable(
+                f"{part.uri} is out of reach", str(error)[:300], "it is tried again next time"
+            ) from error
+        except (pl.exceptions.PolarsError, UnicodeError, BadZipFile) as error:
+            why = " ".join(str(error).split())[:300]
+            raise Invalid(f"{part.uri} cannot be read", why, "mend or remove the file") from error
 
 
 def _scan(path: Path) -> pl.LazyFrame:
-    endings = "".join(path.suffixes).lower()
-    if endings.endswith(".parquet"):
-        return pl.scan_parquet(path)
-    if endings.endswith((".jsonl", ".ndjson")):
-        return pl.scan_ndjson(path, infer_schema_length=10_000)
-    if endings.endswith((".csv", ".csv.gz", ".csv.zst")):
-        # As text: the contract says what a column is, a guess from the first rows must not.
-        return pl.scan_csv(path, infer_schema=False)
-    raise Invalid(f"{path.name} has no known format", "known endings: .parquet, .csv, .jsonl", "narrow the pattern of mw.Files")
-
-
-def _uri(root: Path, path: Path) -> str:
-    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+    name = path.name.lower()
+    # A path is a path here, even with characters that mean something in a pattern.
+    if name.endswith(".parquet"):
+        return pl.scan_parquet(path, glob=False)
+    if name.endswith((".jsonl", ".ndjson")):
+        return pl.scan_ndjson(path.read_bytes(), infer_schema_length=None)
+    # CSV as text: the contract says what a column is, a guess from the first rows must not.
+    if name.endswith((".csv", ".csv.gz", ".csv.zst")):
+        return pl.scan_csv(path, infer_schema=False, glob=False)
+    if name.endswith(".csv.zip"):
+        with ZipFile(path) as archive:
+            inside = [entry for entry in archive.namelist() if entry.lower().endswith(".csv")]
+            if len(inside) != 1:
+                raise Invalid(f"{path.name} holds {len(inside)} CSV files", "", "zip one CSV file at a time")
+            return pl.scan_csv(archive.read(inside[0]), infer_schema=False)
+    raise Invalid(
+        f"{path.name} has no known format", f"known endings: {_ENDINGS}", "narrow the pattern of mw.Files"
+    )
 
 
 def _fingerprint(path: Path) -> str:
+    """Of the file's place, size and time of change: what changes when content is written."""
     status = path.stat()
-    return sha256(f"{status.st_size}:{status.st_mtime_ns}".encode()).hexdigest()
+    return sha256(f"{status.st_size}:{status.st_mtime_ns}:{status.st_ino}".encode()).hexdigest()

@@ -16,7 +16,7 @@ class Part:
 
     Attributes:
         uri: Where it is; stays the same when its content changes.
-        fingerprint: Of its content, cheap to get: another one means other content.
+        fingerprint: Cheap to get; while it stays the same, so does the content.
     """
 
     uri: str
@@ -34,10 +34,18 @@ class Source(Protocol):
         """
         ...
 
+    def content(self, root: Path, part: Part) -> str:
+        """A digest of the part's content, hexadecimal; ``""`` where it cannot be had.
+
+        Asked only of parts whose fingerprint is new: a file that was copied or touched is no new content.
+        """
+        ...
+
     def read(self, root: Path, part: Part) -> Iterator[pl.DataFrame]:
         """The rows of one part, in frames of bounded size.
 
         Raises:
-            Invalid: the part cannot be read; the reason is for the quarantine.
+            Invalid: its content cannot be read; the reason is for the quarantine.
+            Unavailable: it cannot be reached now, or changed while it was read.
         """
         ...

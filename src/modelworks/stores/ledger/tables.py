@@ -80,14 +80,16 @@ ingested = Table(
     Column("dataset", _Name, primary_key=True),
     Column("source", String(1000), primary_key=True),
     Column("fingerprint", _Digest, primary_key=True),
+    Column("content", _Digest, nullable=False),
     Column("version", Integer, nullable=False),
+    Index(None, "dataset", "content"),
 )
 ingests = Table(
-    # An ingest that has begun: who finds one that is not finished, finishes it.
+    # An ingest that has begun: who finds one that was cut off, undoes it. "before" holds the tables' versions.
     "ingests", metadata,
     Column("dataset", _Name, primary_key=True),
     Column("version", Integer, nullable=False),
-    Column("parts", JSON, nullable=False),
+    Column("before", JSON, nullable=False),
     Column("started", Utc, nullable=False),
 )
 models = Table(

@@ -16,6 +16,7 @@ from modelworks.core.errors import NotFound, Unavailable
 from modelworks.stores.tables.port import Commit
 
 _ATTEMPTS = 20
+_PINNED = 8
 
 
 class DeltaTables:
@@ -28,6 +29,7 @@ class DeltaTables:
         self.root = root.rstrip("/")
         self.options = dict(options or {})
         self._open: dict[str, DeltaTable] = {}
+        self._at: dict[tuple[str, int], DeltaTable] = {}
 
     def _uri(self, name: str) -> str:
         return f"{self.root}/{name}"
@@ -86,12 +88,20 @@ class DeltaTables:
         table = self._table(name)
         if table is None:
             raise NotFound(f"there is no table {name}", f"looked in {self.root}", "")
-        if version is not None and version != table.version():
+        return pl.scan_delta(table if version is None else self._pinned(name, version))
+
+    def _pinned(self, name: str, version: int) -> DeltaTable:
+        """A handle of its own: a lazy frame asks its handle when it is collected, and the shared one moves on."""
+        table = self._at.pop((name, version), None)
+        if table is None:
             try:
                 table = DeltaTable(self._uri(name), version=version, storage_options=self.options)
-            except DeltaError as error:
+            except (DeltaError, OverflowError) as error:
                 raise NotFound(f"table {name} has no version {version}", str(error), "") from error
-        return pl.scan_delta(table)
+        self._at[name, version] = table
+        if len(self._at) > _PINNED:
+            self._at.pop(next(iter(self._at)), None)
+        return table
 
     def exists(self, name: str) -> bool:
         """See `Tables.exists`."""
@@ -109,6 +119,16 @@ class DeltaTables:
             return {}
         found = {writer: table.transaction_version(writer) for writer in writers}
         return {writer: number for writer, number in found.items() if number is not None}
+
+    def restore(self, name: str, version: int) -> None:
+        """See `Tables.restore`."""
+        table = self._table(name)
+        if table is None:
+            return
+        if version < 0:
+            table.delete()
+        else:
+            table.restore(version)
 
     def compact(self, name: str) -> int:
         """See `Tables.compact`."""

@@ -56,6 +56,13 @@ class Tables(Protocol):
         """The last committed number of each of `writers` that has one."""
         ...
 
+    def restore(self, name: str, version: int) -> None:
+        """Put the rows back to those of an earlier version, as a new version; -1 takes all rows out.
+
+        To undo appends that nobody was told of; versions in between can still be read.
+        """
+        ...
+
     def compact(self, name: str) -> int:
         """Join small files into larger ones; readers and writers go on meanwhile. Returns the files removed."""
         ...

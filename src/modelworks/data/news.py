@@ -1,0 +1,95 @@
+"""What a source has that was not taken in before."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from modelworks.data.dataset import Dataset
+from modelworks.data.sources.port import Part
+from modelworks.stores.ledger import Ledger
+from modelworks.stores.ledger.portable import chunks, upsert
+from modelworks.stores.ledger.tables import ingested
+
+
+@dataclass(frozen=True)
+class News:
+    """New parts.
+
+    Attributes:
+        parts: Those to take in, the oldest first.
+        contents: Digest of the content of each; ``""`` for rows that were pushed.
+        notes: What a person should know about them.
+    """
+
+    parts: Sequence[Part]
+    contents: Mapping[Part, str]
+    notes: Sequence[str]
+
+    def row(self, part: Part, version: int) -> dict[str, Any]:
+        """What the ledger keeps of a part that came in with a version."""
+        content = self.contents[part]
+        return {"source": part.uri, "fingerprint": part.fingerprint, "content": content, "version": version}
+
+
+def news_of(dataset: Dataset, ledger: Ledger, root: Path, pushed: Part | None = None) -> News:
+    """The parts whose content is new.
+
+    A part with a new fingerprint but a content that was taken in before (it was touched, copied back, or
+    moved) is only noted in the ledger. A part that changed is new as a whole.
+
+    Args:
+        dataset: Whose source to look at.
+        ledger: What was taken in before.
+        root: The project's folder.
+        pushed: The one part to look at instead of the source's.
+    """
+    found = dataset.source.parts(root) if pushed is None else [pushed]
+    with ledger.read() as db:
+        known = _fingerprints(db, dataset.name, found)
+        new = [part for part in found if part.fingerprint not in known.get(part.uri, ())]
+        contents = {part: "" if pushed else dataset.source.content(root, part) for part in new}
+        before = _contents(db, dataset.name, [content for content in contents.values() if content])
+    there = {part.uri for part in found}
+    came: dict[Part, int] = {}
+    for part in new:
+        places = before.get(contents[part], {})
+        # Where it is, or where it was before somebody moved it.
+        place = next((uri for uri in places if uri == part.uri or uri not in there), None)
+        if place is not None:
+            came[part] = places[place]
+    notes = [
+        f"{part.uri} changed: its rows were added again"
+        for part in new
+        if part.uri in known and part not in came
+    ]
+    news = News([part for part in new if part not in came], contents, notes)
+    if came:
+        with ledger.write() as db:
+            upsert(db, ingested, [{"dataset": dataset.name} | news.row(*one) for one in came.items()])
+    return news if found else replace(news, notes=[f"{dataset.source} has nothing"])
+
+
+def _fingerprints(db: Connection, dataset: str, parts: Sequence[Part]) -> dict[str, set[str]]:
+    """The fingerprints with which these parts were taken in before."""
+    known: defaultdict[str, set[str]] = defaultdict(set)
+    for uris in chunks(part.uri for part in parts):
+        query = select(ingested.c.source, ingested.c.fingerprint)
+        for row in db.execute(query.where(ingested.c.dataset == dataset, ingested.c.source.in_(uris))):
+            known[row.source].add(row.fingerprint)
+    return known
+
+
+def _contents(db: Connection, dataset: str, contents: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Where contents were taken in before: content to place to version."""
+    before: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for some in chunks(contents):
+        query = select(ingested.c.content, ingested.c.source, ingested.c.version)
+        for row in db.execute(query.where(ingested.c.dataset == dataset, ingested.c.content.in_(some))):
+            before[row.content][row.source] = row.version
+    return before
