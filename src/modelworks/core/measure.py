@@ -34,6 +34,9 @@ LABELS = 3
 _CUTS = FEATURE_BINS - 2
 _OTHER, _MISSING = FEATURE_BINS - 2, FEATURE_BINS - 1
 _VERSION = 1
+_BIN_ROWS = 10
+"""Rows that a quantile bin gets at least."""
+_FEWEST_BINS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,9 +96,9 @@ class Reference:
     def build(cls, batch: Batch, scores: npt.NDArray[Any], probabilities: bool | None = None) -> Reference:
         """Choose bins for rows, and count the rows.
 
-        Edges are deciles of the values that are not missing. Where a column has few distinct values these
-        coincide; the places that become free then hold what lies above the largest value, so that even a
-        constant column can be seen to change.
+        Edges are deciles of the values that are there; of few values coarser ones, for a bin of fewer than ten
+        rows says nothing that a test could rely on. A value that is so common that two edges coincide on it
+        gets a bin of its own, so that even a constant column can be seen to change.
 
         Args:
             batch: The rows.
@@ -258,26 +261,27 @@ def unpack(packed: Sequence[bytes], size: int) -> Ints:
 
 
 def _cuts(columns: npt.NDArray[Any], cuts: int) -> npt.NDArray[Any]:
-    """Inner edges of ``cuts + 1`` bins of about equal counts, shape (columns, cuts).
+    """Inner edges of bins of about equal counts, shape (columns, cuts); infinite where fewer are needed.
 
     Args:
         columns: Values in ascending order, NaN last; shape (columns, rows).
-        cuts: Number of edges.
+        cuts: Largest number of edges.
     """
     kinds, rows = columns.shape
     if not rows or not kinds:
         return np.full((kinds, cuts), np.inf, columns.dtype)
-    there = rows - np.isnan(columns).sum(axis=1)
-    places = np.arange(1, cuts + 1) * there[:, None] // (cuts + 1)
-    edges = np.take_along_axis(columns, np.minimum(places, rows - 1), axis=1)
-    edges[there == 0] = np.inf
-    edges[:, 1:][edges[:, 1:] <= edges[:, :-1]] = np.inf
+    there = (rows - np.isnan(columns).sum(axis=1))[:, None]
+    bins = np.clip(there // _BIN_ROWS, _FEWEST_BINS, cuts + 1)
+    number = np.arange(1, cuts + 1)
+    edges = np.take_along_axis(columns, np.minimum(number * there // bins, rows - 1), axis=1)
+    edges[(number >= bins) | (there == 0)] = np.inf
+    again = np.zeros(edges.shape, np.bool_)
+    again[:, 1:] = edges[:, 1:] == edges[:, :-1]
+    second = again.copy()
+    second[:, 1:] &= ~again[:, :-1]
+    edges[second] = np.nextafter(edges[second], np.array(np.inf, edges.dtype))
+    edges[again & ~second] = np.inf
     edges.sort(axis=1)
-    free = np.isinf(edges[:, -1]) & (there > 0)
-    if free.any():
-        largest = np.take_along_axis(columns, np.maximum(there - 1, 0)[:, None], axis=1)[:, 0]
-        first = np.isinf(edges).argmax(axis=1)
-        edges[free, first[free]] = np.nextafter(largest[free], np.array(np.inf, edges.dtype))
     return edges
 
 
