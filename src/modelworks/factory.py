@@ -212,6 +212,11 @@ class Factory:
         progress("ingest", len(names), len(names))
         return done
 
+    def push(self, dataset: str, rows: Sequence[Mapping[str, Any]]) -> Plain:
+        """Take in rows as they are; over HTTP it is ``/ingest/{dataset}``."""
+        self._audit("push", f"dataset:{dataset}", {"rows": len(rows)})
+        return self.stations.data.push(self.project.dataset(dataset), rows)
+
     @verb("POST", "/api/tag")
     def tag(self, ref: str, tag: str) -> Plain:
         """Name a dataset version."""

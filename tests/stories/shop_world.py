@@ -42,12 +42,12 @@ orders = mw.Dataset(
     target="returned",
     features=["price", "weight", "size"],
     per=["region", "shop"],
-    min_rows=150,
+    min_rows=100,
     metrics=["log_loss", "roc_auc"],
     gate=[mw.BeatsChampion("log_loss")],
-    retrain=[mw.OnRows(400), mw.OnDecay("log_loss", by=0.1)],
+    retrain=[mw.OnRows(60), mw.OnDecay("log_loss", by=0.1)],
     cooldown="3d",
-    window="40d",
+    window="20d",
     value=mw.Payoff(tp=10, fp=-4),
 )
 def returns(X, y, params):

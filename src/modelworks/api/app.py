@@ -1,0 +1,174 @@
+"""The FastAPI application: one route a verb, made from the verb's own signature."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse
+from pydantic import create_model
+from starlette.exceptions import HTTPException
+
+from modelworks import __version__
+from modelworks.api.guard import Guard
+from modelworks.api.openapi import described
+from modelworks.api.reference import REFERENCE
+from modelworks.console import page
+from modelworks.core.errors import Denied, Invalid, ModelworksError, NotFound
+from modelworks.core.plain import to_json
+from modelworks.factory import VERBS, Factory, Route
+
+log = logging.getLogger("modelworks.api")
+
+STATUS = {
+    "invalid": 400, "denied": 403, "not_found": 404, "conflict": 409, "too_large": 413, "not_ready": 503, "unavailable": 503,
+}  # fmt: skip
+_OPEN = ("/healthz", "/readyz")
+
+
+class Plain(Response):
+    """JSON as the rest of the house writes it."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """Encode with `core.plain`."""
+        return to_json(content)
+
+
+def create_app(factory: Factory, guard: Guard) -> FastAPI:
+    """The application around a factory."""
+    app = FastAPI(title="Modelworks", version=__version__, docs_url=None, redoc_url=None, default_response_class=Plain)
+
+    @app.middleware("http")
+    async def guarded(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        try:
+            if request.url.path not in _OPEN:
+                guard.same_site(request.method, request.headers)
+                if guard.needed() and request.url.path != "/":
+                    guard.role(request.headers.get("authorization"), _role(request))
+            return await call_next(request)
+        except ModelworksError as error:
+            return _reply(error)
+        except Exception:
+            log.exception("%s %s failed", request.method, request.url.path)
+            return Plain(
+                {"error": {"code": "error", "what": "the server failed", "why": "", "fix": "see its log, and report it"}}, 500
+            )
+
+    app.add_exception_handler(ModelworksError, lambda _request, error: _reply(error))  # type: ignore[arg-type]
+    app.add_exception_handler(RequestValidationError, lambda _request, error: _reply(_invalid(error)))  # type: ignore[arg-type]
+    app.add_exception_handler(HTTPException, _http_error)  # type: ignore[arg-type]
+    for name, route in VERBS.items():
+        _add(app, factory, name, route)
+
+    @app.post("/ingest/{dataset}", tags=["data"])
+    async def push(dataset: str, request: Request) -> Response:
+        """Push rows: `{"rows": [{...}, ...]}`, held against the dataset's contract."""
+        body = await _json(request, factory.config.settings.server_max_body)
+        rows = body.get("rows") if isinstance(body, dict) else None
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise Invalid("the body has no rows", 'it must be {"rows": [{...}, ...]}', "send an object with a list of rows")
+        from starlette.concurrency import run_in_threadpool
+
+        return Plain(await run_in_threadpool(factory.push, dataset, rows))
+
+    @app.get("/metrics", include_in_schema=False)
+    def metrics() -> Response:
+        return Response(factory.stations.serve.plane.metrics_text(), media_type="text/plain; version=0.0.4")
+
+    @app.get("/healthz", include_in_schema=False)
+    def health() -> Response:
+        return Plain({"status": "ok"})
+
+    @app.get("/readyz", include_in_schema=False)
+    def ready() -> Response:
+        with factory.stores.ledger.read():
+            return Plain({"status": "ready"})
+
+    @app.get("/", include_in_schema=False)
+    def console() -> Response:
+        return HTMLResponse(page(), headers={"content-security-policy": _POLICY, "x-frame-options": "DENY"})
+
+    @app.get("/docs", include_in_schema=False)
+    def docs() -> Response:
+        return HTMLResponse(REFERENCE, headers={"content-security-policy": _POLICY})
+
+    app.openapi = lambda: described(app, factory)  # type: ignore[method-assign]
+    return app
+
+
+_POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
+
+
+def _add(app: FastAPI, factory: Factory, name: str, route: Route) -> None:
+    """A route for one verb: query parameters for GET, a JSON body for POST."""
+    method = getattr(Factory, name)
+    signature = inspect.signature(method, eval_str=True)
+    parameters = [p for p in list(signature.parameters.values())[1:] if p.name != "progress"]
+
+    if route.method == "GET":
+
+        def endpoint(**arguments: Any) -> Response:
+            return Plain(getattr(factory, name)(**arguments))
+
+        endpoint.__signature__ = signature.replace(parameters=parameters, return_annotation=Any)  # type: ignore[attr-defined]
+    else:
+        fields: dict[str, Any] = {
+            p.name: (p.annotation, ... if p.default is inspect.Parameter.empty else p.default) for p in parameters
+        }
+        body = create_model(f"{name.title()}Request", __config__={"extra": "forbid"}, **fields)
+
+        def endpoint(request: body) -> Response:  # type: ignore[valid-type]
+            return Plain(getattr(factory, name)(**{p.name: getattr(request, p.name) for p in parameters}))
+
+        endpoint.__annotations__ = {"request": body, "return": Any}
+    endpoint.__name__ = name
+    app.add_api_route(
+        route.path, endpoint, methods=[route.method], summary=(method.__doc__ or "").strip().split("\n")[0],
+        description=f"Needs the role *{route.role}* where tokens are in use.", tags=["factory"], response_model=None,
+    )  # fmt: skip
+
+
+def _role(request: Request) -> Any:
+    wanted = next((route.role for route in VERBS.values() if route.path == request.url.path), None)
+    return wanted or ("builder" if request.method == "POST" else "reader")
+
+
+async def _json(request: Request, limit: int) -> Any:
+    import orjson
+
+    from modelworks.core.errors import TooLarge
+
+    content = bytearray()
+    async for part in request.stream():
+        content += part
+        if len(content) > limit:
+            raise TooLarge(f"the body is over {limit} bytes", "server.max_body", "send fewer rows at a time")
+    try:
+        return orjson.loads(bytes(content))
+    except orjson.JSONDecodeError as error:
+        raise Invalid("the body is not JSON", str(error), "send a JSON object") from error
+
+
+def _reply(error: ModelworksError) -> Response:
+    missing = isinstance(error, Denied) and "token" in error.what and "may not" not in error.what
+    headers = {"www-authenticate": "Bearer"} if missing else None
+    return Plain({"error": error.to_json()}, 401 if missing else STATUS.get(error.code, 500), headers)
+
+
+def _invalid(error: RequestValidationError) -> Invalid:
+    first: Mapping[str, Any] = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query"))
+    return Invalid(f"{where or 'the request'} is not valid", str(first["msg"]), "see /docs for what the call takes")
+
+
+def _http_error(request: Request, error: HTTPException) -> Response:
+    if error.status_code == 404:
+        return _reply(NotFound(f"there is no {request.url.path[:120]!r}", "", "GET /docs lists all there is"))
+    body = {"error": {"code": "invalid", "what": str(error.detail), "why": "", "fix": "see /docs"}}
+    return Plain(body, error.status_code, dict(error.headers or {}))

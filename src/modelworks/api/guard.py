@@ -1,0 +1,118 @@
+"""Who may call: tokens and roles, and no stranger's web page through a visitor's browser."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from hmac import compare_digest
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from modelworks.access import tokens
+from modelworks.core.errors import Denied, Invalid
+from modelworks.stores.ledger import Ledger
+
+_REMEMBER = 5.0
+"""Seconds for which a token's role is not looked up again; a revoked one is refused after at most that."""
+_MOST = 10_000
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address means this machine alone."""
+    if host in ("localhost", "testserver"):
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+class Guard:
+    """Decides about every request but the probes.
+
+    On loopback without any token everybody on the machine may do everything. As soon as there is a token, or
+    the server listens elsewhere, callers must show one.
+
+    Args:
+        ledger: Where tokens are kept.
+        host: The address listened on.
+        token: One from the settings, with every right.
+
+    Raises:
+        Invalid: it listens beyond loopback and there is no token.
+    """
+
+    def __init__(self, ledger: Ledger, host: str, token: str = "") -> None:
+        self.ledger = ledger
+        self.host = host
+        self.token = token
+        self._known: dict[str, tuple[float, tuple[str, tokens.Role] | None]] = {}
+        self._needed: tuple[float, bool] = (0.0, True)
+        if not is_loopback(host) and not self.needed():
+            raise Invalid(
+                f"the server will not listen on {host} without a token",
+                "everybody who reaches that address could do everything",
+                "make one with 'modelworks token create NAME --role admin', or listen on 127.0.0.1",
+            )
+
+    def needed(self) -> bool:
+        """Whether callers must show a token."""
+        if self.token or not is_loopback(self.host):
+            if self.token:
+                return True
+            with self.ledger.read() as db:
+                return tokens.any_in_force(db)
+        until, needed = self._needed
+        if time.monotonic() > until:
+            with self.ledger.read() as db:
+                needed = tokens.any_in_force(db)
+            self._needed = (time.monotonic() + _REMEMBER, needed)
+        return needed
+
+    def predict(self, authorization: bytes | None) -> None:
+        """Let a caller predict, or raise: see `serve.asgi.Authorize`."""
+        if self.needed():
+            self.role(authorization, "reader")
+
+    def role(self, authorization: bytes | str | None, least: tokens.Role) -> str:
+        """The caller's name, if its token gives at least the role `least`.
+
+        Raises:
+            Denied: no token, an unknown or revoked one, or too small a role.
+        """
+        text = authorization.decode("latin-1") if isinstance(authorization, bytes) else authorization or ""
+        scheme, _, token = text.partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise Denied("a token is needed", "the request has no 'Authorization: Bearer ...' header", "send your token")
+        if self.token and compare_digest(token.encode(), self.token.encode()):
+            return "server.token"
+        found = self._look_up(token.strip())
+        if found is None:
+            raise Denied("the token is not known", "it is wrong or was revoked", "ask for a new one")
+        name, role = found
+        if tokens.ROLES.index(role) < tokens.ROLES.index(least):
+            raise Denied(f"the token {name!r} may not do this", f"it is a {role}, a {least} is needed", "use another token")
+        return name
+
+    def _look_up(self, token: str) -> tuple[str, tokens.Role] | None:
+        until, found = self._known.get(token, (0.0, None))
+        if time.monotonic() > until:
+            with self.ledger.read() as db:
+                found = tokens.role_of(db, token)
+            if len(self._known) >= _MOST:
+                self._known.clear()
+            self._known[token] = (time.monotonic() + _REMEMBER, found)
+        return found
+
+    def same_site(self, method: str, headers: Mapping[str, str]) -> None:
+        """Refuse what a stranger's page makes a visitor's browser send to a server on loopback.
+
+        Raises:
+            Denied: the Host is another machine's name (DNS rebinding), or the Origin another site.
+        """
+        host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+        if is_loopback(self.host) and not is_loopback(host):
+            raise Denied(f"this server does not answer for {host[:100]!r}", "it listens on loopback only", "call it by 127.0.0.1")
+        origin = headers.get("origin")
+        if method != "GET" and origin is not None and urlsplit(origin).netloc != headers.get("host"):
+            raise Denied("another site may not do this", f"the request comes from {origin[:100]!r}", "open the console itself")

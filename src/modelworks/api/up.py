@@ -1,0 +1,113 @@
+"""`modelworks up`: the server, and beside it a worker that moves the log and turns the loop."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from modelworks.api.app import create_app
+from modelworks.api.guard import Guard
+from modelworks.core.duration import duration
+from modelworks.core.errors import ModelworksError
+from modelworks.factory import Factory
+from modelworks.serve import server
+
+
+def up(
+    factory: Factory,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    worker: bool = True,
+    ready: Callable[[int], None] = lambda _port: None,
+) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Args:
+        factory: What to serve.
+        host: Address; the setting by default.
+        port: Port; the setting by default, 0 lets the system choose.
+        worker: Whether to run the worker beside it.
+        ready: Called with the port when connections are accepted.
+
+    Raises:
+        Invalid: it would listen beyond loopback without a token.
+        Unavailable: the port is taken.
+    """
+    settings = factory.config.settings
+    host = host or settings.server_host
+    guard = Guard(factory.stores.ledger, host, settings.server_token)
+    plane = factory.stations.serve.plane
+    helper = _Worker(str(factory.config.root)) if worker else None
+    try:
+        server.run(
+            create_app(factory, guard),  # type: ignore[arg-type]
+            plane,
+            host=host,
+            port=settings.server_port if port is None else port,
+            poll=settings.serve_poll,
+            authorize=guard.predict,
+            ready=ready,
+        )
+    finally:
+        if helper is not None:
+            helper.stop()
+
+
+class _Worker:
+    """The worker process, started again when it dies."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._stopping = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._thread = threading.Thread(target=self._keep, name="worker-keeper", daemon=True)
+        self._thread.start()
+
+    def _keep(self) -> None:
+        wait = 0.5
+        while not self._stopping.is_set():
+            started = time.monotonic()
+            # Its standard input closes when this process ends, however it ends: that is how it knows.
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "modelworks.cli", "--project", self._root, "worker"], stdin=subprocess.PIPE
+            )
+            self._process.wait()
+            wait = 0.5 if time.monotonic() - started > 60 else min(wait * 2, 30)
+            self._stopping.wait(wait)
+
+    def stop(self) -> None:
+        """End it, and do not start it again."""
+        self._stopping.set()
+        if self._process is not None:
+            self._process.terminate()
+        self._thread.join(10)
+
+
+def work(factory: Factory) -> None:
+    """Move the log into the tables every second, and turn the loop as often as the settings say; until the end.
+
+    Ends when its standard input closes: the server that started it is gone.
+    """
+    gone = threading.Event()
+
+    def watch() -> None:
+        while os.read(0, 4096):
+            pass
+        gone.set()
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+    every = duration(factory.config.settings.monitor_every).total_seconds()
+    due = time.monotonic() + every
+    while not gone.wait(1.0):
+        try:
+            factory.drain()
+            if time.monotonic() >= due:
+                due = time.monotonic() + every
+                factory.apply()
+        except ModelworksError as error:
+            print(f"worker: {error}", file=sys.stderr, flush=True)

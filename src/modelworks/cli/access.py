@@ -1,0 +1,67 @@
+"""Commands about tokens."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from modelworks.cli import show
+from modelworks.cli.door import Door
+
+token = typer.Typer(help="Tokens: create, list, revoke.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Put the commands into the application."""
+    app.add_typer(token, name="token")
+
+
+@token.command()
+def create(
+    context: typer.Context, name: str, role: Annotated[str, typer.Option(help="reader, builder or admin")] = "reader"
+) -> None:
+    """Make a token; it is shown this once."""
+    from modelworks.access import tokens
+    from modelworks.core.errors import Invalid
+
+    door: Door = context.obj
+    if role not in tokens.ROLES:
+        raise Invalid(f"usage: {role!r} is not a role", f"roles are {', '.join(tokens.ROLES)}", "use one of these")
+    with door.factory() as factory, factory.stores.ledger.write() as db:
+        made = tokens.create(db, name, role, factory.now())
+    if door.json:
+        return show.raw({"name": name, "role": role, "token": made})
+    show.OUT.print(made)
+    return show.hint("send it as 'Authorization: Bearer TOKEN'; from now on every caller needs one")
+
+
+@token.command("list")
+def list_(context: typer.Context) -> None:
+    """Every token, without its secret."""
+    from modelworks.access import tokens
+
+    door: Door = context.obj
+    with door.factory() as factory, factory.stores.ledger.read() as db:
+        rows = tokens.listed(db)
+    if door.json:
+        return show.raw(rows)
+    show.table(
+        "Tokens", ["name", "role", "created", "revoked"],
+        [[r["name"], r["role"], r["created"].isoformat()[:16], r["revoked"] and r["revoked"].isoformat()[:16]] for r in rows],
+    )  # fmt: skip
+    return show.hint("modelworks token revoke NAME")
+
+
+@token.command()
+def revoke(context: typer.Context, name: str) -> None:
+    """Make a token worthless."""
+    from modelworks.access import tokens
+
+    door: Door = context.obj
+    with door.factory() as factory, factory.stores.ledger.write() as db:
+        tokens.revoke(db, name, factory.now())
+    if door.json:
+        return show.raw({"name": name, "revoked": True})
+    show.OUT.print(f"{show.cell(name)} is revoked")
+    return show.hint("modelworks token list")

@@ -1,0 +1,84 @@
+"""The one door of every command: a verb, on the project in a folder or on a server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelworks.core.errors import Invalid
+
+if TYPE_CHECKING:
+    from modelworks.factory import Factory
+
+
+@dataclass(frozen=True)
+class Door:
+    """Where a command works, and how it prints.
+
+    Attributes:
+        project: Folder of the project.
+        server: URL of a server; empty for the folder.
+        token: Token for it.
+        json: Whether to print only JSON.
+    """
+
+    project: Path
+    server: str
+    token: str
+    json: bool
+
+    def call(self, verb: str, **arguments: Any) -> Any:
+        """Call a verb; the result is plain data either way."""
+        if self.server:
+            from modelworks.sdk.client import Client
+
+            with Client(self.server, self.token or None) as client:
+                return client.call(verb, **arguments) if verb not in _DATA_PLANE else getattr(client, verb)(**arguments)
+        from modelworks.core.plain import plain
+
+        with self.factory() as factory:
+            return plain(getattr(factory, verb)(**arguments))
+
+    def watched(self, verb: str, **arguments: Any) -> Any:
+        """Call a verb that takes a while, with a progress bar where somebody looks."""
+        if self.server:
+            return self.call(verb, **arguments)
+        with self._progress() as progress:
+            return self.call(verb, progress=progress, **arguments)
+
+    @contextmanager
+    def _progress(self) -> Iterator[Callable[[str, int, int], None]]:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        from modelworks.cli.show import ERR
+
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+        )  # fmt: skip
+        with Progress(*columns, console=ERR, transient=True, disable=self.json or not ERR.is_terminal) as bars:
+            tasks: dict[str, Any] = {}
+
+            def report(what: str, done: int, total: int) -> None:
+                if what not in tasks:
+                    tasks[what] = bars.add_task(what, total=total)
+                bars.update(tasks[what], completed=done, total=total)
+
+            yield report
+
+    def factory(self) -> Factory:
+        """The project in the folder.
+
+        Raises:
+            Invalid: a server was named, and this command works only on a folder.
+        """
+        if self.server:
+            raise Invalid("usage: this command works on a project folder", "--server was given", "leave --server out")
+        from modelworks.factory import Factory
+
+        return Factory(self.project)
+
+
+_DATA_PLANE = ("predict", "outcomes")

@@ -1,0 +1,212 @@
+"""Commands about models: train, plan, apply, runs, versions, deployments."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from modelworks.cli import show
+from modelworks.cli.door import Door
+
+runs = typer.Typer(help="Runs: list, show.", no_args_is_help=True)
+models = typer.Typer(help="Models and their versions: list, show.", no_args_is_help=True)
+
+Model = Annotated[str | None, typer.Argument(help="Only this model.")]
+Ref = Annotated[str, typer.Argument(help="For instance delay@3 or 'delay[UA,EWR]@3'.")]
+Reason = Annotated[str, typer.Option(help="Why, for the record.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Put the commands into the application."""
+    for command in (train, plan, apply, deploy, rollback, approve, reject):
+        app.command(command.__name__)(command)
+    app.add_typer(runs, name="runs")
+    app.add_typer(models, name="models")
+
+
+def train(
+    context: typer.Context,
+    model: Model = None,
+    segment: Annotated[list[str] | None, typer.Option(help="Only these segments, for instance UA,EWR.")] = None,
+    force: Annotated[bool, typer.Option(help="Train again on the same data with the same code.")] = False,
+) -> None:
+    """Train a model for every segment with enough rows; judge, and bring out what passes its gates."""
+    door: Door = context.obj
+    reports = door.watched("train", model=model, segments=segment or None, force=force)
+    if door.json:
+        show.raw(reports)
+    else:
+        _trained(reports)
+        show.hint("modelworks up   (serve), modelworks models list")
+    if any(r["trained"] and not r["promoted"] and not r["waiting"] for r in reports):
+        raise typer.Exit(3)
+
+
+def _trained(reports: list[dict[str, Any]]) -> None:
+    show.table(
+        "Trained", ["model", "data", "trained#", "compiled#", "promoted#", "refused#", "waiting#", "failed#", "time#"],
+        [
+            [r["model"], r["dataset"], r["trained"], r["compiled"], r["promoted"], r["refused"], r["waiting"], r["failed"],
+             show.seconds(r["seconds"])]
+            for r in reports
+        ],
+    )  # fmt: skip
+    for report in reports:
+        if report["skipped"]:
+            show.OUT.print(f"  {report['skipped']} segments were done already on this data with this code (--force repeats them)")
+        for segment, error in list(report["failures"].items())[:5]:
+            show.OUT.print(f"  [yellow]{show.cell(segment or 'all')}[/yellow]: {show.cell(error)}")
+
+
+def plan(context: typer.Context, model: Model = None) -> None:
+    """What the policies would train now, and why; changes nothing."""
+    door: Door = context.obj
+    rows = door.call("plan", model=model)
+    if door.json:
+        return show.raw(rows)
+    show.table(
+        "Plan", ["segment", "action", "because"], [[",".join(r["segment"]) or "(all)", r["action"], r["reason"]] for r in rows[:50]],
+        "nothing to do",
+    )  # fmt: skip
+    if len(rows) > 50:
+        show.OUT.print(f"  and {len(rows) - 50} more; --json shows all")
+    return show.hint("modelworks apply")
+
+
+def apply(context: typer.Context, model: Model = None) -> None:
+    """One turn of the loop: ingest, watch, decide, train, judge, bring out."""
+    door: Door = context.obj
+    told = door.watched("apply", model=model)
+    if door.json:
+        return show.raw(told)
+    added = sum(report["rows_added"] for report in told["ingested"])
+    wanted = [d for d in told["decisions"] if d["action"] == "train"]
+    show.facts(
+        [
+            ("rows ingested", added), ("log entries moved", told["drained"]), ("alerts opened", told["alerts"]),
+            ("decided to train", len(wanted)), ("time", show.seconds(sum(told["seconds"].values()))),
+        ]
+    )  # fmt: skip
+    if told["trained"]:
+        _trained(told["trained"])
+    return show.hint("modelworks decisions")
+
+
+@runs.command("list")
+def runs_list(context: typer.Context, model: Model = None, limit: int = 20) -> None:
+    """The newest runs."""
+    door: Door = context.obj
+    rows = door.call("runs", model=model, limit=limit)
+    if door.json:
+        return show.raw(rows)
+    show.table(
+        "Runs", ["id", "model", "segment", "status", "metrics", "when"],
+        [[r["id"], r["name"], r["segment"], r["status"], _metrics(r["metrics"]), show.when(r["started"])] for r in rows],
+    )  # fmt: skip
+    return show.hint("modelworks runs show ID")
+
+
+@runs.command("show")
+def runs_show(context: typer.Context, id: str) -> None:
+    """One run."""
+    door: Door = context.obj
+    told = door.call("run", id=id)
+    if door.json:
+        return show.raw(told)
+    show.facts(
+        [
+            ("run", told["id"]), ("model", told["name"]), ("segment", told["segment"]), ("status", told["status"]),
+            ("made", told["made"]), ("data", f"{told['dataset']}@{told['dataset_version']}" if told["dataset"] else None),
+            ("params", _metrics(told["params"])), ("metrics", _metrics(told["metrics"])), ("error", told["error"]),
+            ("started", show.when(told["started"])), ("ended", show.when(told["ended"])),
+        ]
+    )  # fmt: skip
+    return show.hint(f"modelworks lineage run:{told['id']}")
+
+
+@models.command("list")
+def models_list(context: typer.Context) -> None:
+    """Every model, with its segments, versions and champions."""
+    door: Door = context.obj
+    rows = door.call("models")
+    if door.json:
+        return show.raw(rows)
+    show.table(
+        "Models", ["name", "predicts", "a model for each", "live#", "versions#", "segments#"],
+        [[r["name"], r["target"], ", ".join(r["per"]), r["champions"], r["versions"], r["segments"]] for r in rows],
+        "none is defined; see @mw.model in factory.py",
+    )  # fmt: skip
+    return show.hint("modelworks models show NAME, modelworks models show 'NAME[SEGMENT]'")
+
+
+@models.command("show")
+def models_show(context: typer.Context, ref: Ref, limit: int = 20) -> None:
+    """A model, one of its segments, or a version."""
+    door: Door = context.obj
+    told = door.call("model", ref=ref)
+    if door.json:
+        return show.raw(told)
+    summary = told["model"]
+    show.facts(
+        [
+            ("model", told["ref"]), ("predicts", f"{summary['target']} from {summary['dataset']}"),
+            ("features", ", ".join(summary["features"])), ("a model for each", ", ".join(summary["per"])),
+            ("gates", "; ".join(summary["definition"].get("gate", []))),
+            ("retrain", "; ".join(summary["definition"].get("retrain", []))),
+        ]
+    )  # fmt: skip
+    if "versions" not in told:
+        rows = door.call("deployments", model=summary["name"], limit=limit)
+        show.table(
+            "Live, the newest change first", ["segment", "version#", "metrics", "since", "because"],
+            [[r["segment"] or "(all)", r["version"], _metrics(r["metrics"]), show.when(r["updated"]), r["reason"]] for r in rows],
+        )  # fmt: skip
+        return show.hint(f"modelworks models show '{summary['name']}[SEGMENT]'")
+    champion = told["aliases"].get("champion")
+    show.table(
+        "Versions", ["version#", "", "metrics", "data", "served", "when"],
+        [
+            [v["version"], "champion" if v["version"] == champion else "", _metrics(v["metrics"]), v["dataset"], v["served"],
+             show.when(v["created"])]
+            for v in told["versions"]
+        ],
+    )  # fmt: skip
+    for verdict in told.get("verdicts", []):
+        mark = "[green]passed[/green]" if verdict["passed"] else "[red]refused[/red]"
+        show.OUT.print(f"  {mark} {show.cell(verdict['gate'])}: {show.cell(verdict['reason'])}")
+    return show.hint("modelworks deploy REF@VERSION, modelworks rollback REF")
+
+
+def deploy(context: typer.Context, ref: Ref, reason: Reason = "by hand") -> None:
+    """Make a version the champion of its segment."""
+    _changed(context, "deploy", ref=ref, reason=reason)
+
+
+def rollback(context: typer.Context, ref: Ref, reason: Reason = "by hand") -> None:
+    """Give a segment its previous champion back."""
+    _changed(context, "rollback", ref=ref, reason=reason)
+
+
+def approve(context: typer.Context, ref: Ref) -> None:
+    """Bring out a version that passed its gates and waits for a person."""
+    _changed(context, "approve", ref=ref)
+
+
+def reject(context: typer.Context, ref: Ref, reason: Reason = "") -> None:
+    """Turn down a version that waits for a person."""
+    _changed(context, "reject", ref=ref, reason=reason)
+
+
+def _changed(context: typer.Context, verb: str, **arguments: Any) -> None:
+    door: Door = context.obj
+    told = door.call(verb, **arguments)
+    if door.json:
+        return show.raw(told)
+    done = "turned down" if verb == "reject" else "the champion now"
+    show.OUT.print(f"{show.cell(told['ref'])} is {done}: {show.cell(told['reason'])}")
+    return show.hint(f"modelworks models show '{told['ref'].split('@')[0]}'")
+
+
+def _metrics(values: dict[str, Any]) -> str:
+    return " ".join(f"{name} {show.cell(value) if value is not None else '-'}" for name, value in values.items())

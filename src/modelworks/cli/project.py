@@ -1,0 +1,105 @@
+"""Commands about the project as a whole: init, demo, up, doctor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from modelworks.cli import show
+from modelworks.cli.door import Door
+
+
+def register(app: typer.Typer) -> None:
+    """Put the commands into the application."""
+    for command in (init, demo, up, doctor):
+        app.command(command.__name__)(command)
+    app.command("worker", hidden=True)(worker)
+
+
+def init(context: typer.Context, folder: Annotated[Path, typer.Argument(help="Where to make it.")] = Path()) -> None:
+    """Make a small project that works: a dataset, a model, settings."""
+    from modelworks.cli.template import make
+
+    door: Door = context.obj
+    made = make(folder)
+    if door.json:
+        return show.raw([str(path) for path in made])
+    for path in made:
+        show.OUT.print(f"made {show.cell(path)}")
+    place = "" if folder == Path() else f"cd {folder} && "
+    return show.hint(f"{place}modelworks ingest && modelworks train && modelworks up")
+
+
+def demo(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="flights: a year of New York's departures.")] = "flights",
+    exit: Annotated[bool, typer.Option("--exit", help="End when the year is over instead of serving on.")] = False,
+    folder: Annotated[Path | None, typer.Option(help="Where to build it; made anew.")] = None,
+    port: Annotated[int, typer.Option(help="Port of the server; 0 lets the system choose.")] = 8000,
+    days: Annotated[int, typer.Option(help="Days to replay.", min=1, max=306)] = 306,
+) -> None:
+    """Watch a factory work on real data, end to end."""
+    from modelworks.core.plain import plain
+    from modelworks.demos import DEMOS
+
+    door: Door = context.obj
+    told = DEMOS[name](folder or Path(f"demo-{name}"), exit_after=exit, port=port, days=days, quiet=door.json)
+    if door.json:
+        show.raw(plain(told))
+
+
+def up(
+    context: typer.Context,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 lets the system choose.")] = None,
+    worker: Annotated[bool, typer.Option(help="Run the worker beside the server.")] = True,
+) -> None:
+    """Serve: predictions, outcomes, the API and the console."""
+    from modelworks.api.up import up as serve
+
+    door: Door = context.obj
+    with door.factory() as factory:
+
+        def ready(actual: int) -> None:
+            url = f"http://{host or factory.config.settings.server_host}:{actual}"
+            if door.json:
+                show.raw({"url": url})
+            else:
+                live = len(factory.stations.deploy.state())
+                show.OUT.print(f"[bold]{url}[/bold]  {live:,} models live")
+                show.OUT.print(f"  console {url}/   docs {url}/docs   metrics {url}/metrics   [dim]Ctrl-C ends it[/dim]")
+                first = next(iter(factory.project.models), None)
+                if first:
+                    show.hint(f"POST {url}/predict/{first}  (the docs show an example)")
+
+        serve(factory, host=host, port=port, worker=worker, ready=ready)
+
+
+def worker(context: typer.Context) -> None:
+    """Move the log into the tables and turn the loop; started by `up`."""
+    from modelworks.api.up import work
+
+    door: Door = context.obj
+    with door.factory() as factory:
+        work(factory)
+
+
+def doctor(context: typer.Context) -> None:
+    """Check that everything a factory needs is there."""
+    from modelworks.cli.checkup import checkup
+
+    door: Door = context.obj
+    findings = checkup(door.project)
+    if door.json:
+        show.raw(findings)
+    else:
+        for finding in findings:
+            mark = "[green]ok[/green]    " if finding["ok"] else "[red]failed[/red]"
+            show.OUT.print(f"{mark} {show.cell(finding['what'])}: {show.cell(finding['found'])}")
+            if not finding["ok"] and finding["fix"]:
+                show.OUT.print(f"       [green]{show.cell(finding['fix'])}[/green]")
+        show.hint("modelworks status")
+    if not all(finding["ok"] for finding in findings):
+        raise typer.Exit(1)

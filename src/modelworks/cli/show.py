@@ -1,0 +1,87 @@
+"""How results look in a terminal: tables, times, hints, errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+
+from modelworks.core.errors import ModelworksError
+
+OUT = Console(highlight=False)
+ERR = Console(stderr=True, highlight=False)
+
+
+def failure(error: ModelworksError) -> None:
+    """What happened, why, how to mend it."""
+    lines = [f"[bold]{escape(error.what)}[/bold]"]
+    if error.why:
+        lines.append(escape(error.why))
+    if error.fix:
+        lines.append(f"[green]{escape(error.fix)}[/green]")
+    ERR.print(Panel("\n".join(lines), border_style="red", title="not done", title_align="left", expand=False))
+
+
+def raw(value: Any) -> None:
+    """Print JSON."""
+    from modelworks.core.plain import to_json
+
+    print(to_json(value, indent=True).decode())
+
+
+def hint(text: str) -> None:
+    """A next step, quietly."""
+    ERR.print(f"[dim]next: {escape(text)}[/dim]")
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str = "nothing yet") -> None:
+    """A table no wider than the terminal; columns whose name ends with ``#`` hold numbers."""
+    if not rows:
+        OUT.print(f"{escape(title)}: [dim]{escape(empty)}[/dim]")
+        return
+    shown = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
+    for name in columns:
+        number = name.endswith("#")
+        shown.add_column(name.rstrip("#"), justify="right" if number else "left", no_wrap=number, overflow="fold")
+    for row in rows:
+        shown.add_row(*(cell(value) for value in row))
+    OUT.print(shown)
+
+
+def cell(value: Any) -> str:
+    """One value as a person reads it."""
+    if value is None or value == "":
+        return "[dim]-[/dim]"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return escape(str(value))
+
+
+def when(text: str | None) -> str:
+    """A moment, to the minute."""
+    return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M") if text else ""
+
+
+def seconds(value: float) -> str:
+    """A span of time."""
+    return f"{value:.1f} s" if value < 60 else f"{int(value // 60)} min {int(value % 60)} s"
+
+
+def facts(pairs: Sequence[tuple[str, Any]]) -> None:
+    """Name and value, a line each; empty values are left out."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim")
+    grid.add_column(overflow="fold")
+    for name, value in pairs:
+        if value not in (None, "", [], {}):
+            grid.add_row(name, cell(value))
+    OUT.print(grid)

@@ -1,0 +1,209 @@
+"""Commands about what is served: predict, monitor, alerts, decisions, why, lineage."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from modelworks.cli import show
+from modelworks.cli.door import Door
+
+Model = Annotated[str | None, typer.Argument(help="Only this model.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Put the commands into the application."""
+    for command in (status, predict, predictions, monitor, alerts, decisions, why, lineage, audit):
+        app.command(command.__name__)(command)
+
+
+def status(context: typer.Context) -> None:
+    """The factory at a glance."""
+    door: Door = context.obj
+    told = door.call("status")
+    if door.json:
+        return show.raw(told)
+    show.facts(
+        [
+            ("project", told["root"]), ("models live", told["live"]), ("versions", told["versions"]),
+            ("open alerts", told["alerts"]), ("decisions", ", ".join(f"{k} {v:,}" for k, v in told["decisions"].items())),
+        ]
+    )  # fmt: skip
+    return show.hint("modelworks plan")
+
+
+def predict(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="delay, or 'delay[UA,EWR]'.")],
+    row: Annotated[list[str] | None, typer.Option(help="A row as JSON; may be repeated.")] = None,
+    file: Annotated[Path | None, typer.Option(help="Rows from a Parquet, CSV or JSON Lines file.", exists=True)] = None,
+) -> None:
+    """Answer rows, each by its segment's champion."""
+    from modelworks.core.errors import Invalid
+
+    door: Door = context.obj
+    try:
+        rows: list[dict[str, Any]] = [jsonlib.loads(text) for text in row or []]
+    except ValueError as error:
+        raise Invalid("usage: --row is not JSON", str(error), """write for instance --row '{"distance": 1400}'""") from error
+    if file is not None:
+        rows += _rows(file)
+    if not rows:
+        raise Invalid("usage: there are no rows", "", "give --row JSON or --file FILE")
+    told = door.call("predict", model=model, rows=rows)
+    if door.json:
+        return show.raw(told)
+    show.table(
+        "Predictions", ["id", "segment", "version#", "output"],
+        [
+            [p["id"], p["segment"] or "(all)", p["version"],
+             p["output"] if not isinstance(p["output"], dict) else jsonlib.dumps(p["output"])]
+            for p in told["predictions"]
+        ],
+    )  # fmt: skip
+    return show.hint(f"modelworks why {told['predictions'][0]['id']}")
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    import polars as pl
+
+    from modelworks.core.errors import Invalid
+    from modelworks.core.plain import plain
+
+    readers: dict[str, Any] = {".parquet": pl.read_parquet, ".csv": pl.read_csv, ".jsonl": pl.read_ndjson}
+    if file.suffix not in readers:
+        raise Invalid(f"usage: {file.name} has no known format", "", "use .parquet, .csv or .jsonl")
+    rows: list[dict[str, Any]] = plain(readers[file.suffix](file).to_dicts())
+    return rows
+
+
+def predictions(context: typer.Context, model: Model = None, limit: int = 20) -> None:
+    """The newest predictions."""
+    door: Door = context.obj
+    rows = door.call("predictions", model=model, limit=limit)
+    if door.json:
+        return show.raw(rows)
+    show.table(
+        "Predictions", ["id", "model", "segment", "version#", "output#", "when"],
+        [[r["id"], r["model"], r["segment"], r["version"], r["output"], show.when(r["time"])] for r in rows],
+    )  # fmt: skip
+    return show.hint("modelworks why ID")
+
+
+def monitor(
+    context: typer.Context,
+    model: str,
+    segment: Annotated[str | None, typer.Option(help="Only this segment, for instance UA,EWR.")] = None,
+    days: int = 28,
+) -> None:
+    """Volume, drift and performance of a model over the last days."""
+    door: Door = context.obj
+    told = door.call("monitor", model=model, segment=segment, days=days)
+    if door.json:
+        return show.raw(told)
+    show.table(
+        f"{model}, by day", ["day", "predictions#", "with outcome#", "mean#", "loss#", "AUC#"],
+        [[d["day"][:10], d["rows"], d["labelled"], d["output_mean"], d["loss"], d["auc"]] for d in told["days"]],
+        "nothing was observed yet; 'modelworks apply' does",
+    )  # fmt: skip
+    show.table(
+        "Champions with the most predictions", ["segment", "version#", "predictions#", "loss#", "at validation#", "drifted"],
+        [
+            [c["segment"] or "(all)", c["version"], c["rows"], c["loss"], c["promised"], ", ".join(c["shifted"])]
+            for c in told["champions"][:15]
+        ],
+    )  # fmt: skip
+    return show.hint("modelworks alerts, modelworks decisions")
+
+
+def alerts(
+    context: typer.Context, model: Model = None, all: Annotated[bool, typer.Option(help="Closed ones too.")] = False
+) -> None:
+    """What somebody should know."""
+    door: Door = context.obj
+    rows = door.call("alerts", model=model, open_only=not all)
+    if door.json:
+        return show.raw(rows)
+    show.table(
+        "Alerts", ["opened", "closed", "model", "kind", "message"],
+        [[show.when(r["opened"]), show.when(r["closed"]), r["model"], r["kind"], r["message"]] for r in rows], "none",
+    )  # fmt: skip
+    return show.hint("modelworks monitor MODEL")
+
+
+def decisions(context: typer.Context, model: Model = None, limit: int = 20) -> None:
+    """What the factory decided, and why."""
+    door: Door = context.obj
+    rows = door.call("decisions", model=model, limit=limit)
+    if door.json:
+        return show.raw(rows)
+    show.table(
+        "Decisions", ["when", "model", "segment", "action", "because"],
+        [[show.when(r["at"]), r["model"], r["segment"] or "(all)", r["action"], r["reason"]] for r in rows],
+    )  # fmt: skip
+    return show.hint("modelworks plan")
+
+
+def why(context: typer.Context, prediction_id: str) -> None:
+    """From a prediction back to rows, code, environment, gate and decision."""
+    door: Door = context.obj
+    told = door.call("why", prediction_id=prediction_id)
+    if door.json:
+        return show.raw(told)
+    show.OUT.print(why_tree(told))
+    return show.hint(f"modelworks lineage '{told['model_version']['ref']}'")
+
+
+def why_tree(told: dict[str, Any]) -> Any:
+    """The answer of `why` as a tree."""
+    from rich.tree import Tree
+
+    p, version, data = told["prediction"], told["model_version"], told["dataset"]
+    tree = Tree(f"[bold]{p['id']}[/bold]  {show.cell(p['output'])}  for {show.cell(p.get('key') or 'a row')}")
+    made = tree.add(f"[cyan]{show.cell(version['ref'])}[/cyan] ({version['served']}), made {show.when(version['created'])}")
+    made.add("at validation: " + " ".join(f"{k} {show.cell(v)}" for k, v in version["metrics"].items()))
+    proof = version["proof"]
+    if proof["largest_difference"] is not None:
+        made.add(f"compiled = original within {proof['largest_difference']:.1g} on {proof['rows']} rows")
+    rows = " and ".join(f"{k} {v}" for k, v in data["rows_filter"].items())
+    made.add(f"learned from [cyan]{show.cell(data['ref'])}[/cyan] where {show.cell(rows)}")
+    for verdict in told["verdicts"]:
+        made.add(f"{'passed' if verdict['passed'] else 'refused by'} {show.cell(verdict['gate'])}: {show.cell(verdict['reason'])}")
+    if told["decision"]:
+        made.add(f"trained because {show.cell(told['decision']['reason'])}")
+    if told["deployment"]:
+        made.add(f"deployed {show.when(told['deployment']['created'])}, revision {told['deployment']['revision']}")
+    env = told["environment"]
+    made.add(f"code {told['code'][:12]}, {env['python']} with {env['packages']} packages ({env['digest'][:12]})")
+    return tree
+
+
+def lineage(
+    context: typer.Context,
+    ref: str,
+    down: Annotated[bool, typer.Option("--down", help="What was made from it.")] = False,
+    depth: int = 6,
+) -> None:
+    """What a thing was made from, or with --down what was made from it."""
+    door: Door = context.obj
+    told = door.call("lineage", ref=ref, direction="down" if down else "up", depth=depth)
+    if door.json:
+        return show.raw(told)
+    show.table(
+        f"{told['node']}, {'what came of it' if down else 'what it came from'}", ["source", "", "target"],
+        [[e["source"][:70], e["relation"], e["target"][:70]] for e in told["edges"][:100]], "no edges",
+    )  # fmt: skip
+    return show.hint(f"modelworks lineage '{ref}'{'' if down else ' --down'}")
+
+
+def audit(context: typer.Context, limit: int = 20) -> None:
+    """Who did what."""
+    door: Door = context.obj
+    rows = door.call("audit", limit=limit)
+    if door.json:
+        return show.raw(rows)
+    show.table("Audit", ["when", "who", "did", "on"], [[show.when(r["at"]), r["who"], r["verb"], r["what"]] for r in rows])
+    return show.hint("modelworks decisions")

@@ -1,0 +1,100 @@
+"""A client with the same verbs as a local factory, over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from modelworks.core.errors import (
+    Conflict,
+    Denied,
+    Invalid,
+    ModelworksError,
+    NotFound,
+    NotReady,
+    TooLarge,
+    Unavailable,
+)
+from modelworks.core.plain import plain
+from modelworks.factory import VERBS
+
+_KINDS = {kind.code: kind for kind in (NotFound, Conflict, Invalid, TooLarge, NotReady, Denied, Unavailable)}
+
+
+class Client:
+    """A factory somewhere else. Every verb of `modelworks.factory.Factory` is a method: ``client.models()``.
+
+    Args:
+        url: Where it listens, for instance ``"http://127.0.0.1:8000"``.
+        token: Token to send, if it asks for one.
+    """
+
+    def __init__(self, url: str, token: str | None = None) -> None:
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        # A training answers when it is done: only connecting has a limit.
+        self._http = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=httpx.Timeout(None, connect=5.0))
+
+    def call(self, verb: str, **arguments: Any) -> Any:
+        """Call a verb by its name.
+
+        Raises:
+            ModelworksError: as the verb raises it; `Unavailable` where nobody answers.
+        """
+        route = VERBS.get(verb)
+        if route is None:
+            raise NotFound(f"there is no verb {verb!r}", f"there are {', '.join(VERBS)}", "use one of these")
+        given = {name: value for name, value in arguments.items() if value is not None}
+        if route.method == "GET":
+            return self._send("GET", route.path, params=given)
+        return self._send("POST", route.path, json=plain(given))
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in VERBS:
+            raise AttributeError(name)
+        return lambda **arguments: self.call(name, **arguments)
+
+    def predict(self, model: str, rows: Sequence[Mapping[str, Any]]) -> Any:
+        """Answer rows: see ``POST /predict/{model}``."""
+        return self._send("POST", f"/predict/{quote(model, safe='')}", json={"rows": plain(list(rows))})
+
+    def outcomes(self, outcomes: Sequence[Mapping[str, Any]]) -> Any:
+        """Tell what really happened: see ``POST /outcomes``."""
+        return self._send("POST", "/outcomes", json={"outcomes": plain(list(outcomes))})
+
+    def push(self, dataset: str, rows: Sequence[Mapping[str, Any]]) -> Any:
+        """Push rows: see ``POST /ingest/{dataset}``."""
+        return self._send("POST", f"/ingest/{quote(dataset, safe='')}", json={"rows": plain(list(rows))})
+
+    def _send(self, method: str, path: str, **request: Any) -> Any:
+        try:
+            response = self._http.request(method, path, **request)
+        except httpx.HTTPError as error:
+            raise Unavailable(
+                f"{self._http.base_url} does not answer", str(error) or type(error).__name__,
+                "check the address; 'modelworks up' starts a server",
+            ) from error  # fmt: skip
+        if response.is_success:
+            return response.json()
+        try:
+            told = response.json()["error"]
+        except (ValueError, KeyError, TypeError):
+            raise Unavailable(f"{path} answered {response.status_code}", response.text[:200], "is it a Modelworks server?") from None
+        raise _KINDS.get(told.get("code"), ModelworksError)(told.get("what", ""), told.get("why", ""), told.get("fix", ""))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+
+def connect(url: str, token: str | None = None) -> Client:
+    """A client of the factory at `url`."""
+    return Client(url, token)
