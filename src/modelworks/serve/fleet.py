@@ -234,7 +234,10 @@ class Fleet:
                     return False
                 declared = _declared(db)
                 changed = _changed(db, self._seen)
-                live = {(row.model, row.segment) for row in db.execute(select(deployments.c.model, deployments.c.segment))}
+                live = {
+                    (row.model, row.segment)
+                    for row in db.execute(select(deployments.c.model, deployments.c.segment))
+                }
             # One failure holds the mark back, so that what came after it is seen again; loaded ones are kept.
             before = self.snapshot.models
             replicas: dict[str, dict[Segment, Replica]] = {

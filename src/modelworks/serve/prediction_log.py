@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,6 +43,9 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 
 _BATCH_BYTES = 64 * 1024 * 1024
 _COMPACT_EVERY = 100
+_ID = re.compile(r"[0-9a-f]{26}-[0-9]+")
+_SLACK = 60_000 << 16
+"""A file gets its name, an id too, after the first answers for it have got theirs."""
 _LOOK_BACK = (timedelta(minutes=10), timedelta(days=1), timedelta(days=30), None)
 
 
@@ -224,12 +228,13 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def find(stores: Stores, prediction_id: str) -> dict[str, Any] | None:
     """A logged prediction, whether it has reached the table or not."""
-    request = prediction_id.split("-", 1)[0].encode()
-    if len(request) < 16:
+    if not _ID.fullmatch(prediction_id):
         return None
+    request = prediction_id[:26].encode()
+    made = int(prediction_id[:16], 16)
     # The spool first: what leaves it between the two looks is in the table by then.
     for path in reversed(files(stores.spool, PREDICTIONS)):
-        if path.name.encode() > request + b"~":  # begun later than the prediction was made
+        if int(path.name[:16], 16) > made + _SLACK:  # begun later than the prediction was made
             continue
         for entry in _containing(path, request):
             found = table([entry]).filter(pl.col("id") == prediction_id)

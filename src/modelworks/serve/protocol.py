@@ -162,6 +162,8 @@ class FastProtocol(HttpToolsProtocol):
                 if self.timeout_keep_alive_task is not None:
                     self._unset_keepalive_if_required()
                 tick.add(self, known.path, data[end:], True)
+                if len(self.connections) == 1:  # nobody to wait for
+                    tick.flush()
                 return
             self._feed(data)
             memo = self._memo

@@ -93,17 +93,15 @@ class Bound:
     numbers: Callable[[Row], Values]
     texts: Callable[[Row], Values]
     check: Callable[[Row], None] | None
+    number_names: tuple[str, ...]
+    text_names: tuple[str, ...]
 
 
 def bind(replica: Replica, rows: Rows) -> Bound:
     """Join a replica to its model's rows."""
-    signature = replica.signature
-    return Bound(
-        replica,
-        rows.reader(signature.numbers),
-        rows.reader(signature.texts, text=True),
-        rows.checker(signature),
-    )
+    numbers, texts = replica.signature.numbers, replica.signature.texts
+    check = rows.checker(replica.signature)
+    return Bound(replica, rows.reader(numbers), rows.reader(texts, text=True), check, numbers, texts)
 
 
 class Route:
