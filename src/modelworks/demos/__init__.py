@@ -1,7 +1,8 @@
 """The demos, by name."""
 
-from modelworks.core.catalog import Catalog
 from collections.abc import Callable
 from typing import Any
+
+from modelworks.core.catalog import Catalog
 
 DEMOS: Catalog[Callable[..., Any]] = Catalog("demo", {"flights": "modelworks.demos.flights.demo:run"})

@@ -155,7 +155,7 @@ def monitor(stations: Stations, name: str, segment: str | None, days: int) -> di
         NotFound: the project has no such model.
     """
     stations.project.model(name)
-    end = stations.clock()
+    end = stations.monitor.seen_until(name) or stations.clock()
     watches = stations.monitor.summary(name, end=end, days=days)
     if segment is not None:
         watches = [watch for watch in watches if segment_text(watch.segment) == segment]

@@ -1,0 +1,310 @@
+"""`modelworks demo flights`: a year in a few minutes.
+
+Models are trained on January and February. Then March to December pass day by day: a booking page asks the
+server before every departure, outcomes follow, the day's file arrives, and the factory takes its turn.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from importlib.resources import files
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import orjson
+import polars as pl
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from modelworks.cli.show import seconds
+from modelworks.cli.watch import why_tree
+from modelworks.core.clock import FrozenClock
+from modelworks.core.errors import Conflict, Unavailable
+from modelworks.core.plain import plain
+from modelworks.core.ref import Segment
+from modelworks.demos.flights import prepare
+from modelworks.demos.flights.replay import Booking
+from modelworks.demos.flights.report import Month, frozen_scores, months
+from modelworks.factory import Factory
+from modelworks.models.package import Package
+from modelworks.pipelines.apply import ApplyReport
+
+MARCH = date(2013, 3, 1)
+_MARK = ".made-by-modelworks-demo"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a person wants to know of the year."""
+
+    models_live: int
+    models_at_start: int
+    versions: int
+    predictions: int
+    retrainings: Mapping[str, int]
+    promotions: int
+    refusals: int
+    failures: int
+    graduated: int
+    alerts: int
+    months: list[Month]
+    why: list[Any]
+    seconds: Mapping[str, float]
+
+
+def run(folder: Path, *, exit_after: bool, port: int, days: int, quiet: bool) -> Report:
+    """Run the demo.
+
+    Args:
+        folder: Where to build the project; what an earlier demo left there is removed.
+        exit_after: End when the year is over; else serve until Ctrl-C.
+        port: Port of the server; 0 lets the system choose.
+        days: Days to replay.
+        quiet: Print nothing.
+
+    Raises:
+        Conflict: the folder holds something else.
+    """
+    console = Console(quiet=quiet, highlight=False)
+    started = monotonic()
+    laps = _Laps()
+    columns = (
+        TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
+    )  # fmt: skip
+    console.print("[bold]A year of New York's departures: will this flight arrive more than 15 minutes late?[/bold]")
+    with Progress(*columns, console=console, disable=quiet) as bars:
+        task = bars.add_task("reading 336,776 flights", total=3, note="")
+        with laps.lap("prepare"):
+            _make(folder)
+            raw = prepare.load()
+            bars.advance(task)
+            flights = prepare.prepared(raw)
+            bars.advance(task)
+            data = folder / "data" / "flights"
+            for month in (1, 2):
+                prepare.write(prepare.of(flights, date(2013, month, 1), date(2013, month + 1, 1)), data, f"2013-{month:02d}")
+            bars.advance(task)
+        clock = FrozenClock(_midnight(MARCH))
+        with Factory(folder, clock=clock, who="demo") as factory:
+            task = bars.add_task("January and February: ingest", total=1, note="")
+            with laps.lap("first ingest"):
+                (ingested,) = factory.ingest()
+                bars.update(task, completed=1, note=f"{ingested.rows_added:,} rows")
+            task = bars.add_task("January and February: train", total=None, note="")
+            with laps.lap("first training"):
+                (first,) = factory.train(progress=lambda _what, done, total: bars.update(task, completed=done, total=total))
+                bars.update(task, note=f"{first.promoted} models live, {first.compiled} compiled and proven")
+            february = {s: v.package for s, v in factory.stations.registry.champions("delay").items()}
+            with _server(folder, port) as actual:
+                task = bars.add_task("March to December: day by day", total=days, note="")
+                replayed = _replay(factory, clock, flights, actual, days, laps, lambda **said: bars.update(task, **said))
+                with laps.lap("report"):
+                    told = _report(factory, flights, february, first.promoted, replayed, days)
+                bars.stop()
+                told = replace(told, seconds={**laps.seconds, "all": monotonic() - started})
+                _print(console, told)
+                if not exit_after:
+                    url = f"http://127.0.0.1:{actual}"
+                    console.print(f"\n[bold]Console[/bold] {url}/   [bold]docs[/bold] {url}/docs   still serving; Ctrl-C ends it")
+                    console.print(f"[dim]next: modelworks --project {folder} models list[/dim]")
+                    with suppress(KeyboardInterrupt):
+                        signal.pause()
+    return told
+
+
+def _make(folder: Path) -> None:
+    """A fresh project; only what an earlier demo made is removed."""
+    if folder.exists():
+        if any(folder.iterdir()) and not (folder / _MARK).exists():
+            raise Conflict(f"{folder} holds something that is not this demo", "it is not removed", "name another with --folder")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    (folder / _MARK).touch()
+    source = files("modelworks.demos.flights.project").joinpath("factory.py").read_text(encoding="utf-8")
+    (folder / "factory.py").write_text(source)
+    (folder / "modelworks.toml").write_text("[serve]\npoll = 0.2\n")
+
+
+@contextmanager
+def _server(folder: Path, port: int) -> Iterator[int]:
+    """The real server, in a process of its own; the demo itself turns the loop, on the clock of 2013."""
+    command = [sys.executable, "-m", "modelworks.cli", "--project", str(folder), "--json", "up", "--no-worker"]
+    process = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    assert process.stdout is not None
+    said = b""
+    try:
+        while not said.rstrip().endswith(b"}"):
+            line = process.stdout.readline()
+            if not line:
+                raise Unavailable("the server did not start", f"it ended with {process.wait()}", "what it printed says why")
+            said += line
+        yield int(orjson.loads(said)["url"].rsplit(":", 1)[1])
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        process.stdout.close()
+
+
+class _Laps:
+    """Wall time by what was done."""
+
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+
+    def add(self, name: str, took: float) -> None:
+        self.seconds[name] += took  # type: ignore[assignment]
+
+    @contextmanager
+    def lap(self, name: str) -> Iterator[None]:
+        begun = monotonic()
+        yield
+        self.add(name, monotonic() - begun)
+
+
+@dataclass
+class _Replayed:
+    """What is collected while the days pass."""
+
+    shown: dict[str, float] = field(default_factory=dict)
+    triggers: Counter[str] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    alerts: int = 0
+
+
+def _replay(
+    factory: Factory, clock: FrozenClock, flights: pl.DataFrame, port: int, days: int, laps: _Laps, say: Any
+) -> _Replayed:
+    """Let the days pass."""
+    kept = _Replayed()
+    booking = Booking("127.0.0.1", port)
+    try:
+        for number in range(days):
+            today = MARCH + timedelta(days=number)
+            here = prepare.of(flights, today, today + timedelta(days=1))
+            with laps.lap("predictions and outcomes over HTTP"):
+                kept.shown.update(booking.day(here, seed=number))
+            prepare.write(here, factory.config.root / "data" / "flights", str(today))
+            clock.at = _midnight(today + timedelta(days=1))
+            turn: ApplyReport = factory.apply()
+            for step, took in turn.seconds.items():
+                laps.add(step, took)
+            kept.alerts += turn.alerts
+            for decision in turn.decisions:
+                if decision.action == "train":
+                    kept.triggers[decision.trigger] += 1
+            for campaign in turn.trained:
+                kept.outcomes.update(promoted=campaign.promoted, refused=campaign.refused, failed=campaign.failed)
+            say(
+                advance=1,
+                note=f"{today:%d %b}  {len(kept.shown):,} predictions  {kept.outcomes['promoted']} promoted",
+            )
+    finally:
+        booking.close()
+    return kept
+
+
+def _midnight(day: date) -> datetime:
+    """When a New York day begins, in UTC (winter time; an hour more does not matter here)."""
+    return datetime(day.year, day.month, day.day, 5, tzinfo=UTC)
+
+
+def _report(
+    factory: Factory,
+    flights: pl.DataFrame,
+    february: Mapping[Segment, Package],
+    at_start: int,
+    replayed: _Replayed,
+    days: int,
+) -> Report:
+    """Put the living factory beside the frozen models and no model, on the same flights."""
+    known = prepare.of(flights, date(2013, 1, 1), MARCH)
+    rate = float(known["late"].mean())  # type: ignore[arg-type]
+    arrived = prepare.of(flights, MARCH, MARCH + timedelta(days=days)).filter(pl.col("late").is_not_null())
+    living = np.array([replayed.shown[name] for name in arrived["flight_id"]])
+    scores = {
+        "living": living,
+        "frozen": frozen_scores(arrived, february, factory.stores.artifacts),
+        "none": np.full(len(arrived), rate),
+    }
+    payoff = factory.project.model("delay").value
+    assert payoff is not None
+    now = plain(factory.status())
+    factory.drain()
+    recent = plain(factory.predictions("delay", 300))
+    levels = {row["segment"].count(",") if row["segment"] else -1: row["id"] for row in recent}
+    chosen = [levels[level] for level in sorted(levels, reverse=True)][:3]
+    chosen += [row["id"] for row in recent if row["id"] not in chosen][: 3 - len(chosen)]
+    return Report(
+        models_live=now["live"],
+        models_at_start=at_start,
+        versions=now["versions"],
+        predictions=len(replayed.shown),
+        retrainings=dict(replayed.triggers.most_common()),
+        promotions=replayed.outcomes["promoted"],
+        refusals=replayed.outcomes["refused"],
+        failures=replayed.outcomes["failed"],
+        graduated=replayed.triggers["graduate"],
+        alerts=replayed.alerts,
+        months=months(arrived, scores, payoff),
+        why=[plain(factory.why(identifier)) for identifier in chosen],
+        seconds={},
+    )
+
+
+def _print(console: Console, told: Report) -> None:
+    """The report, for people."""
+    table = Table(title="Living factory, February's models frozen, and no model (the base rate of January and February)",
+                  title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)  # fmt: skip
+    heads = ["month", "flights", "late", "log loss", "frozen", "none", "AUC", "frozen", "EUR/flight", "frozen", "none"]
+    for head in heads:
+        table.add_column(head, justify="left" if head == "month" else "right", no_wrap=True)
+    for month in told.months:
+        best = "green" if month.log_loss["living"] <= min(month.log_loss.values()) else "yellow"
+        style = "bold" if month.month == "all" else ""
+        table.add_row(
+            month.month, f"{month.flights:,}", f"{month.late:.0%}", f"[{best}]{month.log_loss['living']:.4f}[/{best}]",
+            f"{month.log_loss['frozen']:.4f}", f"{month.log_loss['none']:.4f}", f"{month.auc['living']:.3f}",
+            f"{month.auc['frozen']:.3f}", *(f"{month.value[arm] / month.flights:.2f}" for arm in ("living", "frozen", "none")),
+            style=style,
+        )  # fmt: skip
+    console.print()
+    console.print(table)
+    reasons = ", ".join(f"{trigger} {number:,}" for trigger, number in told.retrainings.items())
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim")
+    grid.add_column()
+    for name, value in (
+        ("models live", f"{told.models_live:,}, {told.models_at_start:,} of them after February"),
+        ("versions made", f"{told.versions:,}"),
+        ("trained again", f"{sum(told.retrainings.values()):,} times: {reasons}"),
+        ("promoted", f"{told.promotions:,}"),
+        ("refused by the gate", f"{told.refusals:,}, the champion stayed"),
+        ("could not be trained", f"{told.failures:,}" if told.failures else ""),
+        ("alerts opened", f"{told.alerts:,}"),
+        ("predictions served", f"{told.predictions:,}"),
+        ("time", seconds(told.seconds["all"])),
+    ):
+        if value:
+            grid.add_row(name, value)
+    console.print(grid)
+    spent = sorted(((took, name) for name, took in told.seconds.items() if name != "all"), reverse=True)
+    console.print("[dim]of it " + ", ".join(f"{name} {took:.0f} s" for took, name in spent if took >= 1) + "[/dim]")
+    console.print("\n[bold]Why did it say so?[/bold] Three of the answers, walked back to where they come from:")
+    for answer in told.why:
+        console.print(why_tree(answer))
