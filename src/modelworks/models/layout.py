@@ -37,11 +37,16 @@ def to_frame(batch: Batch, signature: Signature) -> pd.DataFrame:
     """
     import pandas as pd
 
-    numbers = pd.DataFrame(batch.numbers.astype(np.float64), columns=signature.numbers, copy=False)
-    texts = pd.DataFrame(batch.texts, columns=signature.texts, dtype=object, copy=True)
-    frame = pd.concat([numbers, texts], axis=1) if signature.texts else numbers
     names = [field.name for field in signature.inputs]
-    if names != [*signature.numbers, *signature.texts]:
+    numbers = batch.numbers.astype(np.float64)
+    parts = [
+        (signature.numbers, pd.DataFrame(numbers, columns=signature.numbers, copy=False)),
+        (signature.texts, pd.DataFrame(batch.texts, columns=signature.texts, dtype=object, copy=True)),
+    ]
+    # An empty part comes last; else the one whose column is the first.
+    parts.sort(key=lambda part: names.index(part[0][0]) if part[0] else len(names))
+    frame = pd.concat([part for _, part in parts], axis=1)
+    if names != [name for part, _ in parts for name in part]:
         frame = frame[names]
     frame.columns = pd.Index(names, dtype=object)
     return frame
