@@ -317,11 +317,12 @@ def _text_bins(
     for column, values in enumerate(texts.T.tolist()):
         codes = {value: code for code, value in enumerate(dict.fromkeys(values))}
         table = np.full((len(references), len(codes)), _OTHER, np.uint8)
-        for version, reference in enumerate(references):
-            for place, value in enumerate(reference.categories[column]):
-                code = codes.get(value)
-                if code is not None:
-                    table[version, code] = place
+        lengths = [len(reference.categories[column]) for reference in references]
+        chosen = [codes.get(value, -1) for reference in references for value in reference.categories[column]]
+        code = np.array(chosen, np.int64)
+        version = np.repeat(np.arange(len(references)), lengths)
+        place = np.arange(len(code)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        table[version[code >= 0], code[code >= 0]] = place[code >= 0]
         if "" in codes:
             table[:, codes[""]] = _MISSING
         bins[column] = table[of, np.fromiter(map(codes.__getitem__, values), np.int64, len(values))]

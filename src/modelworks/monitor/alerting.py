@@ -1,108 +1,181 @@
-"""When somebody should know: one alert for one cause, whole fleets judged together. Pure."""
+"""When somebody should know: one alert for one cause, in words. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from modelworks.monitor.drift import DRIFT_TESTS
+from modelworks.core.ref import Ref, Segment, segment_text
 from modelworks.monitor.drift.port import benjamini_hochberg
+from modelworks.monitor.fleet import FALSE_ALARMS
+from modelworks.monitor.watch import Traffic, Watch
 
-Floats = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.int64]
+Kind = Literal["feature_drift", "prediction_drift", "performance", "volume"]
 
-MIN_EFFECT = 0.2
-"""Population stability index from which a shift matters."""
-MIN_ROWS = 100
-"""Rows below which a window says too little."""
-FALSE_ALARMS = 0.01
-"""Expected share of false ones among all alarms."""
+MANY = 3
+"""Segments from which the same thing is one alert of the model, not one of each segment."""
+_DAY = timedelta(days=1)
+_NAMED = 5
+"""Features or segments that a message names."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that a person should know of a model.
+    """Something that a person should know.
 
     Attributes:
-        kind: ``"feature_drift"``, ``"prediction_drift"`` or ``"performance"``.
-        severity: ``"warning"`` or ``"critical"``.
+        segment: Of which segment; ``()`` also for what concerns many segments.
+        kind: What it is about.
+        severity: ``"warning"``, or ``"critical"`` where answers are worse or nobody asks any more.
         message: What, one sentence.
-        evidence: The numbers behind it.
+        evidence: The numbers behind it, JSON-able.
     """
 
-    kind: str
-    severity: str
+    segment: Segment
+    kind: Kind
+    severity: Literal["warning", "critical"]
     message: str
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
-def drifted(reference: Counts, live: Counts) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """Which of many distributions have shifted, judged together.
-
-    Args:
-        reference: Shape (..., bins).
-        live: The same shape.
-
-    Returns:
-        The effect (population stability index) and whether it is an alarm: large enough, on enough rows, and
-        not by chance, all tests of the call taken together.
-    """
-    effect = DRIFT_TESTS["psi"].compute(reference, live)
-    chance = DRIFT_TESTS["chi2"].compute(reference, live)
-    chance = np.where(live.sum(axis=-1) >= MIN_ROWS, chance, np.nan)
-    with np.errstate(invalid="ignore"):
-        return effect, (benjamini_hochberg(chance) <= FALSE_ALARMS) & (effect >= MIN_EFFECT)
-
-
-def decayed(live: Floats, error: Floats, rows: Floats, promised: Floats) -> npt.NDArray[np.bool_]:
-    """Where the live loss is above the one at validation, and not by chance; all shapes (n,).
-
-    One-sided z-test on the mean loss, Benjamini-Hochberg over all.
-    """
-    from scipy.special import ndtr
-
-    with np.errstate(invalid="ignore", divide="ignore"):
-        z = (live - promised) / error
-    chance = np.where((rows >= MIN_ROWS) & np.isfinite(z), ndtr(-z), np.nan)
-    with np.errstate(invalid="ignore"):
-        return np.asarray(benjamini_hochberg(chance) <= FALSE_ALARMS)
-
-
 def findings(
-    segments: int, features: Sequence[str], feature_alarms: npt.NDArray[np.bool_], output_alarms: npt.NDArray[np.bool_],
-    decays: npt.NDArray[np.bool_],
+    model: str, watches: Sequence[Watch], traffic: Sequence[Traffic], now: datetime, *, lasting: bool = False
 ) -> list[Finding]:
-    """What there is to say of one model: causes grouped, so that 300 segments make one alert, not 300.
+    """All that there is to say of a model; at most one finding of a kind for a segment.
 
     Args:
-        segments: Number of segments that were judged.
-        features: Names, in the order of the columns of `feature_alarms`.
-        feature_alarms: Shape (segments, features).
-        output_alarms: Shape (segments,).
-        decays: Shape (segments,).
+        model: Its name.
+        watches: Its champions.
+        traffic: When predictions came, for each segment.
+        now: The moment.
+        lasting: Judge by the easier limits that keep an open alert open.
     """
+    return [
+        *_feature_drift(model, watches, lasting),
+        *_prediction_drift(model, watches, lasting),
+        *_performance(model, watches, lasting),
+        *_volume(model, traffic, now),
+    ]
+
+
+def _feature_drift(model: str, watches: Sequence[Watch], lasting: bool) -> list[Finding]:
+    """A feature that shifts in many segments is one cause; what only a few have, each of them tells for itself."""
+    seen = [(watch, watch.shifting if lasting else watch.shifted) for watch in watches]
+    spread = Counter(name for _, names in seen for name in names)
+    common = {name for name, segments in spread.items() if segments >= MANY}
+    touched = sum(1 for _, names in seen if common & set(names))
     found = []
-    by_feature = feature_alarms.sum(axis=0) if feature_alarms.size else np.zeros(len(features), int)
-    shifted = sorted(((int(n), name) for n, name in zip(by_feature, features, strict=True) if n), reverse=True)
-    if shifted:
-        touched = int(feature_alarms.any(axis=1).sum())
-        named = ", ".join(f"{name} ({number})" for number, name in shifted[:5])
-        found.append(
-            Finding(
-                "feature_drift", "warning",
-                f"Inputs of {touched} of {segments} models have shifted since training, most of all {named}",
-                {"segments": touched, "features": {name: number for number, name in shifted}},
-            )
-        )  # fmt: skip
-    for kind, alarms, says, severity in (
-        ("prediction_drift", output_alarms, "give other answers than at validation", "warning"),
-        ("performance", decays, "are worse than at validation", "critical"),
-    ):
-        number = int(alarms.sum())
-        if number:
-            found.append(Finding(kind, severity, f"{number} of {segments} models {says}", {"segments": number}))
+    if touched:
+        named = {name: spread[name] for name in sorted(common, key=lambda name: (-spread[name], name))}
+        listed = ", ".join(f"{name} in {segments}" for name, segments in list(named.items())[:_NAMED])
+        more = f" and {len(named) - _NAMED} more features" if len(named) > _NAMED else ""
+        message = (
+            f"{touched} of {len(watches)} segments of {model} see other inputs than when they were trained: "
+            f"{listed}{more}"
+        )
+        evidence = {"segments": touched, "of": len(watches), "features": named}
+        found.append(Finding((), "feature_drift", "warning", message, evidence))
+    for watch, names in seen:
+        own = {name: watch.psi[name] for name in names if name not in common}
+        if own and not (touched and not watch.segment):  # the global one shares its place with the many
+            listed = ", ".join(f"{name} (PSI {value:.2f})" for name, value in list(own.items())[:_NAMED])
+            message = f"{Ref(model, watch.segment)} sees other inputs than when it was trained: {listed}"
+            evidence = {"psi": own, "rows": watch.rows}
+            found.append(Finding(watch.segment, "feature_drift", "warning", message, evidence))
     return found
+
+
+def _prediction_drift(model: str, watches: Sequence[Watch], lasting: bool) -> list[Finding]:
+    def one(watch: Watch) -> Finding:
+        message = (
+            f"{Ref(model, watch.segment)} gives other answers than at validation "
+            f"(PSI {watch.output_psi or 0.0:.2f} over {watch.rows} predictions)"
+        )
+        evidence = {"psi": watch.output_psi, "rows": watch.rows, "output_mean": watch.output_mean}
+        return Finding(watch.segment, "prediction_drift", "warning", message, evidence)
+
+    moved = [watch for watch in watches if (watch.output_shifting if lasting else watch.output_shifted)]
+    return _grouped(model, moved, len(watches), one, "give other answers than at validation", _largest_psi)
+
+
+def _performance(model: str, watches: Sequence[Watch], lasting: bool) -> list[Finding]:
+    def one(watch: Watch) -> Finding:
+        loss, promised = watch.loss or 0.0, watch.promised or 0.0
+        message = (
+            f"{Ref(model, watch.segment)} is worse than at validation: "
+            f"loss {loss:.3f} over {watch.labelled} outcomes, it was {promised:.3f}"
+        )
+        evidence = {"loss": loss, "error": watch.loss_error, "promised": promised, "labelled": watch.labelled}
+        return Finding(watch.segment, "performance", "critical", message, evidence)
+
+    worse = [watch for watch in watches if (watch.decaying if lasting else watch.decayed)]
+    return _grouped(model, worse, len(watches), one, "are worse than at validation", _largest_loss)
+
+
+def _volume(model: str, traffic: Sequence[Traffic], now: datetime) -> list[Finding]:
+    """Segments that nobody asks for any more.
+
+    A segment is missed after two days, and twice as long as its longest pause so far, if its rows a day make
+    so long a silence unlikely (Poisson), all segments judged together. Parents are not: they answer what their
+    children leave, which is nothing once each has a model.
+    """
+    lowest = max((len(one.segment) for one in traffic), default=0)
+    seen = [one for one in traffic if len(one.segment) == lowest]
+    silent = np.array([max((now - one.days[-1]) // _DAY - 1, 0) for one in seen])
+    rate = np.array([one.rate for one in seen])
+    chance = benjamini_hochberg(np.exp(-rate * silent))
+    gone = [
+        one
+        for one, days, p in zip(seen, silent.tolist(), chance.tolist(), strict=True)
+        if days >= 2 and days > 2 * one.pause and len(one.days) > 2 and p <= FALSE_ALARMS
+    ]
+
+    def one(quiet: Traffic) -> Finding:
+        message = (
+            f"{Ref(model, quiet.segment)} got no predictions since {quiet.days[-1]:%d %B %Y}, "
+            f"before that {_rate(quiet.rate)}"
+        )
+        evidence = {"last": quiet.days[-1].date().isoformat(), "rows_a_day": quiet.rate}
+        return Finding(quiet.segment, "volume", "critical", message, evidence)
+
+    return _grouped(model, gone, len(seen), one, "get no predictions any more", lambda one: -one.rows)
+
+
+def _grouped(
+    model: str,
+    what: Sequence[Any],
+    of: int,
+    one: Callable[[Any], Finding],
+    says: str,
+    order: Callable[[Any], float],
+) -> list[Finding]:
+    """A finding for each, or one for all of them where they are many."""
+    if len(what) < MANY:
+        return [one(each) for each in what]
+    first = [one(each) for each in sorted(what, key=order)]
+    named = ", ".join(segment_text(finding.segment) or "the global one" for finding in first[:_NAMED])
+    message = f"{len(what)} of {of} segments of {model} {says}, most of all {named}"
+    evidence = {
+        "segments": len(what),
+        "of": of,
+        "most": {segment_text(finding.segment): dict(finding.evidence) for finding in first[:_NAMED]},
+    }
+    return [Finding((), first[0].kind, first[0].severity, message, evidence)]
+
+
+def _largest_psi(watch: Watch) -> float:
+    return -(watch.output_psi or 0.0)
+
+
+def _largest_loss(watch: Watch) -> float:
+    return (watch.promised or 0.0) - (watch.loss or 0.0)
+
+
+def _rate(per_day: float) -> str:
+    return f"about {per_day:.0f} a day" if per_day >= 1.5 else f"one in about {math.ceil(1 / per_day)} days"

@@ -1,44 +1,61 @@
-"""How good the answers were, once the truth is known; from sums and binned outputs."""
+"""How good the answers were, once the truth is known; from sums and counts, for many windows at once. Pure."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from modelworks.monitor.sketch import Sketches
+from modelworks.core.measure import Ints
 
-Floats = npt.NDArray[np.float64]
+Doubles = npt.NDArray[np.float64]
 
-
-def row_loss(y: npt.NDArray[np.float64], output: npt.NDArray[np.float64], *, probability: bool) -> Floats:
-    """Loss of each row: log loss in nats where `output` is a probability of the event, else the squared error."""
-    if not probability:
-        return np.square(y - output)
-    given = np.where(y > 0, output, 1.0 - output)
-    return -np.log(np.clip(given, float(np.finfo(np.float32).eps), 1.0))
+_TINY = float(np.finfo(np.float32).eps)
+"""Least probability that is taken for true, as scikit-learn clips it for float32."""
 
 
-def mean_loss(sketches: Sketches) -> tuple[Floats, Floats]:
-    """Mean loss of the labelled rows of each window, and its standard error; NaN with fewer than two rows."""
-    labelled, loss, squared = sketches.sums[:, 1], sketches.sums[:, 3], sketches.sums[:, 4]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = loss / labelled
-        variance = (squared - labelled * mean**2) / (labelled - 1)
-        error = np.sqrt(np.maximum(variance, 0) / labelled)
-    return np.where(labelled > 1, mean, np.nan), np.where(labelled > 1, error, np.nan)
+def log_losses(given: Doubles) -> Doubles:
+    """Loss in nats of rows to whose truth the model gave the probability `given`; shape (n,)."""
+    losses: Doubles = -np.log(np.clip(given, _TINY, 1.0))
+    return losses
 
 
-def binned_auc(labels: npt.NDArray[np.int64]) -> Floats:
-    """Area under the ROC curve from binned outputs; rows of one bin count as ties, so it is a little low.
+def mean_loss(sums: Doubles) -> tuple[Doubles, Doubles]:
+    """Mean loss of the labelled rows of each window, and the standard error of that mean.
+
+    The error takes the rows to be independent; rows that share their luck have a larger one.
 
     Args:
-        labels: Counts without and with the event, shape (windows, 2, bins).
+        sums: As `monitor.sketch.Sketches.sums`, shape (windows, 5).
+
+    Returns:
+        Both of shape (windows,); NaN with fewer than two labelled rows.
+    """
+    labelled, total, squares = sums[:, 1], sums[:, 3], sums[:, 4]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = total / labelled
+        variance = np.maximum(squares - labelled * mean**2, 0.0) / (labelled - 1)
+        error = np.sqrt(variance / labelled)
+    enough = labelled > 1
+    return np.where(enough, mean, np.nan), np.where(enough, error, np.nan)
+
+
+def binned_auc(outputs: Ints) -> Doubles:
+    """Area under the ROC curve from outputs counted in bins.
+
+    Rows of one bin count as ties, which draws the value towards one half: by some thousandths where the
+    outputs spread over ten bins or more.
+
+    Args:
+        outputs: Counts by label, shape (windows, LABELS, bins).
 
     Returns:
         Shape (windows,); NaN where only one kind of row is there.
+
+    Source: the Mann-Whitney form, Hanley and McNeil, Radiology 143 (1982).
     """
-    negatives, positives = labels[:, 0].astype(float), labels[:, 1].astype(float)
+    negatives, positives = outputs[:, 0].astype(np.float64), outputs[:, 1].astype(np.float64)
     below = np.cumsum(negatives, axis=1) - negatives
     wins = (positives * (below + negatives / 2)).sum(axis=1)
+    pairs = positives.sum(axis=1) * negatives.sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(wins / (positives.sum(axis=1) * negatives.sum(axis=1)), dtype=np.float64)
+        return np.where(pairs > 0, wins / pairs, np.nan)

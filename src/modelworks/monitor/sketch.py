@@ -1,4 +1,4 @@
-"""The sketch of a window: counts and sums of one model version, which add up over any span of time."""
+"""The sketches of many windows, stacked: counts and sums that add up over any span of time."""
 
 from __future__ import annotations
 
@@ -8,68 +8,73 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from modelworks.core.measure import FEATURE_BINS, LABELS, OUTPUT_BINS, Counts, pack, unpack
+from modelworks.core.measure import FEATURE_BINS, LABELS, OUTPUT_BINS, Counts, Ints, pack, unpack
 
-_SUMS = 5
-_HEAD = _SUMS * 8
+Doubles = npt.NDArray[np.float64]
+
+SUMS = ("rows", "labelled", "output_sum", "loss_sum", "loss_squares")
+"""Columns of `Sketches.sums`, and of the ledger's table ``windows``."""
 _OUTPUT_CELLS = LABELS * OUTPUT_BINS
 
 
 @dataclass(frozen=True, eq=False)
 class Sketches:
-    """Sketches of any number of windows, stacked.
+    """Sketches of any number of windows.
 
     Attributes:
-        sums: float64, shape (windows, 5): rows, labelled rows, sum of the main score, sum of the loss of the
-            labelled rows and of its square. The loss is log loss (nats) or the squared error.
-        counts: Feature and output counts, windows being the first dimension.
+        sums: float64, shape (windows, 5): rows, labelled rows, sum of the main output, sum of the loss of the
+            labelled rows, sum of its square. The loss is the log loss (nats), or the squared error.
+        counts: Rows by bin, `windows` being the first dimension. Outputs are counted by label: whether the event
+            came; with several classes, whether the answer was right; for values all are without a label.
     """
 
-    sums: npt.NDArray[np.float64]
+    sums: Doubles
     counts: Counts
 
     def __len__(self) -> int:
         return len(self.sums)
 
-    @property
-    def output(self) -> npt.NDArray[np.int64]:
-        """Counts of the main score whatever became of the rows, shape (windows, OUTPUT_BINS)."""
-        total: npt.NDArray[np.int64] = self.counts.outputs.sum(axis=1)
-        return total
-
-    def merge(self, which: npt.NDArray[np.int64], groups: int) -> Sketches:
-        """Add windows up by group: `which` is the group of each window, shape (windows,)."""
-        sums = np.zeros((groups, _SUMS))
-        features = np.zeros((groups, *self.counts.features.shape[1:]), np.int64)
-        outputs = np.zeros((groups, *self.counts.outputs.shape[1:]), np.int64)
-        np.add.at(sums, which, self.sums)
-        np.add.at(features, which, self.counts.features)
-        np.add.at(outputs, which, self.counts.outputs)
-        return Sketches(sums, Counts(features, outputs))
-
-    def pack(self) -> list[bytes]:
-        """Each window as bytes: the sums as little-endian float64, then the counts (see `core.measure.pack`)."""
-        cells = np.concatenate(
-            [self.counts.features.reshape(len(self), -1), self.counts.outputs.reshape(len(self), -1)], axis=1
-        )
-        sums = self.sums.astype("<f8")
-        return [sums[row].tobytes() + packed for row, packed in enumerate(pack(cells))]
-
-    @classmethod
-    def unpack(cls, packed: Sequence[bytes], features: int) -> Sketches:
-        """The inverse of `pack` for windows of models with that many features."""
-        cells = unpack([content[_HEAD:] for content in packed], features * FEATURE_BINS + _OUTPUT_CELLS)
-        sums = np.frombuffer(b"".join(content[:_HEAD] for content in packed), "<f8").reshape(-1, _SUMS)
-        return cls(
-            sums.copy(),
+    def merge(self, group: Ints, groups: int) -> Sketches:
+        """Add windows up: `group` is where each belongs, shape (windows,), below `groups`."""
+        order = np.argsort(group, kind="stable")
+        ordered = group[order]
+        starts = np.flatnonzero(np.diff(ordered, prepend=-1))
+        merged = Sketches(
+            np.zeros((groups, len(SUMS))),
             Counts(
-                cells[:, :-_OUTPUT_CELLS].reshape(-1, features, FEATURE_BINS),
-                cells[:, -_OUTPUT_CELLS:].reshape(-1, LABELS, OUTPUT_BINS),
+                np.zeros((groups, *self.counts.features.shape[1:]), np.int64),
+                np.zeros((groups, LABELS, OUTPUT_BINS), np.int64),
             ),
         )
+        if len(self):
+            place = ordered[starts]
+            merged.sums[place] = np.add.reduceat(self.sums[order], starts)
+            merged.counts.features[place] = np.add.reduceat(self.counts.features[order], starts)
+            merged.counts.outputs[place] = np.add.reduceat(self.counts.outputs[order], starts)
+        return merged
+
+    def pack(self) -> list[bytes]:
+        """The counts of each window as bytes, a byte a cell where no count is above 255."""
+        cells = [self.counts.features.reshape(len(self), -1), self.counts.outputs.reshape(len(self), -1)]
+        return pack(np.concatenate(cells, axis=1))
+
+    @classmethod
+    def unpack(cls, sums: Doubles, packed: Sequence[bytes], features: int) -> Sketches:
+        """The inverse of `pack`; all windows have that number of features.
+
+        Raises:
+            ValueError: one has not.
+        """
+        split = features * FEATURE_BINS
+        cells = unpack(packed, split + _OUTPUT_CELLS)
+        counts = Counts(
+            cells[:, :split].reshape(-1, features, FEATURE_BINS),
+            cells[:, split:].reshape(-1, LABELS, OUTPUT_BINS),
+        )
+        return cls(sums, counts)
 
 
-def features_of(packed: bytes) -> int:
-    """The number of features of a packed window."""
-    width = packed[_HEAD]
-    return ((len(packed) - _HEAD - 1) // width - _OUTPUT_CELLS) // FEATURE_BINS
+def outputs_alone(packed: Sequence[bytes]) -> Ints:
+    """The output counts of packed windows, whatever their number of features; (windows, LABELS, OUTPUT_BINS)."""
+    tails = [content[:1] + content[-_OUTPUT_CELLS * content[0] :] for content in packed]
+    return unpack(tails, _OUTPUT_CELLS).reshape(-1, LABELS, OUTPUT_BINS)

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence, Set
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
-import polars as pl
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
 from modelworks.core.clock import Clock
-from modelworks.core.measure import FEATURE_BINS, OUTPUT_BINS, Counts, Reference
 from modelworks.core.plain import plain
-from modelworks.core.ref import parse_segment
-from modelworks.models.package import Package
-from modelworks.monitor.alerting import Finding, decayed, drifted, findings
+from modelworks.core.ref import Segment, parse_segment, segment_text
+from modelworks.monitor.alerting import Finding, Kind, findings
+from modelworks.monitor.judge import judge
 from modelworks.monitor.performance import binned_auc, mean_loss
-from modelworks.monitor.sketch import Sketches, features_of
-from modelworks.monitor.watch import Observation, Watch, finite
-from modelworks.monitor.window import DAY, Known, joined, sketched
+from modelworks.monitor.progress import Changed, Progress
+from modelworks.monitor.sketch import SUMS, Sketches, outputs_alone
+from modelworks.monitor.stored import StoredWindows, Window, windows_of
+from modelworks.monitor.versions import Versions
+from modelworks.monitor.watch import Observation, Traffic, Watch, finite
+from modelworks.monitor.window import Key, sketched
 from modelworks.stores import Stores
-from modelworks.stores.ledger.portable import chunks, upsert
-from modelworks.stores.ledger.tables import alerts, deployments, model_versions, watermarks, windows
+from modelworks.stores.ledger.tables import alerts, deployments, windows
 
+HORIZON_DAYS = 3.0
+"""Days for which a window stays open whatever happens; later it is opened again by what comes late."""
 TRAILING_DAYS = 28
 """Days over which drift and decay are judged."""
-_FARTHEST = timedelta(days=90)
-"""An outcome that comes later than this changes no window any more; it is kept in the table."""
-
 
 
 class MonitorStation:
@@ -36,147 +35,94 @@ class MonitorStation:
 
     Args:
         stores: Predictions and outcomes in the tables, windows and alerts in the ledger.
-        clock: Gives the time.
+        clock: Gives the time where none is passed.
     """
 
     def __init__(self, stores: Stores, clock: Clock) -> None:
         self.stores = stores
         self.clock = clock
-        self._known: dict[tuple[str, str, int], Known] = {}
+        self._versions = Versions(stores)
+        self._stored = StoredWindows(stores.ledger)
 
-    def observe(self, model: str, now: datetime) -> Observation:
-        """Sketch the days that got predictions or outcomes since the last call; judge; open and close alerts.
+    def observe(
+        self, model: str, now: datetime | None = None, horizon_days: float = HORIZON_DAYS
+    ) -> Observation:
+        """Bring a model's windows up to date with its predictions and outcomes; judge; open and close alerts.
 
-        Doing it again changes nothing: a day's window is made anew from all that is known of the day.
+        A window is one UTC day (of event time) of one version. It is made anew from all that is known of the
+        day, so that doing this again, or in two processes at once, changes nothing. Windows are made of the last
+        `horizon_days`, of all days since the last call, and of every earlier day that a prediction or an outcome
+        has come for since then, however late.
+
+        Args:
+            model: Name of the model.
+            now: Later events are left for later; the clock's time by default.
+            horizon_days: Days before `now`, or before the last call if that is longer ago.
         """
-        tables = self.stores.tables
-        sketches, names = 0, 0
-        if tables.exists("predictions"):
-            name = f"monitor:{model}"
-            with self.stores.ledger.read() as db:
-                mark = db.scalar(select(watermarks.c.moment).where(watermarks.c.name == name))
-            start, seen = self._changed_since(model, mark, now)
-            rows = joined(tables, model, start, now)
-            made = self._sketch(model, rows)
-            with self.stores.ledger.write() as db:
-                upsert(db, windows, made)
-                upsert(db, watermarks, [{"name": name, "moment": seen}])
-            sketches, names = len(made), len(rows)
-        watches = self.summary(model, end=now)
-        with self.stores.ledger.write() as db:
-            opened = self._alert(db, model, self._findings(watches), now)
-        return Observation(model, sketches, names, opened, tuple(watches))
-
-    def _changed_since(self, model: str, mark: datetime | None, now: datetime) -> tuple[datetime, datetime]:
-        """The first day whose window may have changed, and the newest arrival that this takes account of."""
-        earliest, latest = now, mark or datetime(1970, 1, 1, tzinfo=UTC)
-        for table, arrived, happened in (("predictions", "time", "event_time"), ("outcomes", "received", "time")):
-            if not self.stores.tables.exists(table):
-                continue
-            scan = self.stores.tables.scan(table)
-            fresh = scan.filter(pl.col("model").is_null() | (pl.col("model") == model))
-            if mark is not None:
-                fresh = fresh.filter(pl.col(arrived) > mark)
-            first, last = fresh.select(pl.col(happened).min(), pl.col(arrived).max().alias("last")).collect().row(0)
-            if first is not None:
-                # A prediction comes some time before its outcome: two days cover most, the rest came in time.
-                earliest = min(earliest, first if table == "predictions" else first - 2 * DAY)
-                latest = max(latest, last)
-        day = max(earliest, now - _FARTHEST).replace(hour=0, minute=0, second=0, microsecond=0)
-        return day, latest
-
-    def _sketch(self, model: str, rows: pl.DataFrame) -> list[dict[str, Any]]:
-        if not len(rows):
-            return []
-        pairs = {(segment, version) for segment, version in rows.select("segment", "version").unique().iter_rows()}
-        known = self._versions(model, sorted(pairs))
-        made: list[dict[str, Any]] = []
-        signatures = {key: entry.signature for key, entry in known.items()}
-        for signature in dict.fromkeys(signatures.values()):
-            mine = {key: entry for key, entry in known.items() if signatures[key] == signature}
-            keys = pl.DataFrame(list(mine), schema={"segment": pl.String, "version": pl.Int64}, orient="row")
-            part = rows.join(keys, on=["segment", "version"], how="semi")
-            labels, sketches = sketched(part, mine)
-            loss, _ = mean_loss(sketches)
-            for (segment, version, day), sums, packed, mean in zip(
-                labels, sketches.sums, sketches.pack(), loss, strict=True
-            ):
-                made.append(
-                    {
-                        "model": model, "segment": segment, "version": version, "start": day, "end": day + DAY,
-                        "rows": int(sums[0]), "labelled": int(sums[1]), "output_mean": sums[2] / sums[0],
-                        "metrics": {"loss": finite(mean)}, "sketch": packed,
-                    }
-                )  # fmt: skip
-        return made
-
-    def _versions(self, model: str, pairs: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Known]:
-        """Signature and reference of versions; those without a reference are left out."""
-        missing = [pair for pair in pairs if (model, *pair) not in self._known]
+        now = now or self.clock()
         with self.stores.ledger.read() as db:
-            for part in chunks(sorted({segment for segment, _ in missing})):
-                query = select(model_versions.c.segment, model_versions.c.version, model_versions.c.package).where(
-                    model_versions.c.model == model, model_versions.c.segment.in_(part)
-                )
-                wanted = set(missing)
-                for segment, version, content in db.execute(query):
-                    if (segment, version) in wanted and content["reference"]:
-                        package = Package.from_json(content)
-                        reference = Reference.from_bytes(self.stores.artifacts.get(content["reference"]))
-                        self._known[model, segment, version] = Known(package.signature, reference)
-        return {pair: self._known[model, *pair] for pair in pairs if (model, *pair) in self._known}
+            progress = Progress.of(db, model)
+        changed = Changed(self.stores.tables, model, progress, now, timedelta(days=horizon_days))
+        made: list[Window] = []
+        rows = 0
+        for part in changed.parts():
+            known = self._versions.of(model, part.select("segment", "version").unique().rows())
+            for keys, sketches in sketched(part, known):
+                made += windows_of(keys, sketches)
+            rows += len(part)
+        self._stored.write(model, made, changed.progress)
+        watches = self.summary(model, end=now)
+        traffic = self._traffic(model, now)
+        found = findings(model, watches, traffic, now)
+        staying = {(one.segment, one.kind) for one in findings(model, watches, traffic, now, lasting=True)}
+        with self.stores.ledger.write() as db:
+            opened = _settle(db, model, found, staying, now)
+        return Observation(model, len(made), rows, opened, tuple(watches))
 
     # -- summing up ----------------------------------------------------------------------------------------
 
     def summary(self, model: str, *, end: datetime, days: int = TRAILING_DAYS) -> list[Watch]:
-        """Every champion over the last days, judged together."""
+        """Every champion that answered in the last `days` before `end`, judged together, by segment.
+
+        Only what the champion itself answered counts: after a promotion it starts anew.
+        """
         start = end - timedelta(days=days)
-        query = (
-            select(windows.c.segment, windows.c.version, windows.c.sketch)
-            .join(
-                deployments,
-                (deployments.c.model == windows.c.model)
-                & (deployments.c.segment == windows.c.segment)
-                & (deployments.c.champion == windows.c.version),
-            )
-            .where(windows.c.model == model, windows.c.start >= start, windows.c.start < end)
-        )
+        stored = self._stored.read(model, start, end)
+        query = select(deployments.c.segment, deployments.c.champion).where(deployments.c.model == model)
         with self.stores.ledger.read() as db:
-            rows = db.execute(query).all()
-            metrics = {
-                (row.segment, row.version): row.metrics
-                for row in db.execute(
-                    select(model_versions.c.segment, model_versions.c.version, model_versions.c.metrics)
-                    .join(
-                        deployments,
-                        (deployments.c.model == model_versions.c.model)
-                        & (deployments.c.segment == model_versions.c.segment)
-                        & (deployments.c.champion == model_versions.c.version),
-                    )
-                    .where(model_versions.c.model == model)
-                )
-            }
+            champions = {(segment, version) for segment, version in db.execute(query)}
+        answered = [one for one in stored if (one.segment, one.version) in champions]
+        places: dict[Key, int] = {}
+        group = [places.setdefault((one.segment, one.version), len(places)) for one in answered]
+        known = self._versions.of(model, list(places))
         watches: list[Watch] = []
-        widths = [features_of(row.sketch) for row in rows]
-        for width in sorted(set(widths)):  # versions with another number of features are judged apart
-            part = [row for row, features in zip(rows, widths, strict=True) if features == width]
-            keys = list(dict.fromkeys((row.segment, row.version) for row in part))
-            place = {key: number for number, key in enumerate(keys)}
-            which = np.array([place[row.segment, row.version] for row in part])
-            merged = Sketches.unpack([row.sketch for row in part], width).merge(which, len(keys))
-            watches += _judged(keys, merged, self._versions(model, keys), metrics)
+        # Sketches of one shape are summed and judged together: usually all.
+        for features in sorted({len(entry.features) for entry in known.values()}):
+            mine = {key: entry for key, entry in known.items() if len(entry.features) == features}
+            chosen = {places[key] for key in mine}
+            part = [(one, place) for one, place in zip(answered, group, strict=True) if place in chosen]
+            sums = np.array([one.sums for one, _ in part])
+            stacked = Sketches.unpack(sums, [one.sketch for one, _ in part], features)
+            merged = stacked.merge(np.array([place for _, place in part], np.int64), len(places))
+            watches += judge(mine, merged, places)
         return sorted(watches, key=lambda watch: watch.segment)
 
-    def daily(self, model: str, segment: str | None, *, end: datetime, days: int) -> list[dict[str, Any]]:
-        """Volume and performance by day, all versions together: for a chart.
+    def daily(
+        self, model: str, segment: str | None = None, *, end: datetime, days: int
+    ) -> list[dict[str, Any]]:
+        """Volume and performance by day, all versions together.
 
         Args:
             model: Name of the model.
             segment: Its text; ``None`` for all segments together.
             end: Until when.
             days: How many days.
+
+        Returns:
+            One entry a day that has predictions: ``day, rows, labelled, output_mean, loss, loss_error, auc``, the
+            last from binned outputs.
         """
-        query = select(windows.c.start, windows.c.sketch).where(
+        query = select(windows.c.start, *(windows.c[name] for name in SUMS), windows.c.sketch).where(
             windows.c.model == model, windows.c.start >= end - timedelta(days=days), windows.c.start < end
         )
         if segment is not None:
@@ -185,64 +131,44 @@ class MonitorStation:
             rows = db.execute(query.order_by(windows.c.start)).all()
         if not rows:
             return []
-        starts = list(dict.fromkeys(row.start for row in rows))
-        place = {start: number for number, start in enumerate(starts)}
-        which = np.array([place[row.start] for row in rows])
-        widths = np.array([features_of(row.sketch) for row in rows])
-        merged = None
-        for width in sorted(set(widths.tolist())):
-            part = np.flatnonzero(widths == width)
-            sketches = Sketches.unpack([rows[i].sketch for i in part], width)
-            bare = Sketches(sketches.sums, Counts(sketches.counts.features[:, :0], sketches.counts.outputs))
-            some = bare.merge(which[part], len(starts))
-            merged = some if merged is None else Sketches(merged.sums + some.sums, merged.counts + some.counts)
-        assert merged is not None
-        loss, error = mean_loss(merged)
-        auc = binned_auc(merged.counts.outputs[:, :2])
+        places: dict[datetime, int] = {}
+        group = np.array([places.setdefault(row[0], len(places)) for row in rows])
+        sums = np.zeros((len(places), len(SUMS)))
+        np.add.at(sums, group, np.array([row[1:-1] for row in rows], np.float64))
+        packed = outputs_alone([row[-1] for row in rows])
+        outputs = np.zeros((len(places), *packed.shape[1:]), np.int64)
+        np.add.at(outputs, group, packed)
+        loss, error = mean_loss(sums)
+        auc = binned_auc(outputs)
         return [
             {
-                "day": start, "rows": int(merged.sums[i, 0]), "labelled": int(merged.sums[i, 1]),
-                "output_mean": merged.sums[i, 2] / merged.sums[i, 0], "loss": finite(loss[i]),
-                "loss_error": finite(error[i]), "auc": finite(auc[i]),
+                "day": day,
+                "rows": int(sums[place, 0]),
+                "labelled": int(sums[place, 1]),
+                "output_mean": sums[place, 2] / sums[place, 0],
+                "loss": finite(loss[place]),
+                "loss_error": finite(error[place]),
+                "auc": finite(auc[place]),
             }
-            for i, start in enumerate(starts)
-        ]  # fmt: skip
+            for day, place in places.items()
+        ]
+
+    def _traffic(self, model: str, now: datetime) -> list[Traffic]:
+        """When predictions came in the last days, whatever version answered."""
+        days: dict[str, set[datetime]] = {}
+        rows: dict[str, float] = {}
+        for one in self._stored.read(model, now - timedelta(days=TRAILING_DAYS), now):
+            days.setdefault(one.segment, set()).add(one.start)
+            rows[one.segment] = rows.get(one.segment, 0.0) + one.sums[0]
+        return [
+            Traffic(parse_segment(text), int(rows[text]), tuple(sorted(some))) for text, some in days.items()
+        ]
 
     # -- alerts --------------------------------------------------------------------------------------------
 
-    def _findings(self, watches: Sequence[Watch]) -> list[Finding]:
-        judged = [watch for watch in watches if watch.psi]
-        if not judged:
-            return []
-        names = list(dict.fromkeys(name for watch in judged for name in watch.psi))
-        return findings(
-            len(judged),
-            names,
-            np.array([[name in watch.shifted for name in names] for watch in judged]),
-            np.array([_OUTPUT in watch.shifted for watch in judged]),
-            np.array([watch.decayed for watch in judged]),
-        )
-
-    def _alert(self, db: Connection, model: str, found: Sequence[Finding], now: datetime) -> int:
-        """Open what is new, bring what is open up to date, close what is over; returns the number opened."""
-        open_ones = {
-            row.kind: row.id
-            for row in db.execute(select(alerts.c.kind, alerts.c.id).where(alerts.c.model == model, alerts.c.closed.is_(None)))
-        }
-        opened = 0
-        for finding in found:
-            known = open_ones.pop(finding.kind, None)
-            values = {"message": finding.message, "severity": finding.severity, "evidence": plain(finding.evidence)}
-            if known is None:
-                opened += 1
-                db.execute(insert(alerts).values(model=model, segment="", kind=finding.kind, opened=now, **values))
-            else:
-                db.execute(update(alerts).where(alerts.c.id == known).values(**values))
-        if open_ones:
-            db.execute(update(alerts).where(alerts.c.id.in_(list(open_ones.values()))).values(closed=now))
-        return opened
-
-    def alerts(self, model: str | None = None, open_only: bool = True, limit: int = 100) -> list[dict[str, Any]]:
+    def alerts(
+        self, model: str | None = None, open_only: bool = True, limit: int = 100
+    ) -> list[dict[str, Any]]:
         """Alerts, the newest first."""
         query = select(alerts).order_by(alerts.c.opened.desc(), alerts.c.id.desc()).limit(limit)
         if model is not None:
@@ -253,53 +179,33 @@ class MonitorStation:
             return [dict(row) for row in db.execute(query).mappings()]
 
 
-_OUTPUT = "(output)"
-"""Stands among the shifted features for the model's own answers."""
+def _settle(
+    db: Connection, model: str, found: Sequence[Finding], staying: Set[tuple[Segment, Kind]], now: datetime
+) -> int:
+    """Open what is new, bring what is open up to date, close what is over; returns the number opened.
 
-
-def _judged(
-    keys: Sequence[tuple[str, int]],
-    merged: Sketches,
-    known: Mapping[tuple[str, int], Known],
-    metrics: Mapping[tuple[str, int], Mapping[str, float | None]],
-) -> list[Watch]:
-    """Put sketches of many champions to the drift tests and the test of decay, all together."""
-    blank = np.zeros(merged.counts.features.shape[1:], np.int64)
-    reference = np.stack([known[key].reference.features if key in known else blank for key in keys])
-    empty = np.zeros(OUTPUT_BINS, np.int64)
-    outputs = np.stack([known[key].reference.outputs if key in known else empty for key in keys])
-    # One family of tests: every feature of every model, and every model's output.
-    wide = np.zeros((len(keys), reference.shape[1] + 1, max(FEATURE_BINS, OUTPUT_BINS)), np.int64)
-    live = wide.copy()
-    wide[:, :-1, :FEATURE_BINS], wide[:, -1, :OUTPUT_BINS] = reference, outputs
-    live[:, :-1, :FEATURE_BINS], live[:, -1, :OUTPUT_BINS] = merged.counts.features, merged.output
-    effect, alarm = drifted(wide, live)
-    loss, error = mean_loss(merged)
-    promised = np.array([_promised(metrics.get(key, {})) for key in keys])
-    worse = decayed(loss, error, merged.sums[:, 1], promised)
-    auc = binned_auc(merged.counts.outputs[:, :2])
-    watches = []
-    for number, (segment, version) in enumerate(keys):
-        entry = known.get((segment, version))
-        signature = entry.signature if entry else None
-        names = [*signature.numbers, *signature.texts] if signature else []
-        rows, labelled, output = merged.sums[number, :3]
-        watches.append(
-            Watch(
-                parse_segment(segment), version, int(rows), int(labelled), finite(output / rows) if rows else None,
-                finite(loss[number]), finite(error[number]), finite(promised[number]), finite(auc[number]),
-                {name: round(float(effect[number, i]), 4) for i, name in enumerate(names) if np.isfinite(effect[number, i])},
-                finite(effect[number, -1]),
-                tuple(name for i, name in enumerate([*names, _OUTPUT]) if alarm[number, i if i < len(names) else -1]),
-                bool(worse[number]),
-            )
-        )  # fmt: skip
-    return watches
-
-
-def _promised(metrics: Mapping[str, float | None]) -> float:
-    """The loss at validation: log loss, or the square of the RMSE; NaN where it was not measured."""
-    if metrics.get("log_loss") is not None:
-        return float(metrics["log_loss"] or 0.0)
-    rmse = metrics.get("rmse")
-    return float("nan") if rmse is None else rmse**2
+    There is at most one open alert of a kind for a segment; one that is found only by the easier limits stays
+    open as it was.
+    """
+    query = select(alerts).where(alerts.c.model == model, alerts.c.closed.is_(None))
+    open_ones: dict[tuple[str, str], Row[Any]] = {(row.segment, row.kind): row for row in db.execute(query)}
+    fresh = []
+    for one in found:
+        values: Mapping[str, Any] = {
+            "message": one.message,
+            "severity": one.severity,
+            "evidence": plain(one.evidence),
+        }
+        known = open_ones.pop((segment_text(one.segment), one.kind), None)
+        if known is None:
+            place = {"model": model, "segment": segment_text(one.segment), "kind": one.kind, "opened": now}
+            fresh.append({**place, **values})
+        elif known.message != one.message:
+            db.execute(update(alerts).where(alerts.c.id == known.id).values(**values))
+    if fresh:
+        db.execute(insert(alerts), fresh)
+    kept = {(segment_text(segment), kind) for segment, kind in staying}
+    over = [row.id for key, row in open_ones.items() if key not in kept]
+    if over:
+        db.execute(update(alerts).where(alerts.c.id.in_(over)).values(closed=now))
+    return len(fresh)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,22 +16,27 @@ from modelworks.core.ref import Segment
 
 @dataclass(frozen=True)
 class Watch:
-    """One version over the windows looked at.
+    """One champion over the windows looked at.
 
     Attributes:
         segment: Its segment.
         version: The version.
         rows: Predictions.
         labelled: Those with an outcome.
-        output_mean: Mean of the main score; ``None`` without rows.
-        loss: Mean log loss (or squared error) of the labelled rows; ``None`` with fewer than two.
-        loss_error: Its standard error.
-        promised: The same loss at validation, where it was measured.
-        auc: Area under the ROC curve from binned outputs.
-        psi: Population stability index by feature against the training rows.
-        output_psi: The same for the main score against validation.
-        shifted: Features that alarm, all models and features judged together.
-        decayed: Whether the loss is worse than promised, not by chance.
+        output_mean: Mean of the main output; ``None`` without rows.
+        loss: Mean log loss (nats) or squared error of the labelled rows; ``None`` with fewer than two.
+        loss_error: Standard error of `loss`.
+        promised: The same loss at validation; ``None`` where it was not measured.
+        promised_error: Standard error of `promised`, taking the rows there to vary as these do.
+        auc: Area under the ROC curve, from binned outputs.
+        psi: Shift of each feature since the reference: population stability index less what few rows alone give.
+        output_psi: The same for the main output.
+        shifted: Features whose shift is large and not by chance, all models and features judged together.
+        output_shifted: Whether the same holds for the main output.
+        decayed: Whether the loss is above the promised one, not by chance.
+        shifting: `shifted` by easier limits: an alert that is open stays open so long.
+        output_shifting: `output_shifted` by easier limits.
+        decaying: `decayed` by easier limits.
     """
 
     segment: Segment
@@ -40,11 +47,41 @@ class Watch:
     loss: float | None
     loss_error: float | None
     promised: float | None
+    promised_error: float | None
     auc: float | None
     psi: Mapping[str, float] = field(default_factory=dict)
     output_psi: float | None = None
     shifted: tuple[str, ...] = ()
+    output_shifted: bool = False
     decayed: bool = False
+    shifting: tuple[str, ...] = ()
+    output_shifting: bool = False
+    decaying: bool = False
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """When predictions came for one segment, whatever version answered.
+
+    Attributes:
+        segment: The segment.
+        rows: Predictions in the days looked at.
+        days: The UTC days with any, in order, the first and the last at least.
+    """
+
+    segment: Segment
+    rows: int
+    days: tuple[datetime, ...]
+
+    @property
+    def rate(self) -> float:
+        """Rows a day, from the first to the last day with any."""
+        return self.rows / ((self.days[-1] - self.days[0]).days + 1)
+
+    @property
+    def pause(self) -> int:
+        """The most days in a row without any, between two that had some."""
+        return max(((b - a).days - 1 for a, b in pairwise(self.days)), default=0)
 
 
 @dataclass(frozen=True)
@@ -56,7 +93,7 @@ class Observation:
         windows: Windows that were sketched.
         rows: Predictions in them.
         alerts_opened: Alerts that were opened.
-        watches: What is known now of every champion.
+        watches: What is known now of every champion that answered in the last days.
     """
 
     model: str

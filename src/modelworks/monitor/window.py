@@ -1,116 +1,255 @@
-"""Windows: predictions and outcomes of one day, joined, and sketched for every version that answered."""
+"""Windows: predictions of whole UTC days, joined with their outcomes and sketched for every version."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import orjson
 import polars as pl
 
 from modelworks.core.batch import Batch
 from modelworks.core.measure import Reference, count
-from modelworks.core.schema import Kind
-from modelworks.models.signature import Signature
-from modelworks.monitor.performance import row_loss
+from modelworks.models.signature import Label, Signature, Task
+from modelworks.monitor.performance import log_losses
 from modelworks.monitor.sketch import Sketches
 from modelworks.stores.tables import Tables
 
 DAY = timedelta(days=1)
+_SLACK = timedelta(days=3)
+"""How much earlier than its event an outcome may say it happened: clocks differ, some things are known before."""
+_OUTCOMES: dict[str, pl.DataType | type[pl.DataType]] = {
+    "prediction_id": pl.String,
+    "key": pl.String,
+    "received": pl.Datetime("us", "UTC"),
+    "value": pl.Float64,
+    "label": pl.String,
+}
+_COLUMNS = ("id", "time", "event_time", "segment", "version", "key", "inputs", "output", "outputs")
+
+Key = tuple[str, int]
+"""Segment text and version."""
+Layout = tuple[tuple[str, ...], tuple[str, ...], Task]
+"""What versions must share to be sketched together: numbers, texts, task."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Known:
-    """What must be known of a version to sketch what it answered."""
+    """What must be known of a version to sketch what it answered, and to judge it.
+
+    Attributes:
+        signature: Inputs and output.
+        reference: The bins, and how they were filled when it was made.
+        promised: Its loss at validation; NaN where it was not measured.
+    """
 
     signature: Signature
     reference: Reference
+    promised: float = float("nan")
+
+    @property
+    def layout(self) -> Layout:
+        """See `Layout`."""
+        return self.signature.numbers, self.signature.texts, self.signature.task
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names in the order of the counts."""
+        return self.signature.numbers + self.signature.texts
 
 
-def joined(tables: Tables, model: str, start: datetime, end: datetime) -> pl.DataFrame:
-    """A model's predictions from `start` until before `end` of event time, each with its outcome or null.
+def read_predictions(tables: Tables, model: str, where: pl.Expr) -> pl.DataFrame:
+    """A model's predictions, the columns that monitoring needs."""
+    return tables.scan("predictions").filter(pl.col("model") == model, where).select(_COLUMNS).collect()
 
-    An outcome names its prediction by id, or by key: then it belongs to the newest prediction with that key.
-    Of several outcomes for one prediction the one received last counts.
 
-    Returns:
-        The columns of the table ``predictions`` and ``truth``.
+def read_outcomes(tables: Tables, model: str, where: pl.Expr) -> pl.DataFrame:
+    """Outcomes that may be of a model's predictions; none where there is no such table yet."""
+    if not tables.exists("outcomes"):
+        return pl.DataFrame(schema=_OUTCOMES)
+    scan = tables.scan("outcomes")
+    if "label" not in scan.collect_schema():
+        scan = scan.with_columns(label=pl.lit(None, pl.String))
+    mine = pl.col("model").is_null() | (pl.col("model") == model)
+    return scan.filter(mine, where).select(list(_OUTCOMES)).collect()
+
+
+def told_since(moment: datetime) -> pl.Expr:
+    """The condition for outcomes of what happened since `moment`."""
+    return pl.col("time") >= moment - _SLACK
+
+
+def joined(predictions: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
+    """Each prediction with its truth: ``value``, or ``label`` where that is text; both null if it is not known.
+
+    An outcome by id is the truth of that prediction. A key names one row of the dataset, so an outcome by key
+    is the truth of every prediction of that row. Of several outcomes for one prediction the one received last
+    counts; the order in which they stand in the table does not matter.
     """
-    predictions = (
-        tables.scan("predictions")
-        .filter(pl.col("model") == model, pl.col("event_time") >= start, pl.col("event_time") < end)
-        .collect()
-    )
-    if not tables.exists("outcomes") or not len(predictions):
-        return predictions.with_columns(pl.lit(None, pl.Float64).alias("truth"))
-    # An outcome is never before its event; a day's slack covers clocks that differ.
-    outcomes = tables.scan("outcomes").filter(pl.col("time") >= start - DAY).collect().sort("received")
-    newest = outcomes.unique("prediction_id", keep="last") if len(outcomes) else outcomes
-    by_id = newest.filter(pl.col("prediction_id").is_not_null()).select(
-        pl.col("prediction_id").alias("id"), pl.col("value").alias("truth_id"), pl.col("received").alias("at_id")
-    )
-    keyed = outcomes.filter(pl.col("key").is_not_null(), pl.col("model").is_null() | (pl.col("model") == model))
-    by_key = keyed.unique("key", keep="last").select(
-        "key", pl.col("value").alias("truth_key"), pl.col("received").alias("at_key")
-    )
-    last = predictions.sort("time").unique("key", keep="last").select("id", pl.lit(value=True).alias("last"))
-    return (
-        predictions.join(by_id, on="id", how="left")
-        .join(last, on="id", how="left")
-        .join(by_key, on="key", how="left")
-        .with_columns(pl.when("last").then("truth_key").alias("truth_key"))
-        .with_columns(
-            pl.when(pl.col("truth_key").is_not_null() & (pl.col("at_id").is_null() | (pl.col("at_key") > pl.col("at_id"))))
-            .then("truth_key")
-            .otherwise("truth_id")
-            .alias("truth")
+    outcomes = outcomes.sort("received", maintain_order=True)
+
+    def last(by: str) -> pl.DataFrame:
+        kept = outcomes.filter(pl.col(by).is_not_null()).unique(by, keep="last", maintain_order=True)
+        return kept.select(
+            by, *(pl.col(name).alias(f"{by}_{name}") for name in ("received", "value", "label"))
         )
-        .drop("last", "truth_key", "truth_id", "at_id", "at_key")
+
+    later = pl.col("prediction_id_received").is_null() | (
+        pl.col("key_received") > pl.col("prediction_id_received")
+    )
+    return (
+        predictions.join(
+            last("prediction_id"), left_on="id", right_on="prediction_id", how="left", maintain_order="left"
+        )
+        .join(last("key"), on="key", how="left", maintain_order="left")
+        .select(
+            *predictions.columns,
+            *(
+                pl.when(later & pl.col("key_received").is_not_null())
+                .then(f"key_{name}")
+                .otherwise(f"prediction_id_{name}")
+                .alias(name)
+                for name in ("value", "label")
+            ),
+        )
     )
 
 
-def sketched(
-    rows: pl.DataFrame, known: Mapping[tuple[str, int], Known]
-) -> tuple[list[tuple[str, int, datetime]], Sketches]:
-    """Sketch rows by segment, version and UTC day.
+def sketched(rows: pl.DataFrame, known: Mapping[Key, Known]) -> list[tuple[pl.DataFrame, Sketches]]:
+    """Sketch rows by segment, version and UTC day; rows of versions that are not known are left out.
 
     Args:
-        rows: From `joined`, of versions that are all in `known`, which share one signature.
-        known: By segment text and version.
+        rows: From `joined`.
+        known: The versions.
 
     Returns:
-        The (segment, version, day) of each window, and their sketches.
+        For each `Layout` the windows (columns segment, version, day) and their sketches, in the same order.
     """
+    made = []
+    keys = ["segment", "version"]
     rows = rows.with_columns(pl.col("event_time").dt.truncate("1d").alias("day"))
-    groups = rows.select("segment", "version", "day").unique(maintain_order=True).with_row_index("group")
-    rows = rows.join(groups, on=["segment", "version", "day"], how="left", maintain_order="left")
-    windows = [(segment, version, day) for _, segment, version, day in groups.iter_rows()]
-    versions = [known[segment, version] for segment, version, _ in windows]
-    signature = versions[0].signature
-    which = rows["group"].to_numpy().astype(np.int64)
+    for layout in dict.fromkeys(entry.layout for entry in known.values()):
+        mine = [(key, entry) for key, entry in known.items() if entry.layout == layout]
+        versions = pl.DataFrame(
+            [key for key, _ in mine], {"segment": pl.String, "version": pl.Int64}, orient="row"
+        )
+        part = rows.join(versions.with_row_index("of"), on=keys, how="inner", maintain_order="left")
+        if len(part):
+            windows = part.select(*keys, "day").unique(maintain_order=True)
+            part = part.join(
+                windows.with_row_index("window"), on=[*keys, "day"], how="left", maintain_order="left"
+            )
+            made.append((windows, _sketch(part, [entry for _, entry in mine], layout, len(windows))))
+    return made
+
+
+def _sketch(rows: pl.DataFrame, known: Sequence[Known], layout: Layout, windows: int) -> Sketches:
+    of, window = (rows[name].to_numpy().astype(np.int64) for name in ("of", "window"))
     output = rows["output"].to_numpy().astype(np.float64)
-    truth = rows["truth"].cast(pl.Float64).fill_null(np.nan).to_numpy()
+    happened, loss = _TRUTHS[layout[2]](rows, of, [entry.signature.classes for entry in known])
     counts = count(
-        [entry.reference for entry in versions], which, _batch(rows["inputs"], signature), output, truth, which, len(windows)
+        [entry.reference for entry in known],
+        of,
+        batch_of(rows["inputs"], layout),
+        output,
+        happened,
+        window,
+        windows,
     )
-    labelled = ~np.isnan(truth)
-    loss = np.where(labelled, row_loss(truth, output, probability=signature.task != "regression"), 0.0)
-    weights = (np.ones(len(rows)), labelled.astype(float), output, loss, np.square(loss))
-    sums = np.stack([np.bincount(which, weight, len(windows)) for weight in weights], axis=1)
-    return windows, Sketches(sums, counts)
+    labelled = ~np.isnan(loss)
+    loss = np.where(labelled, loss, 0.0)
+    each = (np.ones(len(rows)), labelled.astype(np.float64), output, loss, np.square(loss))
+    return Sketches(np.stack([np.bincount(window, weights, windows) for weights in each], axis=1), counts)
 
 
-def _batch(inputs: pl.Series, signature: Signature) -> Batch:
-    """The logged inputs in the layout of a signature; what is not there is missing."""
-    kinds: Sequence[pl.Field] = [
-        pl.Field(field.name, pl.String if field.kind is Kind.TEXT else pl.Boolean if field.kind is Kind.BOOL else pl.Float64)
-        for field in signature.inputs
-    ]
-    table = inputs.str.json_decode(pl.Struct(kinds)).struct.unnest()
-    numbers = table.select(pl.col(name).cast(pl.Float32).fill_null(np.nan) for name in signature.numbers)
-    texts = table.select(pl.col(name).fill_null("") for name in signature.texts)
-    return Batch(
-        numbers.to_numpy().astype(np.float32).reshape(len(inputs), len(signature.numbers)),
-        np.array(texts.rows(), dtype=object).reshape(len(inputs), len(signature.texts)),
+# -- truth: whether it happened (or the answer was right), and the loss; both NaN where it is not known ------
+
+_Truth = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+
+
+def _binary(rows: pl.DataFrame, of: npt.NDArray[np.int64], classes: Sequence[tuple[Label, ...]]) -> _Truth:
+    """The event is the second class; a truth that is text where classes are numbers, or the reverse, is none."""
+    events = [labels[1] for labels in classes]
+    numbers = np.array([np.nan if isinstance(event, str) else float(event) for event in events])[of]
+    value = rows["value"].to_numpy().astype(np.float64)
+    happened = np.where(np.isnan(value) | np.isnan(numbers), np.nan, value == numbers)
+    if any(isinstance(event, str) for event in events):
+        texts = pl.Series([event if isinstance(event, str) else None for event in events], dtype=pl.String)[
+            of
+        ]
+        same = (rows["label"] == texts).cast(pl.Float64).to_numpy()  # null, so NaN, where either is missing
+        happened = np.where(np.isnan(same), happened, same)
+    output = rows["output"].to_numpy().astype(np.float64)
+    loss = log_losses(np.where(happened == 1, output, 1.0 - output))
+    return happened, np.where(np.isnan(happened), np.nan, loss)
+
+
+def _multiclass(
+    rows: pl.DataFrame, _of: npt.NDArray[np.int64], _classes: Sequence[tuple[Label, ...]]
+) -> _Truth:
+    """By way of the answer as it was logged: its label, and the probability of every class."""
+    right, given = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
+    for row, (value, label, text) in enumerate(rows.select("value", "label", "outputs").iter_rows()):
+        if value is None and label is None:
+            continue
+        answer = orjson.loads(text)
+        names = {label} if label is not None else {f"{value:g}", str(value), str(bool(value)).lower()}
+        truth = names & answer["probabilities"].keys()
+        given[row] = answer["probabilities"][truth.pop()] if truth else 0.0
+        right[row] = given[row] > 0 and given[row] == max(answer["probabilities"].values())
+    return right, np.where(np.isnan(right), np.nan, log_losses(given))
+
+
+def _regression(
+    rows: pl.DataFrame, _of: npt.NDArray[np.int64], _classes: Sequence[tuple[Label, ...]]
+) -> _Truth:
+    value = rows["value"].to_numpy().astype(np.float64)
+    return np.full(len(rows), np.nan), np.square(value - rows["output"].to_numpy())
+
+
+_TRUTHS: Mapping[
+    Task, Callable[[pl.DataFrame, npt.NDArray[np.int64], Sequence[tuple[Label, ...]]], _Truth]
+] = {
+    "binary": _binary,
+    "multiclass": _multiclass,
+    "regression": _regression,
+}
+
+
+# -- inputs ----------------------------------------------------------------------------------------------
+
+
+def batch_of(inputs: pl.Series, layout: Layout) -> Batch:
+    """Logged inputs, JSON texts, in a layout; what is not there, or of another kind, is missing."""
+    numbers, texts, _ = layout
+    schema = pl.Struct(dict.fromkeys(numbers, pl.Float64) | dict.fromkeys(texts, pl.String))
+    try:
+        table = inputs.str.json_decode(schema).struct.unnest()
+    except pl.exceptions.ComputeError:
+        # One row that does not fit fails them all; read one by one, it costs only its own value.
+        table = pl.DataFrame([_fitting(text, numbers, texts) for text in inputs], schema.to_schema())
+    values = table.select(pl.col(name).cast(pl.Float32).fill_null(np.nan) for name in numbers)
+    words = table.select(pl.col(name).fill_null("") for name in texts)
+    batch = Batch(
+        np.empty((len(inputs), len(numbers)), np.float32), np.empty((len(inputs), len(texts)), dtype=object)
     )
+    for place, name in enumerate(numbers):
+        batch.numbers[:, place] = values[name].to_numpy()
+    for place, name in enumerate(texts):
+        batch.texts[:, place] = words[name].to_list()
+    return batch
+
+
+def _fitting(text: str, numbers: Sequence[str], texts: Sequence[str]) -> dict[str, Any]:
+    try:
+        row = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        row = None
+    if not isinstance(row, dict):
+        return {}
+    fit = {name: float(row[name]) for name in numbers if isinstance(row.get(name), (int, float))}
+    return fit | {name: row[name] for name in texts if isinstance(row.get(name), str)}

@@ -199,11 +199,12 @@ windows = Table(
     Column("start", Utc, primary_key=True),
     Column("segment", _Segment, primary_key=True),
     Column("version", Integer, primary_key=True),
-    Column("end", Utc, nullable=False),
     Column("rows", Integer, nullable=False),
     Column("labelled", Integer, nullable=False),
-    Column("output_mean", Float),
-    Column("metrics", JSON, nullable=False),
+    Column("output_sum", Float, nullable=False),
+    # Of the labelled rows: log loss or squared error, and its square, so that any span has a mean and its error.
+    Column("loss_sum", Float, nullable=False),
+    Column("loss_squares", Float, nullable=False),
     Column("sketch", LargeBinary, nullable=False),  # see monitor.sketch
     Index(None, "model", "segment", "start"),
 )

@@ -1,0 +1,89 @@
+"""Judging a whole fleet at once: what has shifted or decayed beyond chance, however many tests there are. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtr
+
+from modelworks.monitor.drift.chi2 import homogeneity
+from modelworks.monitor.drift.port import Counts, Floats, benjamini_hochberg, pooled
+from modelworks.monitor.drift.psi import stability
+
+Flags = npt.NDArray[np.bool_]
+
+MIN_EFFECT = 0.2
+"""Population stability index from which a shift matters."""
+MIN_ROWS = 50
+"""Live rows below which nothing is judged."""
+FALSE_ALARMS = 0.01
+"""Expected share of false ones among all alarms."""
+_LEAST_BIN = 2.0
+"""Rows that a bin must be expected to hold to be tested on its own."""
+_STAYING = 0.5
+"""Share of `MIN_EFFECT` above which an open alert stays open, so that it does not come and go."""
+_STAYING_CHANCE = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Shift:
+    """How far columns have shifted.
+
+    Attributes:
+        effect: Population stability index less its mean without any shift; NaN where there are no rows.
+        alarm: Where it is large, on enough rows, and not by chance.
+        lasting: The same by easier limits.
+    """
+
+    effect: Floats
+    alarm: Flags
+    lasting: Flags
+
+
+def shift(reference: Counts, live: Counts) -> Shift:
+    """Compare any number of columns of any number of models, judged as one family of tests.
+
+    An alarm takes both an effect and evidence: with many rows a difference that nobody needs to know of is
+    significant, with few rows a large one may be nothing.
+
+    Args:
+        reference: Shape (..., bins).
+        live: The same shape.
+    """
+    n, m = reference.sum(axis=-1), live.sum(axis=-1)
+    used = ((reference + live) > 0).sum(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        by_few_rows = (used - 1) * (1 / n + 1 / m)
+        effect = np.maximum(stability(reference, live) - by_few_rows, 0.0)
+    chance = homogeneity(*pooled(reference, live, _LEAST_BIN))
+    chance = benjamini_hochberg(np.where(m >= MIN_ROWS, chance, np.nan))
+    with np.errstate(invalid="ignore"):
+        alarm = (effect >= MIN_EFFECT) & (chance <= FALSE_ALARMS)
+        lasting = (effect >= MIN_EFFECT * _STAYING) & (chance <= _STAYING_CHANCE)
+    return Shift(effect, alarm, lasting | alarm)
+
+
+def decay(
+    live: Floats, live_error: Floats, rows: Floats, promised: Floats, promised_error: Floats
+) -> tuple[Flags, Flags]:
+    """Where the live loss is above the one at validation, and not by chance.
+
+    A one-sided z test of two means with Welch's standard error, adjusted over all models.
+
+    Args:
+        live: Mean loss of each model, shape (models,).
+        live_error: Its standard error.
+        rows: Labelled rows.
+        promised: Mean loss at validation; NaN where it is not known.
+        promised_error: Its standard error.
+
+    Returns:
+        Where there is an alarm, and where there is one by easier limits; both of shape (models,).
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        z = (live - promised) / np.hypot(live_error, promised_error)
+    chance = benjamini_hochberg(np.where((rows >= MIN_ROWS) & np.isfinite(z), ndtr(-z), np.nan))
+    with np.errstate(invalid="ignore"):
+        return chance <= FALSE_ALARMS, chance <= _STAYING_CHANCE

@@ -1,0 +1,77 @@
+"""Signatures, references and promised losses of model versions, read once: a version never changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from sqlalchemy import select
+
+from modelworks.core.batch import Batch
+from modelworks.core.measure import Reference
+from modelworks.models.package import Package
+from modelworks.models.signature import Signature
+from modelworks.monitor.window import Key, Known
+from modelworks.stores import Stores
+from modelworks.stores.ledger.portable import chunks
+from modelworks.stores.ledger.tables import model_versions
+
+
+class Versions:
+    """Versions by model, segment text and number.
+
+    Args:
+        stores: Packages in the ledger, references among the artifacts.
+    """
+
+    def __init__(self, stores: Stores) -> None:
+        self.stores = stores
+        self._known: dict[tuple[str, str, int], Known] = {}
+
+    def of(self, model: str, keys: Iterable[Key]) -> dict[Key, Known]:
+        """Those of `keys` that are registered, in the order of `keys`.
+
+        Raises:
+            NotFound: an artifact is missing.
+            Invalid: an artifact is damaged.
+        """
+        wanted = list(keys)
+        missing = {key for key in wanted if (model, *key) not in self._known}
+        if missing:
+            columns = (model_versions.c.segment, model_versions.c.version)
+            query = select(*columns, model_versions.c.package, model_versions.c.metrics)
+            query = query.where(model_versions.c.model == model)
+            with self.stores.ledger.read() as db:
+                for segments in chunks(sorted({segment for segment, _ in missing})):
+                    for segment, version, package, metrics in db.execute(
+                        query.where(columns[0].in_(segments))
+                    ):
+                        if (segment, version) in missing:
+                            self._known[model, segment, version] = self._read(package, metrics)
+        return {key: self._known[model, *key] for key in wanted if (model, *key) in self._known}
+
+    def _read(self, content: Mapping[str, Any], metrics: Mapping[str, float | None]) -> Known:
+        package = Package.from_json(content)
+        if package.reference is None:
+            reference = _empty(package.signature)
+        else:
+            reference = Reference.from_bytes(self.stores.artifacts.get(package.reference))
+        return Known(package.signature, reference, _promised(package.signature, metrics))
+
+
+def _empty(signature: Signature) -> Reference:
+    """Of a version that came without: its rows are counted, but nothing can be said of a shift."""
+    none = Batch(
+        np.empty((0, len(signature.numbers)), np.float32), np.empty((0, len(signature.texts)), dtype=object)
+    )
+    return Reference.build(none, np.empty(0), probabilities=signature.task != "regression")
+
+
+def _promised(signature: Signature, metrics: Mapping[str, float | None]) -> float:
+    """The loss at validation: log loss, or the square of the RMSE; NaN where it was not measured."""
+    if signature.task == "regression":
+        rmse = metrics.get("rmse")
+        return float("nan") if rmse is None else rmse**2
+    value = metrics.get("log_loss")
+    return float("nan") if value is None else value
