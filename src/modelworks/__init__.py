@@ -41,12 +41,14 @@ _DOORS = {
     "ModelworksError": "modelworks.core.errors",
 }
 
-__all__ = [*_DOORS, "__version__"]  # noqa: PLE0604
+__all__ = [*_DOORS, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _DOORS:
-        raise AttributeError(f"module 'modelworks' has no attribute {name!r}; it has {', '.join(sorted(_DOORS))}")
+        raise AttributeError(
+            f"module 'modelworks' has no attribute {name!r}; it has {', '.join(sorted(_DOORS))}"
+        )
     return getattr(import_module(_DOORS[name]), name)
 
 

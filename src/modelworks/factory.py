@@ -282,7 +282,7 @@ class Factory:
         return release.reject(self.stations, Ref.parse(ref), self.who, reason)
 
     def predict(self, model: str, rows: Sequence[Mapping[str, Any]]) -> Plain:
-        """Answer rows in this process, logged like those of the server; over HTTP it is ``/predict/{model}``."""
+        """Answer rows in this process, logged as the server does; over HTTP it is ``/predict/{model}``."""
         return self.stations.serve.predict(model, rows)
 
     def outcomes(self, outcomes: Sequence[Mapping[str, Any]]) -> Plain:

@@ -73,11 +73,16 @@ def orders(day: int, per_shop: int = 10, flipped: bool = False) -> pl.DataFrame:
             pl.DataFrame(
                 {
                     "order_id": [f"{day:03d}-{region}-{shop}-{n}" for n in range(per_shop)],
-                    "ordered": [START + timedelta(days=day, minutes=int(m)) for m in np.sort(rng.integers(0, 1440, per_shop))],
+                    "ordered": [
+                        START + timedelta(days=day, minutes=int(m))
+                        for m in np.sort(rng.integers(0, 1440, per_shop))
+                    ],
                     "region": region,
                     "shop": shop,
                     "price": price,
-                    "weight": np.where(rng.random(per_shop) < 0.1, None, rng.normal(2, 0.5, per_shop)).astype(float),
+                    "weight": np.where(rng.random(per_shop) < 0.1, None, rng.normal(2, 0.5, per_shop)).astype(
+                        float
+                    ),
                     "size": rng.choice(["S", "M", "L"], per_shop),
                     "returned": (rng.random(per_shop) < 1 / (1 + np.exp(-odds))).astype(np.int64),
                 }

@@ -1,4 +1,4 @@
-"""The whole belt on a frozen clock: data in, models out, answers given, the world changes, the factory learns."""
+"""The whole belt on a frozen clock: data in, models out, the world changes, the factory learns."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def page(frame: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def live_day(factory: Factory, clock: FrozenClock, day: int, flipped: bool = False) -> Any:
-    """A day passes: orders are answered, some come back, the day's file arrives, the factory takes its turn."""
+    """A day passes: orders are answered, the day's file arrives, the factory takes its turn."""
     frame = world.orders(day, flipped=flipped)
     answers = factory.predict("returns", page(frame))["predictions"]
     truth = [
@@ -110,10 +110,14 @@ def test_the_factory_learns_when_the_world_changes(shop: tuple[Factory, FrozenCl
     assert watched
 
 
-def test_each_segment_learned_from_its_own_rows_and_none_from_the_future(shop: tuple[Factory, FrozenClock]) -> None:
+def test_each_segment_learned_from_its_own_rows_and_none_from_the_future(
+    shop: tuple[Factory, FrozenClock],
+) -> None:
     factory, clock = shop
     for row in plain(factory.versions("returns")):
-        expected = dict(zip(("region", "shop"), row["segment"].split(","), strict=False)) if row["segment"] else {}
+        expected = (
+            dict(zip(("region", "shop"), row["segment"].split(","), strict=False)) if row["segment"] else {}
+        )
         assert {k: v for k, v in row["rows_filter"].items() if k in ("region", "shop")} == expected
         assert row["rows_filter"]["time <"] <= clock().isoformat()
 

@@ -7,26 +7,33 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 from pydantic import create_model
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from modelworks import __version__
 from modelworks.api.guard import Guard
 from modelworks.api.openapi import described
-from modelworks.api.reference import REFERENCE
 from modelworks.console import page
-from modelworks.core.errors import Denied, Invalid, ModelworksError, NotFound
+from modelworks.core.errors import Denied, Invalid, ModelworksError, NotFound, TooLarge
 from modelworks.core.plain import to_json
 from modelworks.factory import VERBS, Factory, Route
 
 log = logging.getLogger("modelworks.api")
 
 STATUS = {
-    "invalid": 400, "denied": 403, "not_found": 404, "conflict": 409, "too_large": 413, "not_ready": 503, "unavailable": 503,
-}  # fmt: skip
+    "invalid": 400,
+    "denied": 403,
+    "not_found": 404,
+    "conflict": 409,
+    "too_large": 413,
+    "not_ready": 503,
+    "unavailable": 503,
+}
 _OPEN = ("/healthz", "/readyz")
 
 
@@ -42,7 +49,9 @@ class Plain(Response):
 
 def create_app(factory: Factory, guard: Guard) -> FastAPI:
     """The application around a factory."""
-    app = FastAPI(title="Modelworks", version=__version__, docs_url=None, redoc_url=None, default_response_class=Plain)
+    app = FastAPI(
+        title="Modelworks", version=__version__, docs_url=None, redoc_url=None, default_response_class=Plain
+    )
 
     @app.middleware("http")
     async def guarded(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -56,12 +65,10 @@ def create_app(factory: Factory, guard: Guard) -> FastAPI:
             return _reply(error)
         except Exception:
             log.exception("%s %s failed", request.method, request.url.path)
-            return Plain(
-                {"error": {"code": "error", "what": "the server failed", "why": "", "fix": "see its log, and report it"}}, 500
-            )
+            return _reply(ModelworksError("the server failed", "", "see its log, and report it"))
 
-    app.add_exception_handler(ModelworksError, lambda _request, error: _reply(error))  # type: ignore[arg-type]
-    app.add_exception_handler(RequestValidationError, lambda _request, error: _reply(_invalid(error)))  # type: ignore[arg-type]
+    app.add_exception_handler(ModelworksError, lambda _request, error: _reply(error))
+    app.add_exception_handler(RequestValidationError, lambda _request, error: _reply(_invalid(error)))
     app.add_exception_handler(HTTPException, _http_error)  # type: ignore[arg-type]
     for name, route in VERBS.items():
         _add(app, factory, name, route)
@@ -72,9 +79,11 @@ def create_app(factory: Factory, guard: Guard) -> FastAPI:
         body = await _json(request, factory.config.settings.server_max_body)
         rows = body.get("rows") if isinstance(body, dict) else None
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise Invalid("the body has no rows", 'it must be {"rows": [{...}, ...]}', "send an object with a list of rows")
-        from starlette.concurrency import run_in_threadpool
-
+            raise Invalid(
+                "the body has no rows",
+                'it must be {"rows": [{...}, ...]}',
+                "send an object with a list of rows",
+            )
         return Plain(await run_in_threadpool(factory.push, dataset, rows))
 
     @app.get("/metrics", include_in_schema=False)
@@ -96,13 +105,16 @@ def create_app(factory: Factory, guard: Guard) -> FastAPI:
 
     @app.get("/docs", include_in_schema=False)
     def docs() -> Response:
-        return HTMLResponse(REFERENCE, headers={"content-security-policy": _POLICY})
+        return HTMLResponse(page("reference"), headers={"content-security-policy": _POLICY})
 
     app.openapi = lambda: described(app, factory)  # type: ignore[method-assign]
     return app
 
 
-_POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
+_POLICY = (
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; frame-ancestors 'none'"
+)
 
 
 def _add(app: FastAPI, factory: Factory, name: str, route: Route) -> None:
@@ -111,27 +123,34 @@ def _add(app: FastAPI, factory: Factory, name: str, route: Route) -> None:
     signature = inspect.signature(method, eval_str=True)
     parameters = [p for p in list(signature.parameters.values())[1:] if p.name != "progress"]
 
+    def answer(**arguments: Any) -> Response:
+        return Plain(getattr(factory, name)(**arguments))
+
+    endpoint: Any = answer
     if route.method == "GET":
-
-        def endpoint(**arguments: Any) -> Response:
-            return Plain(getattr(factory, name)(**arguments))
-
-        endpoint.__signature__ = signature.replace(parameters=parameters, return_annotation=Any)  # type: ignore[attr-defined]
+        endpoint.__signature__ = signature.replace(parameters=parameters, return_annotation=Any)
     else:
         fields: dict[str, Any] = {
-            p.name: (p.annotation, ... if p.default is inspect.Parameter.empty else p.default) for p in parameters
+            p.name: (p.annotation, ... if p.default is inspect.Parameter.empty else p.default)
+            for p in parameters
         }
         body = create_model(f"{name.title()}Request", __config__={"extra": "forbid"}, **fields)
 
-        def endpoint(request: body) -> Response:  # type: ignore[valid-type]
-            return Plain(getattr(factory, name)(**{p.name: getattr(request, p.name) for p in parameters}))
+        def endpoint_with_body(request: Any) -> Response:
+            return answer(**{p.name: getattr(request, p.name) for p in parameters})
 
+        endpoint = endpoint_with_body
         endpoint.__annotations__ = {"request": body, "return": Any}
     endpoint.__name__ = name
     app.add_api_route(
-        route.path, endpoint, methods=[route.method], summary=(method.__doc__ or "").strip().split("\n")[0],
-        description=f"Needs the role *{route.role}* where tokens are in use.", tags=["factory"], response_model=None,
-    )  # fmt: skip
+        route.path,
+        endpoint,
+        methods=[route.method],
+        summary=(method.__doc__ or "").strip().split("\n")[0],
+        description=f"Needs the role *{route.role}* where tokens are in use.",
+        tags=["factory"],
+        response_model=None,
+    )
 
 
 def _role(request: Request) -> Any:
@@ -140,10 +159,6 @@ def _role(request: Request) -> Any:
 
 
 async def _json(request: Request, limit: int) -> Any:
-    import orjson
-
-    from modelworks.core.errors import TooLarge
-
     content = bytearray()
     async for part in request.stream():
         content += part
@@ -164,7 +179,9 @@ def _reply(error: ModelworksError) -> Response:
 def _invalid(error: RequestValidationError) -> Invalid:
     first: Mapping[str, Any] = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query"))
-    return Invalid(f"{where or 'the request'} is not valid", str(first["msg"]), "see /docs for what the call takes")
+    return Invalid(
+        f"{where or 'the request'} is not valid", str(first["msg"]), "see /docs for what the call takes"
+    )
 
 
 def _http_error(request: Request, error: HTTPException) -> Response:

@@ -83,7 +83,11 @@ class Guard:
         text = authorization.decode("latin-1") if isinstance(authorization, bytes) else authorization or ""
         scheme, _, token = text.partition(" ")
         if scheme.lower() != "bearer" or not token:
-            raise Denied("a token is needed", "the request has no 'Authorization: Bearer ...' header", "send your token")
+            raise Denied(
+                "a token is needed",
+                "the request has no 'Authorization: Bearer ...' header",
+                "send your token",
+            )
         if self.token and compare_digest(token.encode(), self.token.encode()):
             return "server.token"
         found = self._look_up(token.strip())
@@ -91,7 +95,11 @@ class Guard:
             raise Denied("the token is not known", "it is wrong or was revoked", "ask for a new one")
         name, role = found
         if tokens.ROLES.index(role) < tokens.ROLES.index(least):
-            raise Denied(f"the token {name!r} may not do this", f"it is a {role}, a {least} is needed", "use another token")
+            raise Denied(
+                f"the token {name!r} may not do this",
+                f"it is a {role}, a {least} is needed",
+                "use another token",
+            )
         return name
 
     def _look_up(self, token: str) -> tuple[str, tokens.Role] | None:
@@ -112,7 +120,15 @@ class Guard:
         """
         host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
         if is_loopback(self.host) and not is_loopback(host):
-            raise Denied(f"this server does not answer for {host[:100]!r}", "it listens on loopback only", "call it by 127.0.0.1")
+            raise Denied(
+                f"this server does not answer for {host[:100]!r}",
+                "it listens on loopback only",
+                "call it by 127.0.0.1",
+            )
         origin = headers.get("origin")
         if method != "GET" and origin is not None and urlsplit(origin).netloc != headers.get("host"):
-            raise Denied("another site may not do this", f"the request comes from {origin[:100]!r}", "open the console itself")
+            raise Denied(
+                "another site may not do this",
+                f"the request comes from {origin[:100]!r}",
+                "open the console itself",
+            )

@@ -1,4 +1,4 @@
-"""The OpenAPI document: the verbs as FastAPI sees them, and the data plane's routes with an example a model."""
+"""The OpenAPI document: the verbs as FastAPI sees them, the data plane with an example a model."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ from modelworks.core.schema import Kind
 from modelworks.factory import Factory
 
 _VALUES: dict[Kind, Any] = {
-    Kind.NUMBER: 0.5, Kind.INTEGER: 1, Kind.TEXT: "text", Kind.BOOL: True, Kind.TIME: "2013-01-05T10:15:00Z",
-}  # fmt: skip
+    Kind.NUMBER: 0.5,
+    Kind.INTEGER: 1,
+    Kind.TEXT: "text",
+    Kind.BOOL: True,
+    Kind.TIME: "2013-01-05T10:15:00Z",
+}
 
 
 def described(app: FastAPI, factory: Factory) -> dict[str, Any]:
@@ -26,23 +30,32 @@ def described(app: FastAPI, factory: Factory) -> dict[str, Any]:
         row = {name: _VALUES[contract[name].kind] for name in columns if name in contract}
         paths[f"/predict/{model.name}"] = {
             "post": _operation(
-                f"Answer rows with {model.name}", "predict", {"rows": [row]},
-                {"model": model.name, "predictions": [{"id": "...", "version": 3, "segment": "", "output": 0.5}]},
+                f"Answer rows with {model.name}",
+                "predict",
+                {"rows": [row]},
+                {
+                    "model": model.name,
+                    "predictions": [{"id": "...", "version": 3, "segment": "", "output": 0.5}],
+                },
             )
-        }  # fmt: skip
+        }
     paths["/outcomes"] = {
         "post": _operation(
-            "Tell what really happened", "predict",
-            {"outcomes": [{"key": "...", "value": 1, "time": "2013-01-05T13:40:00Z"}]}, {"accepted": 1},
+            "Tell what really happened",
+            "predict",
+            {"outcomes": [{"key": "...", "value": 1, "time": "2013-01-05T13:40:00Z"}]},
+            {"accepted": 1},
         )
-    }  # fmt: skip
+    }
     paths["/v2/models/{model}/infer"] = {
         "post": _operation(
-            "Open Inference Protocol, version 2", "open inference protocol",
-            {"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [0.5]}]}, {},
+            "Open Inference Protocol, version 2",
+            "open inference protocol",
+            {"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [0.5]}]},
+            {},
         )
         | {"parameters": [{"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}]}
-    }  # fmt: skip
+    }
     return document
 
 
@@ -51,5 +64,7 @@ def _operation(summary: str, tag: str, request: Any, answer: Any) -> dict[str, A
         "summary": summary,
         "tags": [tag],
         "requestBody": {"required": True, "content": {"application/json": {"example": request}}},
-        "responses": {"200": {"description": "Answered", "content": {"application/json": {"example": answer}}}},
+        "responses": {
+            "200": {"description": "Answered", "content": {"application/json": {"example": answer}}}
+        },
     }

@@ -45,7 +45,7 @@ def up(
     helper = _Worker(str(factory.config.root)) if worker else None
     try:
         server.run(
-            create_app(factory, guard),  # type: ignore[arg-type]
+            create_app(factory, guard),
             plane,
             host=host,
             port=settings.server_port if port is None else port,
@@ -74,7 +74,8 @@ class _Worker:
             started = time.monotonic()
             # Its standard input closes when this process ends, however it ends: that is how it knows.
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "modelworks.cli", "--project", self._root, "worker"], stdin=subprocess.PIPE
+                [sys.executable, "-m", "modelworks.cli", "--project", self._root, "worker"],
+                stdin=subprocess.PIPE,
             )
             self._process.wait()
             wait = 0.5 if time.monotonic() - started > 60 else min(wait * 2, 30)
@@ -89,7 +90,7 @@ class _Worker:
 
 
 def work(factory: Factory) -> None:
-    """Move the log into the tables every second, and turn the loop as often as the settings say; until the end.
+    """Move the log into the tables every second, and turn the loop as often as the settings say.
 
     Ends when its standard input closes: the server that started it is gone.
     """

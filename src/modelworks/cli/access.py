@@ -19,7 +19,9 @@ def register(app: typer.Typer) -> None:
 
 @token.command()
 def create(
-    context: typer.Context, name: str, role: Annotated[str, typer.Option(help="reader, builder or admin")] = "reader"
+    context: typer.Context,
+    name: str,
+    role: Annotated[str, typer.Option(help="reader, builder or admin")] = "reader",
 ) -> None:
     """Make a token; it is shown this once."""
     from modelworks.access import tokens
@@ -27,7 +29,9 @@ def create(
 
     door: Door = context.obj
     if role not in tokens.ROLES:
-        raise Invalid(f"usage: {role!r} is not a role", f"roles are {', '.join(tokens.ROLES)}", "use one of these")
+        raise Invalid(
+            f"usage: {role!r} is not a role", f"roles are {', '.join(tokens.ROLES)}", "use one of these"
+        )
     with door.factory() as factory, factory.stores.ledger.write() as db:
         made = tokens.create(db, name, role, factory.now())
     if door.json:
@@ -47,9 +51,18 @@ def list_(context: typer.Context) -> None:
     if door.json:
         return show.raw(rows)
     show.table(
-        "Tokens", ["name", "role", "created", "revoked"],
-        [[r["name"], r["role"], r["created"].isoformat()[:16], r["revoked"] and r["revoked"].isoformat()[:16]] for r in rows],
-    )  # fmt: skip
+        "Tokens",
+        ["name", "role", "created", "revoked"],
+        [
+            [
+                r["name"],
+                r["role"],
+                r["created"].isoformat()[:16],
+                r["revoked"] and r["revoked"].isoformat()[:16],
+            ]
+            for r in rows
+        ],
+    )
     return show.hint("modelworks token revoke NAME")
 
 

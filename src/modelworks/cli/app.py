@@ -30,8 +30,12 @@ def _version(show: bool) -> None:
 @app.callback()
 def options(
     context: typer.Context,
-    project: Annotated[Path, typer.Option(help="Folder of the project.", envvar="MODELWORKS_PROJECT")] = Path(),
-    server: Annotated[str, typer.Option(help="Work on a server instead, by its URL.", envvar="MODELWORKS_SERVER")] = "",
+    project: Annotated[
+        Path, typer.Option(help="Folder of the project.", envvar="MODELWORKS_PROJECT")
+    ] = Path(),
+    server: Annotated[
+        str, typer.Option(help="Work on a server instead, by its URL.", envvar="MODELWORKS_SERVER")
+    ] = "",
     token: Annotated[str, typer.Option(help="Token for the server.", envvar="MODELWORKS_TOKEN")] = "",
     json: Annotated[bool, typer.Option("--json", help="Print only JSON.")] = False,
     version: Annotated[

@@ -6,11 +6,14 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from modelworks.core.errors import ModelworksError, Unavailable
+
+_PACKAGES = ("deltalake", "onnxruntime", "scikit-learn", "skl2onnx", "sqlalchemy")
 
 
 def checkup(folder: Path) -> list[dict[str, Any]]:
@@ -18,19 +21,26 @@ def checkup(folder: Path) -> list[dict[str, Any]]:
     from modelworks.factory import Factory
 
     findings = [_look("Python", lambda: sys.version.split()[0])]
-    for package in ("deltalake", "onnxruntime", "scikit-learn", "skl2onnx", "sqlalchemy"):
-        findings.append(_look(package, lambda package=package: version(package)))  # type: ignore[misc]
+    findings += [_look(package, partial(version, package)) for package in _PACKAGES]
     opened: list[Factory] = []
-    findings.append(_look("project", lambda: opened.append(Factory(folder)) or str(opened[0].config.root)))  # type: ignore[func-returns-value]
+
+    def open_project() -> str:
+        opened.append(Factory(folder))
+        return str(opened[0].config.root)
+
+    findings.append(_look("project", open_project))
     if not opened:
         return findings
     with opened[0] as factory:
         settings = factory.config.settings
-        changed = [f"{name} from {source}" for name, source in factory.config.sources.items() if source != "default"]
+        changed = [
+            f"{name} from {source}" for name, source in factory.config.sources.items() if source != "default"
+        ]
         findings += [
             _look("settings", lambda: ", ".join(changed) or "all at their defaults"),
             _look(
-                "factory.py", lambda: f"{len(factory.project.datasets)} datasets, {len(factory.project.models)} models"
+                "factory.py",
+                lambda: f"{len(factory.project.datasets)} datasets, {len(factory.project.models)} models",
             ),
             _look("stores", lambda: _stores(factory)),
             _look("disk", lambda: _disk(factory.config.root)),
@@ -43,7 +53,12 @@ def _look(what: str, find: Callable[[], str]) -> dict[str, Any]:
     try:
         return {"what": what, "ok": True, "found": find(), "fix": ""}
     except ModelworksError as error:
-        return {"what": what, "ok": False, "found": "; ".join(filter(None, (error.what, error.why))), "fix": error.fix}
+        return {
+            "what": what,
+            "ok": False,
+            "found": "; ".join(filter(None, (error.what, error.why))),
+            "fix": error.fix,
+        }
     except Exception as error:
         return {"what": what, "ok": False, "found": f"{type(error).__name__}: {error}", "fix": ""}
 
@@ -59,7 +74,9 @@ def _stores(factory: Any) -> str:
 def _disk(root: Path) -> str:
     free = shutil.disk_usage(root).free
     if free < 1 << 30:
-        raise Unavailable(f"{free >> 20} MiB are free", "tables and artifacts need room", "free at least 1 GiB")
+        raise Unavailable(
+            f"{free >> 20} MiB are free", "tables and artifacts need room", "free at least 1 GiB"
+        )
     return f"{free >> 30} GiB free"
 
 
@@ -69,5 +86,7 @@ def _port(host: str, port: int) -> str:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise Unavailable(f"it is taken: {error.strerror}", "", "stop what uses it, or set server.port") from error
+            raise Unavailable(
+                f"it is taken: {error.strerror}", "", "stop what uses it, or set server.port"
+            ) from error
     return "free"

@@ -27,13 +27,20 @@ def ingest(
     if door.json:
         return show.raw(reports)
     show.table(
-        "Ingested", ["dataset", "version", "files#", "rows added#", "quarantined#", "time#"],
+        "Ingested",
+        ["dataset", "version", "files#", "rows added#", "quarantined#", "time#"],
         [
-            [r["dataset"], f"{r['dataset']}@{r['version']}" if r["version"] else "nothing new", r["parts"], r["rows_added"],
-             r["rows_quarantined"], show.seconds(r["seconds"])]
+            [
+                r["dataset"],
+                f"{r['dataset']}@{r['version']}" if r["version"] else "nothing new",
+                r["parts"],
+                r["rows_added"],
+                r["rows_quarantined"],
+                show.seconds(r["seconds"]),
+            ]
             for r in reports
         ],
-    )  # fmt: skip
+    )
     for report in reports:
         for reason, number in list(report["reasons"].items())[:5]:
             show.OUT.print(f"  [yellow]{number:,}[/yellow] rows: {show.cell(reason)}")
@@ -53,15 +60,21 @@ def list_(context: typer.Context) -> None:
     if door.json:
         return show.raw(rows)
     show.table(
-        "Datasets", ["name", "version", "rows#", "added#", "quarantined#", "when"],
-        [[r["name"], r["version"], r["rows"], r["added"], r["quarantined"], show.when(r["created"])] for r in rows],
+        "Datasets",
+        ["name", "version", "rows#", "added#", "quarantined#", "when"],
+        [
+            [r["name"], r["version"], r["rows"], r["added"], r["quarantined"], show.when(r["created"])]
+            for r in rows
+        ],
         "none is declared; see mw.Dataset in factory.py",
-    )  # fmt: skip
+    )
     return show.hint("modelworks data show NAME")
 
 
 @data.command("show")
-def show_(context: typer.Context, ref: Annotated[str, typer.Argument(help="flights, flights@12 or flights@TAG")]) -> None:
+def show_(
+    context: typer.Context, ref: Annotated[str, typer.Argument(help="flights, flights@12 or flights@TAG")]
+) -> None:
     """One dataset: contract, versions, tags."""
     door: Door = context.obj
     told = door.call("dataset", ref=ref)
@@ -69,21 +82,34 @@ def show_(context: typer.Context, ref: Annotated[str, typer.Argument(help="fligh
         return show.raw(told)
     show.facts([("dataset", told["name"]), ("key", told["key"]), ("time", told["time"])])
     show.table(
-        "Contract", ["column", "type", "missing", "rule"],
+        "Contract",
+        ["column", "type", "missing", "rule"],
         [
-            [f["name"], f["kind"], "allowed" if f.get("nullable") else "refused",
-             " ".join(f"{k} {f[k]}" for k in ("min", "max", "allowed") if k in f)]
+            [
+                f["name"],
+                f["kind"],
+                "allowed" if f.get("nullable") else "refused",
+                " ".join(f"{k} {f[k]}" for k in ("min", "max", "allowed") if k in f),
+            ]
             for f in told["contract"]
         ],
-    )  # fmt: skip
+    )
     tags = {version: tag for tag, version in told["tags"].items()}
     show.table(
-        "Versions", ["version", "tag", "rows#", "added#", "quarantined#", "when"],
+        "Versions",
+        ["version", "tag", "rows#", "added#", "quarantined#", "when"],
         [
-            [v["version"], tags.get(v["version"]), v["rows"], v["added"], v["quarantined"], show.when(v["created"])]
+            [
+                v["version"],
+                tags.get(v["version"]),
+                v["rows"],
+                v["added"],
+                v["quarantined"],
+                show.when(v["created"]),
+            ]
             for v in told["versions"]
         ],
-    )  # fmt: skip
+    )
     return show.hint(f"modelworks lineage {told['name']}@latest --down")
 
 
@@ -95,9 +121,11 @@ def quarantine(context: typer.Context, dataset: str, limit: int = 20) -> None:
     if door.json:
         return show.raw(rows)
     show.table(
-        "Quarantine", ["reason", "source", "row#", "content"],
-        [[r["reason"], r["source"], r["number"], (r["row"] or "")[:200]] for r in rows], "empty",
-    )  # fmt: skip
+        "Quarantine",
+        ["reason", "source", "row#", "content"],
+        [[r["reason"], r["source"], r["number"], (r["row"] or "")[:200]] for r in rows],
+        "empty",
+    )
     return show.hint("mend the source and ingest again")
 
 

@@ -36,7 +36,11 @@ class Door:
             from modelworks.sdk.client import Client
 
             with Client(self.server, self.token or None) as client:
-                return client.call(verb, **arguments) if verb not in _DATA_PLANE else getattr(client, verb)(**arguments)
+                return (
+                    client.call(verb, **arguments)
+                    if verb not in _DATA_PLANE
+                    else getattr(client, verb)(**arguments)
+                )
         from modelworks.core.plain import plain
 
         with self.factory() as factory:
@@ -51,14 +55,27 @@ class Door:
 
     @contextmanager
     def _progress(self) -> Iterator[Callable[[str, int, int], None]]:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
         from modelworks.cli.show import ERR
 
         columns = (
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
-        )  # fmt: skip
-        with Progress(*columns, console=ERR, transient=True, disable=self.json or not ERR.is_terminal) as bars:
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(
+            *columns, console=ERR, transient=True, disable=self.json or not ERR.is_terminal
+        ) as bars:
             tasks: dict[str, Any] = {}
 
             def report(what: str, done: int, total: int) -> None:
@@ -75,7 +92,9 @@ class Door:
             Invalid: a server was named, and this command works only on a folder.
         """
         if self.server:
-            raise Invalid("usage: this command works on a project folder", "--server was given", "leave --server out")
+            raise Invalid(
+                "usage: this command works on a project folder", "--server was given", "leave --server out"
+            )
         from modelworks.factory import Factory
 
         return Factory(self.project)

@@ -28,7 +28,9 @@ def register(app: typer.Typer) -> None:
 def train(
     context: typer.Context,
     model: Model = None,
-    segment: Annotated[list[str] | None, typer.Option(help="Only these segments, for instance UA,EWR.")] = None,
+    segment: Annotated[
+        list[str] | None, typer.Option(help="Only these segments, for instance UA,EWR.")
+    ] = None,
     force: Annotated[bool, typer.Option(help="Train again on the same data with the same code.")] = False,
 ) -> None:
     """Train a model for every segment with enough rows; judge, and bring out what passes its gates."""
@@ -45,16 +47,28 @@ def train(
 
 def _trained(reports: list[dict[str, Any]]) -> None:
     show.table(
-        "Trained", ["model", "data", "trained#", "compiled#", "promoted#", "refused#", "waiting#", "failed#", "time#"],
+        "Trained",
+        ["model", "data", "trained#", "compiled#", "promoted#", "refused#", "waiting#", "failed#", "time#"],
         [
-            [r["model"], r["dataset"], r["trained"], r["compiled"], r["promoted"], r["refused"], r["waiting"], r["failed"],
-             show.seconds(r["seconds"])]
+            [
+                r["model"],
+                r["dataset"],
+                r["trained"],
+                r["compiled"],
+                r["promoted"],
+                r["refused"],
+                r["waiting"],
+                r["failed"],
+                show.seconds(r["seconds"]),
+            ]
             for r in reports
         ],
-    )  # fmt: skip
+    )
     for report in reports:
         if report["skipped"]:
-            show.OUT.print(f"  {report['skipped']} segments were done already on this data with this code (--force repeats them)")
+            show.OUT.print(
+                f"  {report['skipped']} segments were done already on this data (--force repeats them)"
+            )
         for segment, error in list(report["failures"].items())[:5]:
             show.OUT.print(f"  [yellow]{show.cell(segment or 'all')}[/yellow]: {show.cell(error)}")
 
@@ -66,9 +80,11 @@ def plan(context: typer.Context, model: Model = None) -> None:
     if door.json:
         return show.raw(rows)
     show.table(
-        "Plan", ["segment", "action", "because"], [[",".join(r["segment"]) or "(all)", r["action"], r["reason"]] for r in rows[:50]],
+        "Plan",
+        ["segment", "action", "because"],
+        [[",".join(r["segment"]) or "(all)", r["action"], r["reason"]] for r in rows[:50]],
         "nothing to do",
-    )  # fmt: skip
+    )
     if len(rows) > 50:
         show.OUT.print(f"  and {len(rows) - 50} more; --json shows all")
     return show.hint("modelworks apply")
@@ -84,10 +100,13 @@ def apply(context: typer.Context, model: Model = None) -> None:
     wanted = [d for d in told["decisions"] if d["action"] == "train"]
     show.facts(
         [
-            ("rows ingested", added), ("log entries moved", told["drained"]), ("alerts opened", told["alerts"]),
-            ("decided to train", len(wanted)), ("time", show.seconds(sum(told["seconds"].values()))),
+            ("rows ingested", added),
+            ("log entries moved", told["drained"]),
+            ("alerts opened", told["alerts"]),
+            ("decided to train", len(wanted)),
+            ("time", show.seconds(sum(told["seconds"].values()))),
         ]
-    )  # fmt: skip
+    )
     if told["trained"]:
         _trained(told["trained"])
     return show.hint("modelworks decisions")
@@ -101,9 +120,13 @@ def runs_list(context: typer.Context, model: Model = None, limit: int = 20) -> N
     if door.json:
         return show.raw(rows)
     show.table(
-        "Runs", ["id", "model", "segment", "status", "metrics", "when"],
-        [[r["id"], r["name"], r["segment"], r["status"], _metrics(r["metrics"]), show.when(r["started"])] for r in rows],
-    )  # fmt: skip
+        "Runs",
+        ["id", "model", "segment", "status", "metrics", "when"],
+        [
+            [r["id"], r["name"], r["segment"], r["status"], _metrics(r["metrics"]), show.when(r["started"])]
+            for r in rows
+        ],
+    )
     return show.hint("modelworks runs show ID")
 
 
@@ -116,12 +139,19 @@ def runs_show(context: typer.Context, id: str) -> None:
         return show.raw(told)
     show.facts(
         [
-            ("run", told["id"]), ("model", told["name"]), ("segment", told["segment"]), ("status", told["status"]),
-            ("made", told["made"]), ("data", f"{told['dataset']}@{told['dataset_version']}" if told["dataset"] else None),
-            ("params", _metrics(told["params"])), ("metrics", _metrics(told["metrics"])), ("error", told["error"]),
-            ("started", show.when(told["started"])), ("ended", show.when(told["ended"])),
+            ("run", told["id"]),
+            ("model", told["name"]),
+            ("segment", told["segment"]),
+            ("status", told["status"]),
+            ("made", told["made"]),
+            ("data", f"{told['dataset']}@{told['dataset_version']}" if told["dataset"] else None),
+            ("params", _metrics(told["params"])),
+            ("metrics", _metrics(told["metrics"])),
+            ("error", told["error"]),
+            ("started", show.when(told["started"])),
+            ("ended", show.when(told["ended"])),
         ]
-    )  # fmt: skip
+    )
     return show.hint(f"modelworks lineage run:{told['id']}")
 
 
@@ -133,10 +163,14 @@ def models_list(context: typer.Context) -> None:
     if door.json:
         return show.raw(rows)
     show.table(
-        "Models", ["name", "predicts", "a model for each", "live#", "versions#", "segments#"],
-        [[r["name"], r["target"], ", ".join(r["per"]), r["champions"], r["versions"], r["segments"]] for r in rows],
+        "Models",
+        ["name", "predicts", "a model for each", "live#", "versions#", "segments#"],
+        [
+            [r["name"], r["target"], ", ".join(r["per"]), r["champions"], r["versions"], r["segments"]]
+            for r in rows
+        ],
         "none is defined; see @mw.model in factory.py",
-    )  # fmt: skip
+    )
     return show.hint("modelworks models show NAME, modelworks models show 'NAME[SEGMENT]'")
 
 
@@ -150,28 +184,47 @@ def models_show(context: typer.Context, ref: Ref, limit: int = 20) -> None:
     summary = told["model"]
     show.facts(
         [
-            ("model", told["ref"]), ("predicts", f"{summary['target']} from {summary['dataset']}"),
-            ("features", ", ".join(summary["features"])), ("a model for each", ", ".join(summary["per"])),
+            ("model", told["ref"]),
+            ("predicts", f"{summary['target']} from {summary['dataset']}"),
+            ("features", ", ".join(summary["features"])),
+            ("a model for each", ", ".join(summary["per"])),
             ("gates", "; ".join(summary["definition"].get("gate", []))),
             ("retrain", "; ".join(summary["definition"].get("retrain", []))),
         ]
-    )  # fmt: skip
+    )
     if "versions" not in told:
         rows = door.call("deployments", model=summary["name"], limit=limit)
         show.table(
-            "Live, the newest change first", ["segment", "version#", "metrics", "since", "because"],
-            [[r["segment"] or "(all)", r["version"], _metrics(r["metrics"]), show.when(r["updated"]), r["reason"]] for r in rows],
-        )  # fmt: skip
+            "Live, the newest change first",
+            ["segment", "version#", "metrics", "since", "because"],
+            [
+                [
+                    r["segment"] or "(all)",
+                    r["version"],
+                    _metrics(r["metrics"]),
+                    show.when(r["updated"]),
+                    r["reason"],
+                ]
+                for r in rows
+            ],
+        )
         return show.hint(f"modelworks models show '{summary['name']}[SEGMENT]'")
     champion = told["aliases"].get("champion")
     show.table(
-        "Versions", ["version#", "", "metrics", "data", "served", "when"],
+        "Versions",
+        ["version#", "", "metrics", "data", "served", "when"],
         [
-            [v["version"], "champion" if v["version"] == champion else "", _metrics(v["metrics"]), v["dataset"], v["served"],
-             show.when(v["created"])]
+            [
+                v["version"],
+                "champion" if v["version"] == champion else "",
+                _metrics(v["metrics"]),
+                v["dataset"],
+                v["served"],
+                show.when(v["created"]),
+            ]
             for v in told["versions"]
         ],
-    )  # fmt: skip
+    )
     for verdict in told.get("verdicts", []):
         mark = "[green]passed[/green]" if verdict["passed"] else "[red]refused[/red]"
         show.OUT.print(f"  {mark} {show.cell(verdict['gate'])}: {show.cell(verdict['reason'])}")
@@ -209,4 +262,6 @@ def _changed(context: typer.Context, verb: str, **arguments: Any) -> None:
 
 
 def _metrics(values: dict[str, Any]) -> str:
-    return " ".join(f"{name} {show.cell(value) if value is not None else '-'}" for name, value in values.items())
+    return " ".join(
+        f"{name} {show.cell(value) if value is not None else '-'}" for name, value in values.items()
+    )

@@ -18,7 +18,9 @@ def register(app: typer.Typer) -> None:
     app.command("worker", hidden=True)(worker)
 
 
-def init(context: typer.Context, folder: Annotated[Path, typer.Argument(help="Where to make it.")] = Path()) -> None:
+def init(
+    context: typer.Context, folder: Annotated[Path, typer.Argument(help="Where to make it.")] = Path()
+) -> None:
     """Make a small project that works: a dataset, a model, settings."""
     from modelworks.cli.template import make
 
@@ -35,7 +37,9 @@ def init(context: typer.Context, folder: Annotated[Path, typer.Argument(help="Wh
 def demo(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="flights: a year of New York's departures.")] = "flights",
-    exit: Annotated[bool, typer.Option("--exit", help="End when the year is over instead of serving on.")] = False,
+    exit: Annotated[
+        bool, typer.Option("--exit", help="End when the year is over instead of serving on.")
+    ] = False,
     folder: Annotated[Path | None, typer.Option(help="Where to build it; made anew.")] = None,
     port: Annotated[int, typer.Option(help="Port of the server; 0 lets the system choose.")] = 8000,
     days: Annotated[int, typer.Option(help="Days to replay.", min=1, max=306)] = 306,
@@ -69,7 +73,9 @@ def up(
             else:
                 live = len(factory.stations.deploy.state())
                 show.OUT.print(f"[bold]{url}[/bold]  {live:,} models live")
-                show.OUT.print(f"  console {url}/   docs {url}/docs   metrics {url}/metrics   [dim]Ctrl-C ends it[/dim]")
+                show.OUT.print(
+                    f"  console {url}/   docs {url}/docs   metrics {url}/metrics   [dim]Ctrl-C ends it[/dim]"
+                )
                 first = next(iter(factory.project.models), None)
                 if first:
                     show.hint(f"POST {url}/predict/{first}  (the docs show an example)")

@@ -39,15 +39,21 @@ def hint(text: str) -> None:
     ERR.print(f"[dim]next: {escape(text)}[/dim]")
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str = "nothing yet") -> None:
+def table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str = "nothing yet"
+) -> None:
     """A table no wider than the terminal; columns whose name ends with ``#`` hold numbers."""
     if not rows:
         OUT.print(f"{escape(title)}: [dim]{escape(empty)}[/dim]")
         return
-    shown = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
+    shown = Table(
+        title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False
+    )
     for name in columns:
         number = name.endswith("#")
-        shown.add_column(name.rstrip("#"), justify="right" if number else "left", no_wrap=number, overflow="fold")
+        shown.add_column(
+            name.rstrip("#"), justify="right" if number else "left", no_wrap=number, overflow="fold"
+        )
     for row in rows:
         shown.add_row(*(cell(value) for value in row))
     OUT.print(shown)

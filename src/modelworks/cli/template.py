@@ -47,7 +47,7 @@ def diagnosis(X, y, params):
     return make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
 '''
 
-_SETTINGS = """# Every setting, at its default. MODELWORKS_SERVER_PORT=8080 in the environment does the same as port = 8080.
+_SETTINGS = """# Settings, at their defaults. MODELWORKS_SERVER_PORT=8080 in the environment does the same.
 
 [server]
 # host = "127.0.0.1"
@@ -77,9 +77,15 @@ def make(folder: Path) -> list[Path]:
         Conflict: there is a project already.
     """
     if (folder / "factory.py").exists():
-        raise Conflict(f"{folder / 'factory.py'} is there already", "nothing was changed", "choose another folder")
+        raise Conflict(
+            f"{folder / 'factory.py'} is there already", "nothing was changed", "choose another folder"
+        )
     (folder / "data").mkdir(parents=True, exist_ok=True)
-    written = {"factory.py": _FACTORY, "modelworks.toml": _SETTINGS, ".gitignore": ".modelworks/\n__pycache__/\n"}
+    written = {
+        "factory.py": _FACTORY,
+        "modelworks.toml": _SETTINGS,
+        ".gitignore": ".modelworks/\n__pycache__/\n",
+    }
     for name, text in written.items():
         if name != ".gitignore" or not (folder / name).exists():
             (folder / name).write_text(text)
@@ -100,4 +106,6 @@ def _tumours(path: Path) -> None:
         for number, line in enumerate(source):
             values = line.split(",")
             moment = (start + timedelta(hours=number)).isoformat()
-            out.writerow([f"s{number:04d}", moment, *(values[c] for c in _COLUMNS.values()), 1 - int(values[-1])])
+            out.writerow(
+                [f"s{number:04d}", moment, *(values[c] for c in _COLUMNS.values()), 1 - int(values[-1])]
+            )

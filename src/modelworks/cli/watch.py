@@ -28,10 +28,13 @@ def status(context: typer.Context) -> None:
         return show.raw(told)
     show.facts(
         [
-            ("project", told["root"]), ("models live", told["live"]), ("versions", told["versions"]),
-            ("open alerts", told["alerts"]), ("decisions", ", ".join(f"{k} {v:,}" for k, v in told["decisions"].items())),
+            ("project", told["root"]),
+            ("models live", told["live"]),
+            ("versions", told["versions"]),
+            ("open alerts", told["alerts"]),
+            ("decisions", ", ".join(f"{k} {v:,}" for k, v in told["decisions"].items())),
         ]
-    )  # fmt: skip
+    )
     return show.hint("modelworks plan")
 
 
@@ -39,7 +42,9 @@ def predict(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="delay, or 'delay[UA,EWR]'.")],
     row: Annotated[list[str] | None, typer.Option(help="A row as JSON; may be repeated.")] = None,
-    file: Annotated[Path | None, typer.Option(help="Rows from a Parquet, CSV or JSON Lines file.", exists=True)] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="Rows from a Parquet, CSV or JSON Lines file.", exists=True)
+    ] = None,
 ) -> None:
     """Answer rows, each by its segment's champion."""
     from modelworks.core.errors import Invalid
@@ -48,7 +53,9 @@ def predict(
     try:
         rows: list[dict[str, Any]] = [jsonlib.loads(text) for text in row or []]
     except ValueError as error:
-        raise Invalid("usage: --row is not JSON", str(error), """write for instance --row '{"distance": 1400}'""") from error
+        raise Invalid(
+            "usage: --row is not JSON", str(error), """write for instance --row '{"distance": 1400}'"""
+        ) from error
     if file is not None:
         rows += _rows(file)
     if not rows:
@@ -57,13 +64,18 @@ def predict(
     if door.json:
         return show.raw(told)
     show.table(
-        "Predictions", ["id", "segment", "version#", "output"],
+        "Predictions",
+        ["id", "segment", "version#", "output"],
         [
-            [p["id"], p["segment"] or "(all)", p["version"],
-             p["output"] if not isinstance(p["output"], dict) else jsonlib.dumps(p["output"])]
+            [
+                p["id"],
+                p["segment"] or "(all)",
+                p["version"],
+                p["output"] if not isinstance(p["output"], dict) else jsonlib.dumps(p["output"]),
+            ]
             for p in told["predictions"]
         ],
-    )  # fmt: skip
+    )
     return show.hint(f"modelworks why {told['predictions'][0]['id']}")
 
 
@@ -87,9 +99,10 @@ def predictions(context: typer.Context, model: Model = None, limit: int = 20) ->
     if door.json:
         return show.raw(rows)
     show.table(
-        "Predictions", ["id", "model", "segment", "version#", "output#", "when"],
+        "Predictions",
+        ["id", "model", "segment", "version#", "output#", "when"],
         [[r["id"], r["model"], r["segment"], r["version"], r["output"], show.when(r["time"])] for r in rows],
-    )  # fmt: skip
+    )
     return show.hint("modelworks why ID")
 
 
@@ -105,22 +118,36 @@ def monitor(
     if door.json:
         return show.raw(told)
     show.table(
-        f"{model}, by day", ["day", "predictions#", "with outcome#", "mean#", "loss#", "AUC#"],
-        [[d["day"][:10], d["rows"], d["labelled"], d["output_mean"], d["loss"], d["auc"]] for d in told["days"]],
-        "nothing was observed yet; 'modelworks apply' does",
-    )  # fmt: skip
-    show.table(
-        "Champions with the most predictions", ["segment", "version#", "predictions#", "loss#", "at validation#", "drifted"],
+        f"{model}, by day",
+        ["day", "predictions#", "with outcome#", "mean#", "loss#", "AUC#"],
         [
-            [c["segment"] or "(all)", c["version"], c["rows"], c["loss"], c["promised"], ", ".join(c["shifted"])]
+            [d["day"][:10], d["rows"], d["labelled"], d["output_mean"], d["loss"], d["auc"]]
+            for d in told["days"]
+        ],
+        "nothing was observed yet; 'modelworks apply' does",
+    )
+    show.table(
+        "Champions with the most predictions",
+        ["segment", "version#", "predictions#", "loss#", "at validation#", "drifted"],
+        [
+            [
+                c["segment"] or "(all)",
+                c["version"],
+                c["rows"],
+                c["loss"],
+                c["promised"],
+                ", ".join(c["shifted"]),
+            ]
             for c in told["champions"][:15]
         ],
-    )  # fmt: skip
+    )
     return show.hint("modelworks alerts, modelworks decisions")
 
 
 def alerts(
-    context: typer.Context, model: Model = None, all: Annotated[bool, typer.Option(help="Closed ones too.")] = False
+    context: typer.Context,
+    model: Model = None,
+    all: Annotated[bool, typer.Option(help="Closed ones too.")] = False,
 ) -> None:
     """What somebody should know."""
     door: Door = context.obj
@@ -128,9 +155,11 @@ def alerts(
     if door.json:
         return show.raw(rows)
     show.table(
-        "Alerts", ["opened", "closed", "model", "kind", "message"],
-        [[show.when(r["opened"]), show.when(r["closed"]), r["model"], r["kind"], r["message"]] for r in rows], "none",
-    )  # fmt: skip
+        "Alerts",
+        ["opened", "closed", "model", "kind", "message"],
+        [[show.when(r["opened"]), show.when(r["closed"]), r["model"], r["kind"], r["message"]] for r in rows],
+        "none",
+    )
     return show.hint("modelworks monitor MODEL")
 
 
@@ -141,9 +170,10 @@ def decisions(context: typer.Context, model: Model = None, limit: int = 20) -> N
     if door.json:
         return show.raw(rows)
     show.table(
-        "Decisions", ["when", "model", "segment", "action", "because"],
+        "Decisions",
+        ["when", "model", "segment", "action", "because"],
         [[show.when(r["at"]), r["model"], r["segment"] or "(all)", r["action"], r["reason"]] for r in rows],
-    )  # fmt: skip
+    )
     return show.hint("modelworks plan")
 
 
@@ -163,7 +193,9 @@ def why_tree(told: dict[str, Any]) -> Any:
 
     p, version, data = told["prediction"], told["model_version"], told["dataset"]
     tree = Tree(f"[bold]{p['id']}[/bold]  {show.cell(p['output'])}  for {show.cell(p.get('key') or 'a row')}")
-    made = tree.add(f"[cyan]{show.cell(version['ref'])}[/cyan] ({version['served']}), made {show.when(version['created'])}")
+    made = tree.add(
+        f"[cyan]{show.cell(version['ref'])}[/cyan], {version['served']}, made {show.when(version['created'])}"
+    )
     made.add("at validation: " + " ".join(f"{k} {show.cell(v)}" for k, v in version["metrics"].items()))
     proof = version["proof"]
     if proof["largest_difference"] is not None:
@@ -171,13 +203,18 @@ def why_tree(told: dict[str, Any]) -> Any:
     rows = " and ".join(f"{k} {v}" for k, v in data["rows_filter"].items())
     made.add(f"learned from [cyan]{show.cell(data['ref'])}[/cyan] where {show.cell(rows)}")
     for verdict in told["verdicts"]:
-        made.add(f"{'passed' if verdict['passed'] else 'refused by'} {show.cell(verdict['gate'])}: {show.cell(verdict['reason'])}")
+        passed = "passed" if verdict["passed"] else "refused by"
+        made.add(f"{passed} {show.cell(verdict['gate'])}: {show.cell(verdict['reason'])}")
     if told["decision"]:
         made.add(f"trained because {show.cell(told['decision']['reason'])}")
     if told["deployment"]:
-        made.add(f"deployed {show.when(told['deployment']['created'])}, revision {told['deployment']['revision']}")
+        made.add(
+            f"deployed {show.when(told['deployment']['created'])}, revision {told['deployment']['revision']}"
+        )
     env = told["environment"]
-    made.add(f"code {told['code'][:12]}, {env['python']} with {env['packages']} packages ({env['digest'][:12]})")
+    made.add(
+        f"code {told['code'][:12]}, {env['python']} with {env['packages']} packages ({env['digest'][:12]})"
+    )
     return tree
 
 
@@ -193,9 +230,11 @@ def lineage(
     if door.json:
         return show.raw(told)
     show.table(
-        f"{told['node']}, {'what came of it' if down else 'what it came from'}", ["source", "", "target"],
-        [[e["source"][:70], e["relation"], e["target"][:70]] for e in told["edges"][:100]], "no edges",
-    )  # fmt: skip
+        f"{told['node']}, {'what came of it' if down else 'what it came from'}",
+        ["source", "", "target"],
+        [[e["source"][:70], e["relation"], e["target"][:70]] for e in told["edges"][:100]],
+        "no edges",
+    )
     return show.hint(f"modelworks lineage '{ref}'{'' if down else ' --down'}")
 
 
@@ -205,5 +244,9 @@ def audit(context: typer.Context, limit: int = 20) -> None:
     rows = door.call("audit", limit=limit)
     if door.json:
         return show.raw(rows)
-    show.table("Audit", ["when", "who", "did", "on"], [[show.when(r["at"]), r["who"], r["verb"], r["what"]] for r in rows])
+    show.table(
+        "Audit",
+        ["when", "who", "did", "on"],
+        [[show.when(r["at"]), r["who"], r["verb"], r["what"]] for r in rows],
+    )
     return show.hint("modelworks decisions")

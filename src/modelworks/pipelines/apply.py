@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
@@ -45,7 +45,7 @@ class ApplyReport:
 
 class _Stopwatch:
     def __init__(self) -> None:
-        self.laps: Counter[str] = Counter()
+        self.laps: dict[str, float] = defaultdict(float)
         self._since = monotonic()
 
     def lap(self, name: str) -> None:
@@ -69,7 +69,9 @@ def observe(stations: Stations, model: str | None = None) -> int:
         The number of alerts that were opened.
     """
     stations.serve.drain()
-    return sum(stations.monitor.observe(one.name, stations.clock()).alerts_opened for one in _models(stations, model))
+    return sum(
+        stations.monitor.observe(one.name, stations.clock()).alerts_opened for one in _models(stations, model)
+    )
 
 
 def apply(stations: Stations, model: str | None = None, progress: Progress = silent) -> ApplyReport:
@@ -137,7 +139,7 @@ def _rows(
     frame = training.frame(stations, definition)
     if definition.window is not None:
         time = training.time_of(stations, definition)
-        frame = frame.filter(pl.col(time) >= frame[time].max() - duration(definition.window))
+        frame = frame.filter(pl.col(time) >= pl.col(time).max() - duration(definition.window))
     rows = frame.filter(pl.col(definition.target).is_not_null())
     counts: dict[Segment, tuple[int, int]] = {}
     for level in range(len(definition.per) + 1):
@@ -148,7 +150,10 @@ def _rows(
             segment = tuple(str(value) for value in values)
             total, new = counts.get(segment, (0, 0))
             tried = attempts.get(segment)
-            counts[segment] = (total + size, new + (size if tried is None or version > tried.dataset_version else 0))
+            counts[segment] = (
+                total + size,
+                new + (size if tried is None or version > tried.dataset_version else 0),
+            )
     return counts
 
 

@@ -36,7 +36,9 @@ def why(stations: Stations, prediction_id: str) -> dict[str, Any]:
     here = (ref.name, text)
     with stations.stores.ledger.read() as db:
         run = db.execute(select(runs).where(runs.c.id == version.run)).mappings().one()
-        campaign = db.execute(select(campaigns).where(campaigns.c.id == run["campaign"])).mappings().one_or_none()
+        campaign = (
+            db.execute(select(campaigns).where(campaigns.c.id == run["campaign"])).mappings().one_or_none()
+        )
         history = (
             db.execute(
                 select(deployment_history)
@@ -58,7 +60,11 @@ def why(stations: Stations, prediction_id: str) -> dict[str, Any]:
             .mappings()
             .one_or_none()
         )
-    dataset = stations.data.version_of(Ref(version.dataset, at=version.dataset_version)) if version.dataset else None
+    dataset = (
+        stations.data.version_of(Ref(version.dataset, at=version.dataset_version))
+        if version.dataset
+        else None
+    )
     environment = stations.stores.artifacts.get(version.package.environment).decode().splitlines()
     return {
         "prediction": prediction,
@@ -77,7 +83,11 @@ def why(stations: Stations, prediction_id: str) -> dict[str, Any]:
             "version": plain(dataset),
         },
         "code": version.package.code,
-        "environment": {"digest": version.package.environment, "python": environment[0], "packages": len(environment) - 1},
+        "environment": {
+            "digest": version.package.environment,
+            "python": environment[0],
+            "packages": len(environment) - 1,
+        },
         "verdicts": stations.registry.verdicts(ref),
         "deployment": None if history is None else {k: history[k] for k in ("revision", "reason", "created")},
         "decision": None
@@ -91,7 +101,7 @@ def lineage(stations: Stations, ref: str, direction: Literal["up", "down"], dept
 
     Args:
         stations: The belt.
-        ref: A node (``run:...``, ``model:delay@3``), or a reference, which is looked up as a model or dataset.
+        ref: A node (``run:...``, ``model:delay@3``), or a reference to a model or dataset.
         direction: ``"up"`` to what it was made from, ``"down"`` to what was made from it.
         depth: Most steps to walk.
     """

@@ -146,11 +146,17 @@ def model(
                     "correct the name, or add the column to the contract",
                 )
         if target in features:
-            raise Invalid(f"model {label!r} has its target {target!r} among its features", "", "take it out of features")
+            raise Invalid(
+                f"model {label!r} has its target {target!r} among its features", "", "take it out of features"
+            )
         if not features:
             raise Invalid(f"model {label!r} has no features", "", "name at least one column in features")
         if not 0 < holdout < 1:
-            raise Invalid(f"holdout of model {label!r} is {holdout}", "it is a share of the rows", "use a number between 0 and 1")
+            raise Invalid(
+                f"holdout of model {label!r} is {holdout}",
+                "it is a share of the rows",
+                "use a number between 0 and 1",
+            )
         if dataset.time is None:
             raise Invalid(
                 f"dataset {dataset.name!r} of model {label!r} has no time column",
@@ -162,9 +168,18 @@ def model(
         if window is not None:
             duration(window)
         definition = Definition(
-            label, dataset.name, target, tuple(features), fit, tuple(per), min_rows,
-            tuple(metrics), holdout, window, dict(params or {}),
-        )  # fmt: skip
+            label,
+            dataset.name,
+            target,
+            tuple(features),
+            fit,
+            tuple(per),
+            min_rows,
+            tuple(metrics),
+            holdout,
+            window,
+            dict(params or {}),
+        )
         return Model(
             replace(definition, code=code_digest(definition)),
             tuple(gate),
@@ -204,7 +219,9 @@ def load_project(root: Path) -> Project:
     except Exception as error:
         line = _line_in(path, error)
         raise Invalid(
-            f"{path}{line} cannot be run", f"{type(error).__name__}: {error}", "mend it; 'python factory.py' shows the whole trace"
+            f"{path}{line} cannot be run",
+            f"{type(error).__name__}: {error}",
+            "mend it; 'python factory.py' shows the whole trace",
         ) from error
     datasets: dict[str, Dataset] = {}
     models: dict[str, Model] = {}

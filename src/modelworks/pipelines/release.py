@@ -67,27 +67,43 @@ def record(
         insert(runs),
         [
             {
-                "id": run, "name": model.name, "segment": segment_text(one.segment), "campaign": campaign,
-                "kind": "training", "status": one.status, "params": plain(one.params),
-                "metrics": plain(one.metrics), "tags": {}, "artifacts": plain(one.artifacts),
-                "dataset": model.definition.dataset, "dataset_version": dataset_version, "error": one.error,
-                "started": one.started, "ended": one.ended,
+                "id": run,
+                "name": model.name,
+                "segment": segment_text(one.segment),
+                "campaign": campaign,
+                "kind": "training",
+                "status": one.status,
+                "params": plain(one.params),
+                "metrics": plain(one.metrics),
+                "tags": {},
+                "artifacts": plain(one.artifacts),
+                "dataset": model.definition.dataset,
+                "dataset_version": dataset_version,
+                "error": one.error,
+                "started": one.started,
+                "ended": one.ended,
             }
             for run, one in zip(ids, candidates, strict=True)
         ],
-    )  # fmt: skip
+    )
     made = [(run, one) for run, one in zip(ids, candidates, strict=True) if one.package is not None]
     versions = stations.registry.register_many(
         db,
         [
             Draft(
-                model=model.name, segment=one.segment, run=run, package=one.package, metrics=one.metrics,
-                dataset=model.definition.dataset, dataset_version=dataset_version, rows_filter=one.rows_filter,
+                model=model.name,
+                segment=one.segment,
+                run=run,
+                package=one.package,
+                metrics=one.metrics,
+                dataset=model.definition.dataset,
+                dataset_version=dataset_version,
+                rows_filter=one.rows_filter,
             )
             for run, one in made
             if one.package is not None
         ],
-    )  # fmt: skip
+    )
     judged = [(version, *_judge(model, one)) for version, (_run, one) in zip(versions, made, strict=True)]
     stations.registry.record_verdicts(db, [(version, verdicts) for version, _, verdicts in judged])
     results = [_result(model, version, passed, verdicts) for version, passed, verdicts in judged]
@@ -101,19 +117,26 @@ def record(
             stations.registry.set_alias(db, version.model, version.segment, WAITING, version.version)
     graph.add(db, _edges(dataset, versions, promoted), now)
     results += [
-        Result(segment_text(one.segment), None, "fail", "", one.error or "") for one in candidates if one.package is None
+        Result(segment_text(one.segment), None, "fail", "", one.error or "")
+        for one in candidates
+        if one.package is None
     ]
     db.execute(
         insert(decisions),
         [
             {
-                "model": model.name, "segment": result.segment, "action": result.action,
-                "trigger": result.gate or "gate", "reason": result.reason,
-                "evidence": {"version": result.version}, "campaign": campaign, "at": now,
+                "model": model.name,
+                "segment": result.segment,
+                "action": result.action,
+                "trigger": result.gate or "gate",
+                "reason": result.reason,
+                "evidence": {"version": result.version},
+                "campaign": campaign,
+                "at": now,
             }
             for result in results
         ],
-    )  # fmt: skip
+    )
     return results
 
 
@@ -177,9 +200,10 @@ def rollback(stations: Stations, ref: Ref, reason: str) -> dict[str, Any]:
     deployment = stations.deploy.state_of(ref.name, ref.segment)
     if deployment.previous is None:
         raise Conflict(
-            f"{ref} cannot be rolled back", f"version {deployment.champion} is its first champion",
+            f"{ref} cannot be rolled back",
+            f"version {deployment.champion} is its first champion",
             "deploy another version with 'modelworks deploy'",
-        )  # fmt: skip
+        )
     version = stations.registry.get(Ref(ref.name, ref.segment, deployment.previous))
     return _bring_out(stations, version, f"rolled back from {deployment.champion}: {reason}")
 
@@ -226,7 +250,12 @@ def _bring_out(stations: Stations, version: ModelVersion, reason: str) -> dict[s
         deployments = stations.deploy.promote_many(db, [promotion])
         graph.add(db, _edges("", [], deployments), stations.clock())
         _settle(db, stations, version, "promote", reason)
-    return {"ref": str(version.ref), "action": "deploy", "reason": reason, "revision": deployments[0].revision}
+    return {
+        "ref": str(version.ref),
+        "action": "deploy",
+        "reason": reason,
+        "revision": deployments[0].revision,
+    }
 
 
 def _settle(db: Connection, stations: Stations, version: ModelVersion, action: Action, reason: str) -> None:
@@ -237,7 +266,13 @@ def _settle(db: Connection, stations: Stations, version: ModelVersion, action: A
         db.execute(delete(aliases).where(*found))
     db.execute(
         insert(decisions).values(
-            model=version.model, segment=segment, action=action, trigger="person", reason=reason,
-            evidence={"version": version.version}, campaign=None, at=stations.clock(),
+            model=version.model,
+            segment=segment,
+            action=action,
+            trigger="person",
+            reason=reason,
+            evidence={"version": version.version},
+            campaign=None,
+            at=stations.clock(),
         )
-    )  # fmt: skip
+    )

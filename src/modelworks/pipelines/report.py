@@ -13,15 +13,28 @@ from modelworks.registry.model_version import ModelVersion
 from modelworks.stores.ledger.tables import (
     alerts,
     decisions,
-    deployments as deployed,
     model_versions,
+)
+from modelworks.stores.ledger.tables import (
+    deployments as deployed,
+)
+from modelworks.stores.ledger.tables import (
     runs as all_runs,
 )
 
 _RUN = (
-    all_runs.c.id, all_runs.c.name, all_runs.c.segment, all_runs.c.kind, all_runs.c.status, all_runs.c.metrics,
-    all_runs.c.dataset, all_runs.c.dataset_version, all_runs.c.error, all_runs.c.started, all_runs.c.ended,
-)  # fmt: skip
+    all_runs.c.id,
+    all_runs.c.name,
+    all_runs.c.segment,
+    all_runs.c.kind,
+    all_runs.c.status,
+    all_runs.c.metrics,
+    all_runs.c.dataset,
+    all_runs.c.dataset_version,
+    all_runs.c.error,
+    all_runs.c.started,
+    all_runs.c.ended,
+)
 
 
 def status(stations: Stations) -> dict[str, Any]:
@@ -33,10 +46,8 @@ def status(stations: Stations) -> dict[str, Any]:
             "alerts": db.scalar(select(func.count()).select_from(alerts).where(alerts.c.closed.is_(None))),
             "revision": db.scalar(select(func.max(deployed.c.revision))) or 0,
         }
-        actions = {
-            action: number
-            for action, number in db.execute(select(decisions.c.action, func.count()).group_by(decisions.c.action))
-        }
+        by_action = select(decisions.c.action, func.count()).group_by(decisions.c.action)
+        actions = {row[0]: row[1] for row in db.execute(by_action)}
     return {
         "root": str(stations.project.root),
         "now": stations.clock(),
@@ -80,11 +91,17 @@ def models(stations: Stations) -> list[dict[str, Any]]:
     """Every model with its number of segments, versions and champions."""
     return [
         {
-            "name": one.name, "dataset": one.dataset, "target": one.target, "per": one.per,
-            "segments": one.segments, "versions": one.versions, "champions": one.champions, "updated": one.updated,
+            "name": one.name,
+            "dataset": one.dataset,
+            "target": one.target,
+            "per": one.per,
+            "segments": one.segments,
+            "versions": one.versions,
+            "champions": one.champions,
+            "updated": one.updated,
         }
         for one in stations.registry.models()
-    ]  # fmt: skip
+    ]
 
 
 def model(stations: Stations, ref: Ref) -> dict[str, Any]:
@@ -105,7 +122,10 @@ def model(stations: Stations, ref: Ref) -> dict[str, Any]:
         told["history"] = stations.deploy.history(ref.name, ref.segment, 20)
         if shown:
             one = stations.registry.get(ref if ref.at is not None else Ref(ref.name, ref.segment, "latest"))
-            told["version"] = _version(one) | {"rows_filter": one.rows_filter, "signature": one.package.signature.to_json()}
+            told["version"] = _version(one) | {
+                "rows_filter": one.rows_filter,
+                "signature": one.package.signature.to_json(),
+            }
             told["verdicts"] = stations.registry.verdicts(one.ref)
     return told
 
@@ -118,19 +138,31 @@ def versions(stations: Stations, name: str, segment: str | None, limit: int) -> 
 
 def _version(one: ModelVersion) -> dict[str, Any]:
     return {
-        "ref": str(one.ref), "model": one.model, "segment": segment_text(one.segment), "version": one.version,
-        "metrics": one.metrics, "dataset": f"{one.dataset}@{one.dataset_version}" if one.dataset else None,
-        "served": "compiled" if one.package.compiled else "native", "proof": one.package.proof,
-        "run": one.run, "created": one.created,
-    }  # fmt: skip
+        "ref": str(one.ref),
+        "model": one.model,
+        "segment": segment_text(one.segment),
+        "version": one.version,
+        "metrics": one.metrics,
+        "dataset": f"{one.dataset}@{one.dataset_version}" if one.dataset else None,
+        "served": "compiled" if one.package.compiled else "native",
+        "proof": one.package.proof,
+        "run": one.run,
+        "created": one.created,
+    }
 
 
 def deployments(stations: Stations, name: str | None, limit: int) -> list[dict[str, Any]]:
     """Which version answers for which segment, with its metrics at validation; the newest change first."""
     query = (
         select(
-            deployed.c.model, deployed.c.segment, deployed.c.champion.label("version"), deployed.c.previous,
-            deployed.c.reason, deployed.c.revision, deployed.c.updated, model_versions.c.metrics,
+            deployed.c.model,
+            deployed.c.segment,
+            deployed.c.champion.label("version"),
+            deployed.c.previous,
+            deployed.c.reason,
+            deployed.c.revision,
+            deployed.c.updated,
+            model_versions.c.metrics,
             model_versions.c.dataset_version,
         )
         .join(
@@ -141,7 +173,7 @@ def deployments(stations: Stations, name: str | None, limit: int) -> list[dict[s
         )
         .order_by(deployed.c.revision.desc())
         .limit(limit)
-    )  # fmt: skip
+    )
     if name is not None:
         query = query.where(deployed.c.model == name)
     with stations.stores.ledger.read() as db:
@@ -165,11 +197,19 @@ def monitor(stations: Stations, name: str, segment: str | None, days: int) -> di
         "days": stations.monitor.daily(name, segment, end=end, days=days),
         "champions": [
             {
-                "segment": segment_text(watch.segment), "version": watch.version, "rows": watch.rows,
-                "labelled": watch.labelled, "output_mean": watch.output_mean, "loss": watch.loss,
-                "promised": watch.promised, "auc": watch.auc, "psi": watch.psi, "output_psi": watch.output_psi,
-                "shifted": watch.shifted, "decayed": watch.decayed,
+                "segment": segment_text(watch.segment),
+                "version": watch.version,
+                "rows": watch.rows,
+                "labelled": watch.labelled,
+                "output_mean": watch.output_mean,
+                "loss": watch.loss,
+                "promised": watch.promised,
+                "auc": watch.auc,
+                "psi": watch.psi,
+                "output_psi": watch.output_psi,
+                "shifted": watch.shifted,
+                "decayed": watch.decayed,
             }
             for watch in sorted(watches, key=lambda watch: -watch.rows)
         ],
-    }  # fmt: skip
+    }

@@ -24,8 +24,8 @@ from modelworks.pipelines import release
 from modelworks.pipelines.context import Progress, Stations, silent
 from modelworks.pipelines.project import Model
 from modelworks.stores.ledger.tables import campaigns, runs
-from modelworks.train.candidate import Candidate
 from modelworks.train import trainer
+from modelworks.train.candidate import Candidate
 
 _BATCH = 32
 """Candidates that are written in one transaction: the most that a kill makes us train again."""
@@ -176,7 +176,13 @@ def _open(
     campaign: str | None,
 ) -> tuple[str, str]:
     """The campaign with this key, or a new one; with its status."""
-    what = [definition.name, definition.code, definition.dataset, version, None if segments is None else sorted(segments)]
+    what = [
+        definition.name,
+        definition.code,
+        definition.dataset,
+        version,
+        None if segments is None else sorted(segments),
+    ]
     key = sha256(to_json([*what, new_id()] if force else what)).hexdigest()
     found = db.execute(select(campaigns.c.id, campaigns.c.status).where(campaigns.c.key == key)).one_or_none()
     if found is not None:
@@ -184,10 +190,17 @@ def _open(
     identifier = campaign or new_id()
     db.execute(
         insert(campaigns).values(
-            id=identifier, model=definition.name, key=key, reason=reason, dataset=definition.dataset,
-            dataset_version=version, segments=0, status="running", created=stations.clock(),
+            id=identifier,
+            model=definition.name,
+            key=key,
+            reason=reason,
+            dataset=definition.dataset,
+            dataset_version=version,
+            segments=0,
+            status="running",
+            created=stations.clock(),
         )
-    )  # fmt: skip
+    )
     return identifier, "running"
 
 

@@ -35,7 +35,9 @@ class Client:
     def __init__(self, url: str, token: str | None = None) -> None:
         headers = {"authorization": f"Bearer {token}"} if token else {}
         # A training answers when it is done: only connecting has a limit.
-        self._http = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=httpx.Timeout(None, connect=5.0))
+        self._http = httpx.Client(
+            base_url=url.rstrip("/"), headers=headers, timeout=httpx.Timeout(None, connect=5.0)
+        )
 
     def call(self, verb: str, **arguments: Any) -> Any:
         """Call a verb by its name.
@@ -73,16 +75,21 @@ class Client:
             response = self._http.request(method, path, **request)
         except httpx.HTTPError as error:
             raise Unavailable(
-                f"{self._http.base_url} does not answer", str(error) or type(error).__name__,
+                f"{self._http.base_url} does not answer",
+                str(error) or type(error).__name__,
                 "check the address; 'modelworks up' starts a server",
-            ) from error  # fmt: skip
+            ) from error
         if response.is_success:
             return response.json()
         try:
             told = response.json()["error"]
         except (ValueError, KeyError, TypeError):
-            raise Unavailable(f"{path} answered {response.status_code}", response.text[:200], "is it a Modelworks server?") from None
-        raise _KINDS.get(told.get("code"), ModelworksError)(told.get("what", ""), told.get("why", ""), told.get("fix", ""))
+            raise Unavailable(
+                f"{path} answered {response.status_code}", response.text[:200], "is it a Modelworks server?"
+            ) from None
+        raise _KINDS.get(told.get("code"), ModelworksError)(
+            told.get("what", ""), told.get("why", ""), told.get("fix", "")
+        )
 
     def close(self) -> None:
         """Close the connections."""

@@ -25,7 +25,14 @@ import numpy as np
 import orjson
 import polars as pl
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from modelworks.cli.show import seconds
@@ -36,7 +43,7 @@ from modelworks.core.plain import plain
 from modelworks.core.ref import Segment
 from modelworks.demos.flights import prepare
 from modelworks.demos.flights.replay import Booking
-from modelworks.demos.flights.report import Month, frozen_scores, months
+from modelworks.demos.flights.report import ARMS, Month, frozen_scores, months
 from modelworks.factory import Factory
 from modelworks.models.package import Package
 from modelworks.pipelines.apply import ApplyReport
@@ -81,10 +88,16 @@ def run(folder: Path, *, exit_after: bool, port: int, days: int, quiet: bool) ->
     started = monotonic()
     laps = _Laps()
     columns = (
-        TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
-    )  # fmt: skip
-    console.print("[bold]A year of New York's departures: will this flight arrive more than 15 minutes late?[/bold]")
+        TextColumn("{task.description:<34}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    console.print(
+        "[bold]A year of New York's departures: will this flight arrive more than 15 minutes late?[/bold]"
+    )
     with Progress(*columns, console=console, disable=quiet) as bars:
         task = bars.add_task("reading 336,776 flights", total=3, note="")
         with laps.lap("prepare"):
@@ -95,7 +108,11 @@ def run(folder: Path, *, exit_after: bool, port: int, days: int, quiet: bool) ->
             bars.advance(task)
             data = folder / "data" / "flights"
             for month in (1, 2):
-                prepare.write(prepare.of(flights, date(2013, month, 1), date(2013, month + 1, 1)), data, f"2013-{month:02d}")
+                prepare.write(
+                    prepare.of(flights, date(2013, month, 1), date(2013, month + 1, 1)),
+                    data,
+                    f"2013-{month:02d}",
+                )
             bars.advance(task)
         clock = FrozenClock(_midnight(MARCH))
         with Factory(folder, clock=clock, who="demo") as factory:
@@ -105,12 +122,16 @@ def run(folder: Path, *, exit_after: bool, port: int, days: int, quiet: bool) ->
                 bars.update(task, completed=1, note=f"{ingested.rows_added:,} rows")
             task = bars.add_task("January and February: train", total=None, note="")
             with laps.lap("first training"):
-                (first,) = factory.train(progress=lambda _what, done, total: bars.update(task, completed=done, total=total))
+                (first,) = factory.train(
+                    progress=lambda _what, done, total: bars.update(task, completed=done, total=total)
+                )
                 bars.update(task, note=f"{first.promoted} models live, {first.compiled} compiled and proven")
             february = {s: v.package for s, v in factory.stations.registry.champions("delay").items()}
             with _server(folder, port) as actual:
                 task = bars.add_task("March to December: day by day", total=days, note="")
-                replayed = _replay(factory, clock, flights, actual, days, laps, lambda **said: bars.update(task, **said))
+                replayed = _replay(
+                    factory, clock, flights, actual, days, laps, lambda **said: bars.update(task, **said)
+                )
                 with laps.lap("report"):
                     told = _report(factory, flights, february, first.promoted, replayed, days)
                 bars.stop()
@@ -118,7 +139,9 @@ def run(folder: Path, *, exit_after: bool, port: int, days: int, quiet: bool) ->
                 _print(console, told)
                 if not exit_after:
                     url = f"http://127.0.0.1:{actual}"
-                    console.print(f"\n[bold]Console[/bold] {url}/   [bold]docs[/bold] {url}/docs   still serving; Ctrl-C ends it")
+                    console.print(
+                        f"\n[bold]Console[/bold] {url}/   docs {url}/docs   still serving, Ctrl-C ends it"
+                    )
                     console.print(f"[dim]next: modelworks --project {folder} models list[/dim]")
                     with suppress(KeyboardInterrupt):
                         signal.pause()
@@ -129,7 +152,11 @@ def _make(folder: Path) -> None:
     """A fresh project; only what an earlier demo made is removed."""
     if folder.exists():
         if any(folder.iterdir()) and not (folder / _MARK).exists():
-            raise Conflict(f"{folder} holds something that is not this demo", "it is not removed", "name another with --folder")
+            raise Conflict(
+                f"{folder} holds something that is not this demo",
+                "it is not removed",
+                "name another with --folder",
+            )
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     (folder / _MARK).touch()
@@ -141,15 +168,28 @@ def _make(folder: Path) -> None:
 @contextmanager
 def _server(folder: Path, port: int) -> Iterator[int]:
     """The real server, in a process of its own; the demo itself turns the loop, on the clock of 2013."""
-    command = [sys.executable, "-m", "modelworks.cli", "--project", str(folder), "--json", "up", "--no-worker"]
-    process = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    command = [
+        sys.executable,
+        "-m",
+        "modelworks.cli",
+        "--project",
+        str(folder),
+        "--json",
+        "up",
+        "--no-worker",
+    ]
+    process = subprocess.Popen(
+        [*command, "--port", str(port)], stdout=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+    )
     assert process.stdout is not None
     said = b""
     try:
         while not said.rstrip().endswith(b"}"):
             line = process.stdout.readline()
             if not line:
-                raise Unavailable("the server did not start", f"it ended with {process.wait()}", "what it printed says why")
+                raise Unavailable(
+                    "the server did not start", f"it ended with {process.wait()}", "what it printed says why"
+                )
             said += line
         yield int(orjson.loads(said)["url"].rsplit(":", 1)[1])
     finally:
@@ -209,7 +249,9 @@ def _replay(
                 if decision.action == "train":
                     kept.triggers[decision.trigger] += 1
             for campaign in turn.trained:
-                kept.outcomes.update(promoted=campaign.promoted, refused=campaign.refused, failed=campaign.failed)
+                kept.outcomes.update(
+                    promoted=campaign.promoted, refused=campaign.refused, failed=campaign.failed
+                )
             say(
                 advance=1,
                 note=f"{today:%d %b}  {len(kept.shown):,} predictions  {kept.outcomes['promoted']} promoted",
@@ -269,21 +311,31 @@ def _report(
 
 def _print(console: Console, told: Report) -> None:
     """The report, for people."""
-    table = Table(title="Living factory, February's models frozen, and no model (the base rate of January and February)",
-                  title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)  # fmt: skip
-    heads = ["month", "flights", "late", "log loss", "frozen", "none", "AUC", "frozen", "EUR/flight", "frozen", "none"]
-    for head in heads:
+    shown = [
+        (
+            "Log loss: the living factory, February's models frozen, no model (base rate)",
+            "log_loss",
+            ARMS,
+            "{:.4f}",
+        ),
+        ("Area under the ROC curve", "auc", ARMS[:2], "{:.3f}"),
+        ("EUR a flight, for acting where it pays", "value", ARMS, "{:.2f}"),
+    ]
+    table = Table(header_style="dim", box=None, pad_edge=False)
+    for head in ("month", "flights", "late", *(f"{arm}" for _, _, arms, _ in shown for arm in arms)):
         table.add_column(head, justify="left" if head == "month" else "right", no_wrap=True)
     for month in told.months:
-        best = "green" if month.log_loss["living"] <= min(month.log_loss.values()) else "yellow"
-        style = "bold" if month.month == "all" else ""
-        table.add_row(
-            month.month, f"{month.flights:,}", f"{month.late:.0%}", f"[{best}]{month.log_loss['living']:.4f}[/{best}]",
-            f"{month.log_loss['frozen']:.4f}", f"{month.log_loss['none']:.4f}", f"{month.auc['living']:.3f}",
-            f"{month.auc['frozen']:.3f}", *(f"{month.value[arm] / month.flights:.2f}" for arm in ("living", "frozen", "none")),
-            style=style,
-        )  # fmt: skip
-    console.print()
+        cells = [month.month, f"{month.flights:,}", f"{month.late:.0%}"]
+        for _, measure, arms, form in shown:
+            values = [
+                vars(month)[measure][arm] / (month.flights if measure == "value" else 1) for arm in arms
+            ]
+            best = min(values) if measure == "log_loss" else max(values)
+            cells += [f"[green]{form.format(v)}[/green]" if v == best else form.format(v) for v in values]
+        table.add_row(*cells, style="bold" if month.month == "all" else "")
+    console.print("\n[bold]Was it worth it?[/bold] The best of each is green. From left to right:")
+    for title, _, arms, _ in shown:
+        console.print(f"  {', '.join(arms)}: {title}", style="dim")
     console.print(table)
     reasons = ", ".join(f"{trigger} {number:,}" for trigger, number in told.retrainings.items())
     grid = Table.grid(padding=(0, 2))
@@ -304,7 +356,11 @@ def _print(console: Console, told: Report) -> None:
             grid.add_row(name, value)
     console.print(grid)
     spent = sorted(((took, name) for name, took in told.seconds.items() if name != "all"), reverse=True)
-    console.print("[dim]of it " + ", ".join(f"{name} {took:.0f} s" for took, name in spent if took >= 1) + "[/dim]")
-    console.print("\n[bold]Why did it say so?[/bold] Three of the answers, walked back to where they come from:")
+    console.print(
+        "[dim]of it " + ", ".join(f"{name} {took:.0f} s" for took, name in spent if took >= 1) + "[/dim]"
+    )
+    console.print(
+        "\n[bold]Why did it say so?[/bold] Three of the answers, walked back to where they come from:"
+    )
     for answer in told.why:
         console.print(why_tree(answer))

