@@ -107,6 +107,11 @@ class MonitorStation:
             watches += judge(mine, merged, places)
         return sorted(watches, key=lambda watch: watch.segment)
 
+    def seen_until(self, model: str) -> datetime | None:
+        """The moment that the model's windows were last brought up to; ``None`` before the first time."""
+        with self.stores.ledger.read() as db:
+            return Progress.of(db, model).observed
+
     def daily(
         self, model: str, segment: str | None = None, *, end: datetime, days: int
     ) -> list[dict[str, Any]]:
