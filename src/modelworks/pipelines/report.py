@@ -14,6 +14,7 @@ from modelworks.stores.ledger.tables import (
     alerts,
     decisions,
     model_versions,
+    windows,
 )
 from modelworks.stores.ledger.tables import (
     deployments as deployed,
@@ -187,7 +188,10 @@ def monitor(stations: Stations, name: str, segment: str | None, days: int) -> di
         NotFound: the project has no such model.
     """
     stations.project.model(name)
-    end = stations.monitor.seen_until(name) or stations.clock()
+    with stations.stores.ledger.read() as db:
+        newest = db.scalar(select(func.max(windows.c.end)).where(windows.c.model == name))
+    # The last days that were observed: after a replay, or a pause, these are not the last days.
+    end = min(newest or stations.clock(), stations.clock())
     watches = stations.monitor.summary(name, end=end, days=days)
     if segment is not None:
         watches = [watch for watch in watches if segment_text(watch.segment) == segment]

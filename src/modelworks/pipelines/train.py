@@ -139,11 +139,12 @@ def train(
         return report
     wanted = None if segments is None else [_checked(definition, text) for text in segments]
     champions = {
-        segment: entry.package for segment, entry in stations.registry.champions(definition.name).items()
+        segment: entry.package
+        for segment, entry in stations.registry.champions(definition.name, wanted).items()
     }
     candidates = trainer.train(
         definition,
-        frame(stations, definition),
+        _of_segments(frame(stations, definition), definition.per, wanted),
         time=time_of(stations, definition),
         artifacts_root=stations.artifacts_root,
         workers=stations.workers,
@@ -213,6 +214,23 @@ def frame(stations: Stations, definition: Definition) -> pl.DataFrame:
     """The columns that a definition looks at, of every row of its dataset."""
     columns = [*definition.per, *definition.features, definition.target, time_of(stations, definition)]
     return stations.data.frame(definition.dataset, columns)
+
+
+def _of_segments(rows: pl.DataFrame, per: Sequence[str], wanted: Sequence[Segment] | None) -> pl.DataFrame:
+    """Only the rows that some of the segments learn from: training two routes must not cost a look at all."""
+    if wanted is None or () in wanted:
+        return rows
+    return rows.filter(
+        pl.any_horizontal(
+            pl.all_horizontal(pl.col(column) == value for column, value in zip(per, segment, strict=False))
+            for segment in wanted
+        )
+        if len(wanted) <= _FEW
+        else pl.lit(value=True)
+    )
+
+
+_FEW = 20
 
 
 def time_of(stations: Stations, definition: Definition) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, and_, func, insert, select
@@ -213,8 +213,10 @@ class RegistryStation:
                 raise no_model(db, model)
         return [from_row(row) for row in rows]
 
-    def champions(self, model: str) -> dict[Segment, ModelVersion]:
-        """The version that answers, for every segment that has one; one query."""
+    def champions(
+        self, model: str, segments: Collection[Segment] | None = None
+    ) -> dict[Segment, ModelVersion]:
+        """The version that answers, for every segment that has one, or for every one of `segments`."""
         same = and_(
             aliases.c.model == model_versions.c.model,
             aliases.c.segment == model_versions.c.segment,
@@ -226,8 +228,13 @@ class RegistryStation:
             .where(aliases.c.model == model, aliases.c.alias == CHAMPION)
             .order_by(model_versions.c.segment)
         )
+        queries = (
+            [query]
+            if segments is None
+            else [query.where(aliases.c.segment.in_(part)) for part in chunks(map(segment_text, segments))]
+        )
         with self.ledger.read() as db:
-            found = [from_row(row) for row in db.execute(query)]
+            found = [from_row(row) for one in queries for row in db.execute(one)]
         return {version.segment: version for version in found}
 
     # -- names and verdicts ----------------------------------------------------------------------------
