@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -143,34 +144,21 @@ def make_world(root: Path) -> Stores:
     return stores
 
 
-def main() -> None:
-    """Run a server: state folder, then a port, on the command line; prints the port when it is ready."""
-    from modelworks.serve import server
-    from modelworks.serve.protocol import Limits
-    from modelworks.serve.station import ServeStation
-
-    state, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
-    plane = ServeStation(open_stores(state), settings.get("max_body", 16 * 1024 * 1024)).plane
-    server.run(
-        None,
-        plane,
-        port=settings.get("port", 0),
-        poll=0.02,
-        limits=Limits(settings.get("request", 30.0), settings.get("idle", 75.0)),
-        ready=lambda port: print(port, flush=True),
-    )
+def server_command(state: Path, **settings: Any) -> list[str]:
+    """The command of a server process."""
+    return [sys.executable, str(Path(__file__).with_name("serve_process.py")), str(state), json.dumps(settings)]
 
 
 @contextmanager
 def server_process(state: Path, **settings: Any) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A server in a process of its own, and its port; ended (if it still lives) with SIGTERM."""
     process = subprocess.Popen(
-        [sys.executable, __file__, str(state), json.dumps(settings)],
+        server_command(state, **settings),
         stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONWARNINGS": "default"},
     )  # fmt: skip
     try:
         assert process.stdout is not None
-        yield process, int(process.stdout.readline())
+        yield process, int(process.stdout.readline().split()[1])
     finally:
         process.terminate()
         process.wait(20)
@@ -178,10 +166,38 @@ def server_process(state: Path, **settings: Any) -> Iterator[tuple[subprocess.Po
         process.stdout.close()
 
 
+class Servers:
+    """Servers one after another, each a process to be killed."""
+
+    def __init__(self, state: Path) -> None:
+        self._parent = subprocess.Popen(
+            server_command(state, fork=True), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def _line(self) -> str:
+        assert self._parent.stdout is not None
+        return self._parent.stdout.readline()
+
+    def start(self) -> tuple[int, int]:
+        """Process id and port of a new server."""
+        assert self._parent.stdin is not None
+        self._parent.stdin.write("start\n")
+        self._parent.stdin.flush()
+        process, port = self._line().split()
+        return int(process), int(port)
+
+    def kill(self, process: int) -> None:
+        """SIGKILL, and wait until it is gone."""
+        os.kill(process, signal.SIGKILL)
+        assert self._line() == "ended\n"
+
+    def __enter__(self) -> Servers:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._parent.communicate(timeout=20)
+
+
 def client(port: int) -> httpx.Client:
     """An HTTP client of a server."""
     return httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
-
-
-if __name__ == "__main__":
-    main()

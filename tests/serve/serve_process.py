@@ -1,0 +1,46 @@
+"""A server process on a state folder; or servers one after another, forked from what is imported once."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from modelworks.serve import server
+from modelworks.serve.protocol import Limits
+from modelworks.serve.station import ServeStation
+from modelworks.stores import open_stores
+
+
+def serve(state: str, settings: dict[str, Any]) -> None:
+    """Serve, and print process id and port when ready."""
+    stores = open_stores(Path(state))
+    server.run(
+        None,
+        ServeStation(stores, settings.get("max_body", 16 * 1024 * 1024)).plane,
+        port=settings.get("port", 0),
+        poll=0.02,
+        limits=Limits(settings.get("request", 30.0), settings.get("idle", 75.0)),
+        ready=lambda port: print(os.getpid(), port, flush=True),
+    )
+
+
+def main() -> None:
+    """Arguments: the state folder, settings as JSON. With the setting ``fork``, a server a line of stdin."""
+    state, settings = sys.argv[1], json.loads(sys.argv[2])
+    if not settings.get("fork"):
+        serve(state, settings)
+        return
+    for _ in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            serve(state, settings)
+            os._exit(0)
+        os.waitpid(child, 0)
+        print("ended", flush=True)
+
+
+if __name__ == "__main__":
+    main()
