@@ -139,8 +139,15 @@ def project(case: Case, rows: pl.DataFrame) -> Iterator[Factory]:
         factory.stores.ledger.close()
 
 
+def cpu() -> float:
+    """CPU seconds so far of this process and its workers (Linux); what neighbours use does not count."""
+    workers = [Path(f"/proc/{worker.process.pid}/schedstat") for worker in trainer._pool._idle]
+    return time.process_time() + sum(int(path.read_text().split()[0]) / 1e9 for path in workers)
+
+
 def whole(factory: Factory) -> dict[str, Any]:
     """The whole belt on a new project."""
+    used = cpu()
     begun = time.perf_counter()
     factory.ingest()
     ingested = time.perf_counter()
@@ -148,6 +155,7 @@ def whole(factory: Factory) -> dict[str, Any]:
     ended = time.perf_counter()
     return {
         "seconds": ended - begun,
+        "cpu": cpu() - used,
         "ingest": ingested - begun,
         "train": ended - ingested,
         "report": report,
@@ -176,6 +184,7 @@ def bare(factory: Factory, rows: pl.DataFrame, folder: Path) -> Callable[[], dic
         assert not done.error, done.trace
 
     def run() -> dict[str, Any]:
+        used = cpu()
         begun = time.perf_counter()
         weights = [trainer._FIXED_COST + part.length for part in parts]
         done = list(trainer._pool.run(fit_only, parts, workers=WORKERS, initial=given, weights=weights))
@@ -184,6 +193,7 @@ def bare(factory: Factory, rows: pl.DataFrame, folder: Path) -> Callable[[], dic
         fits = [one.value for one in done if one.value is not None]
         return {
             "seconds": seconds,
+            "cpu": cpu() - used,
             "fits": len(fits),
             "fit_sum": sum(fits),
             "fit_median": statistics.median(fits),
@@ -205,6 +215,7 @@ def measure(case: Case, repeats: int) -> dict[str, Any]:
                 wholes.append(whole(factory))
     wholes, bares = wholes[1:], bares[1:]
     ratios = [one["seconds"] / other["seconds"] for one, other in zip(wholes, bares, strict=True)]
+    cpu_ratios = [one["cpu"] / other["cpu"] for one, other in zip(wholes, bares, strict=True)]
     last = wholes[-1]["report"]
     middle = {name: statistics.median(one[name] for one in wholes) for name in ("seconds", "ingest", "train")}
     busy = {
@@ -223,6 +234,7 @@ def measure(case: Case, repeats: int) -> dict[str, Any]:
         "fit_median_ms": 1000 * statistics.median(one["fit_median"] for one in bares),
         "ratio": statistics.median(ratios),
         "ratios": ratios,
+        "cpu_ratio": statistics.median(cpu_ratios),
         "shares": {
             "ingest": middle["ingest"] / middle["seconds"],
             **{stage: value / middle["seconds"] for stage, value in busy.items()},
@@ -256,7 +268,8 @@ def main() -> None:
             f"({result['failed']} failed, {result['compiled']} compiled, {result['promoted']} promoted)\n"
             f"  whole {result['whole_seconds']:.2f} s, bare fits {result['bare_seconds']:.2f} s "
             f"(median fit {result['fit_median_ms']:.1f} ms): ratio {result['ratio']:.2f} "
-            f"({', '.join(f'{ratio:.2f}' for ratio in result['ratios'])})"
+            f"({', '.join(f'{ratio:.2f}' for ratio in result['ratios'])}); "
+            f"in CPU time {result['cpu_ratio']:.2f}"
         )
         for stage, share in result["shares"].items():
             print(f"  {stage:24} {share:6.1%} of the whole")
