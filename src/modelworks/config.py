@@ -65,7 +65,7 @@ class Config:
 
 
 def find_root(start: Path) -> Path:
-    """The nearest folder, from `start` upward, that holds ``factory.py`` or ``modelworks.toml``.
+    """The nearest folder, from `start` upward, that holds ``factory.py``, ``modelworks.toml`` or a state.
 
     Raises:
         NotFound: none does; the message lists the folders that were searched.
@@ -73,11 +73,11 @@ def find_root(start: Path) -> Path:
     start = start.resolve()
     looked = [start, *start.parents]
     for folder in looked:
-        if (folder / "factory.py").is_file() or (folder / FILE).is_file():
+        if (folder / "factory.py").is_file() or (folder / FILE).is_file() or (folder / STATE).is_dir():
             return folder
     raise NotFound(
         f"there is no Modelworks project in {start}",
-        "looked for factory.py or modelworks.toml in " + ", ".join(str(folder) for folder in looked),
+        f"looked for factory.py, {FILE} or {STATE} in " + ", ".join(str(folder) for folder in looked),
         "run 'modelworks init' to make one here, or name its folder with --project",
     )
 
@@ -94,7 +94,7 @@ def load(root: Path, environ: Mapping[str, str] = os.environ) -> Config:
     if path.is_file():
         try:
             document = tomllib.loads(path.read_text())
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise Invalid(f"{path} is not valid TOML", str(error), "mend the line it names") from error
         for section, entries in document.items():
             if not isinstance(entries, dict):
@@ -119,10 +119,15 @@ def _typed(name: str, value: Any, kind: type, source: str) -> Any:
     try:
         if isinstance(value, bool) or (kind is str and not isinstance(value, str)):
             raise TypeError
-        return kind(value)
+        typed = kind(value)
+        if not isinstance(value, str) and typed != value:
+            raise ValueError
+        return typed
     except (TypeError, ValueError):
         raise Invalid(
-            f"the setting {name} must be {'a number' if kind is not str else 'text'}", f"{source} has {value!r}", "correct it there"
+            f"the setting {name} must be {'a number' if kind is not str else 'text'}",
+            f"{source} has {value!r}",
+            "correct it there",
         ) from None
 
 

@@ -193,17 +193,16 @@ def model(
 
 
 def load_project(root: Path) -> Project:
-    """Run the project's ``factory.py`` and collect what it defines.
+    """Run the project's ``factory.py`` and collect what it defines; without one that is nothing.
 
     The project's folder is put on the import path, so that ``factory.py`` can import its neighbours.
 
     Raises:
-        NotFound: there is no ``factory.py``.
         Invalid: it cannot be run, or two definitions share a name.
     """
     path = root / "factory.py"
-    if not path.is_file():
-        raise NotFound(f"there is no factory.py in {root}", "", "run 'modelworks init' to make one")
+    if not path.is_file():  # the standalone phase: runs and models logged by hand, no definitions
+        return Project(root, {}, {})
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
     spec = spec_from_file_location(MODULE, path)

@@ -6,11 +6,8 @@ server before every departure, outcomes follow, the day's file arrives, and the 
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,7 +19,6 @@ from time import monotonic
 from typing import Any
 
 import numpy as np
-import orjson
 import polars as pl
 from rich.console import Console
 from rich.progress import (
@@ -38,7 +34,7 @@ from rich.table import Table
 from modelworks.cli.show import seconds
 from modelworks.cli.watch import why_tree
 from modelworks.core.clock import FrozenClock
-from modelworks.core.errors import Conflict, Unavailable
+from modelworks.core.errors import Conflict
 from modelworks.core.plain import plain
 from modelworks.core.ref import Segment
 from modelworks.demos.flights import prepare
@@ -47,6 +43,7 @@ from modelworks.demos.flights.report import ARMS, Month, frozen_scores, months
 from modelworks.factory import Factory
 from modelworks.models.package import Package
 from modelworks.pipelines.apply import ApplyReport
+from modelworks.sdk.process import start
 
 MARCH = date(2013, 3, 1)
 _MARK = ".made-by-modelworks-demo"
@@ -127,10 +124,10 @@ def run(folder: Path, *, exit_after: bool, port: int, days: int, quiet: bool) ->
                 )
                 bars.update(task, note=f"{first.promoted} models live, {first.compiled} compiled and proven")
             february = {s: v.package for s, v in factory.stations.registry.champions("delay").items()}
-            with _server(folder, port) as actual:
+            with start(folder, port=port) as server:
                 task = bars.add_task("March to December: day by day", total=days, note="")
                 replayed = _replay(
-                    factory, clock, flights, actual, days, laps, lambda **said: bars.update(task, **said)
+                    factory, clock, flights, server.port, days, laps, lambda **said: bars.update(task, **said)
                 )
                 with laps.lap("report"):
                     told = _report(factory, flights, february, first.promoted, replayed, days)
@@ -138,7 +135,7 @@ def run(folder: Path, *, exit_after: bool, port: int, days: int, quiet: bool) ->
                 told = replace(told, seconds={**laps.seconds, "all": monotonic() - started})
                 _print(console, told)
                 if not exit_after:
-                    url = f"http://127.0.0.1:{actual}"
+                    url = server.url
                     console.print(
                         f"\n[bold]Console[/bold] {url}/   docs {url}/docs   still serving, Ctrl-C ends it"
                     )
@@ -163,42 +160,6 @@ def _make(folder: Path) -> None:
     source = files("modelworks.demos.flights.project").joinpath("factory.py").read_text(encoding="utf-8")
     (folder / "factory.py").write_text(source)
     (folder / "modelworks.toml").write_text("[serve]\npoll = 0.2\n")
-
-
-@contextmanager
-def _server(folder: Path, port: int) -> Iterator[int]:
-    """The real server, in a process of its own; the demo itself turns the loop, on the clock of 2013."""
-    command = [
-        sys.executable,
-        "-m",
-        "modelworks.cli",
-        "--project",
-        str(folder),
-        "--json",
-        "up",
-        "--no-worker",
-    ]
-    process = subprocess.Popen(
-        [*command, "--port", str(port)], stdout=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"}
-    )
-    assert process.stdout is not None
-    said = b""
-    try:
-        while not said.rstrip().endswith(b"}"):
-            line = process.stdout.readline()
-            if not line:
-                raise Unavailable(
-                    "the server did not start", f"it ended with {process.wait()}", "what it printed says why"
-                )
-            said += line
-        yield int(orjson.loads(said)["url"].rsplit(":", 1)[1])
-    finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-        process.stdout.close()
 
 
 class _Laps:

@@ -1,0 +1,87 @@
+"""A server in a process of its own, started from Python."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import orjson
+
+from modelworks.core.errors import Unavailable
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server.
+
+    Attributes:
+        url: Where it answers.
+        port: The port in it.
+        process: Its process.
+    """
+
+    url: str
+    port: int
+    process: subprocess.Popen[bytes]
+
+    def stop(self) -> None:
+        """End it; requests under way are answered first."""
+        self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def start(folder: Path, *, port: int = 0, worker: bool = False) -> Server:
+    """Start ``modelworks up`` for the project in `folder`, and wait until it answers.
+
+    Args:
+        folder: The project.
+        port: 0 lets the system choose.
+        worker: Whether the worker runs beside it.
+
+    Raises:
+        Unavailable: it ended before it answered; what it printed says why.
+    """
+    command = [
+        sys.executable,
+        "-m",
+        "modelworks.cli",
+        "--project",
+        str(folder),
+        "--json",
+        "up",
+        "--port",
+        str(port),
+    ]
+    process = subprocess.Popen([*command, "--worker" if worker else "--no-worker"], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    said = b""
+    while not said.rstrip().endswith(b"}"):
+        line = process.stdout.readline()
+        if not line:
+            process.stdout.close()
+            raise Unavailable(
+                "the server did not start",
+                f"it ended with {process.wait()}",
+                "what it printed above says why",
+            )
+        said += line
+    url = orjson.loads(said)["url"]
+    return Server(url, int(url.rsplit(":", 1)[1]), process)
