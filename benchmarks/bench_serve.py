@@ -1,9 +1,9 @@
 """How fast the server answers one row a request, against a bare echo and against plain scikit-learn.
 
-Run it with ``make bench-serve``; it needs ``wrk``. One logistic regression with 10 features, JSON, keep-alive:
+Run it with ``make bench-serve``; it needs ``wrk``. A logistic regression of 10 features, JSON, keep-alive:
 
 - *echo*: an ASGI application that sends the body back, on the same uvicorn (uvloop, httptools).
-- *predict*, *v2*, *v2 columns*: ours, with the prediction log on; ``/v2`` with one matrix and with ten inputs.
+- *predict*, *v2*, *v2 columns*: ours, the prediction log on; ``/v2`` with one matrix and with ten inputs.
 - *fastapi*, *pydantic*: an ``async def`` route that calls ``predict_proba``; with raw JSON and with a model.
 
 Every server is a process of its own and all live at once; the rounds take turns, the medians are compared.
@@ -161,10 +161,16 @@ def deploy(state: Path) -> None:
         )
         db.execute(
             insert(model_versions).values(
-                model="score", segment="", version=1, run=new_id(), package=packed.package.to_json(), metrics={},
-                rows_filter={}, created=now,
+                model="score",
+                segment="",
+                version=1,
+                run=new_id(),
+                package=packed.package.to_json(),
+                metrics={},
+                rows_filter={},
+                created=now,
             )
-        )  # fmt: skip
+        )
         DeployStation(stores.ledger, system_clock).promote_many(db, [Promotion("score", (), 1, "benchmark")])
     stores.ledger.close()
 
@@ -210,9 +216,20 @@ def call(port: int, case: Case) -> Any:
 def wrk(port: int, case: Case, connections: int, seconds: float, script: Path) -> tuple[float, float]:
     """Requests a second, and the 99th percentile of latency in milliseconds."""
     done = subprocess.run(
-        ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", "-s", str(script), f"http://127.0.0.1:{port}{case.path}"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        [
+            "wrk",
+            "-t1",
+            f"-c{connections}",
+            f"-d{seconds:g}s",
+            "--latency",
+            "-s",
+            str(script),
+            f"http://127.0.0.1:{port}{case.path}",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     if "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
         raise RuntimeError(f"{case.name}: {done.stdout}")
     rate = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
@@ -244,7 +261,8 @@ def measure(rounds: int, seconds: float, connections: list[int]) -> dict[str, An
             scripts[case.name] = folder / f"{number}.lua"
             body = json.dumps(case.body)
             scripts[case.name].write_text(
-                f"wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\nwrk.body = '{body}'\n"
+                f"wrk.method = 'POST'\nwrk.body = '{body}'\n"
+                "wrk.headers['Content-Type'] = 'application/json'\n"
             )
             call(ports[case.server], case)
             wrk(ports[case.server], case, 4, 1, scripts[case.name])

@@ -8,10 +8,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from modelworks.core.errors import Denied
 from modelworks.serve import server
+from modelworks.serve.asgi import Authorize, anybody
 from modelworks.serve.protocol import Limits
 from modelworks.serve.station import ServeStation
 from modelworks.stores import open_stores
+
+
+def bearer(file: Path) -> Authorize:
+    """Lets those in who have the token that stands in a file."""
+
+    def authorize(authorization: bytes | None) -> None:
+        if authorization != b"Bearer " + file.read_bytes():
+            raise Denied("this token may not predict", "", "ask for one")
+
+    return authorize
 
 
 def serve(state: str, settings: dict[str, Any]) -> None:
@@ -23,6 +35,7 @@ def serve(state: str, settings: dict[str, Any]) -> None:
         port=settings.get("port", 0),
         poll=0.02,
         limits=Limits(settings.get("request", 30.0), settings.get("idle", 75.0)),
+        authorize=bearer(Path(settings["token"])) if "token" in settings else anybody,
         ready=lambda port: print(os.getpid(), port, flush=True),
     )
 

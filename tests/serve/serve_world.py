@@ -79,46 +79,72 @@ def fit_numbers(seed: int = 0, regression: bool = False) -> tuple[Any, pd.DataFr
     return LogisticRegression().fit(x, target), x, target
 
 
-def declare(stores: Stores, name: str, features: Sequence[str], per: Sequence[str] = (), dataset: str | None = None) -> None:
+def declare(
+    stores: Stores, name: str, features: Sequence[str], per: Sequence[str] = (), dataset: str | None = None
+) -> None:
     """Enter a model, and its dataset where it has one, in the ledger."""
     now = system_clock()
     with stores.ledger.write() as db:
         if dataset is not None:
             db.execute(
                 insert(datasets).values(
-                    name=dataset, key="flight", time="departs", updated=now, contract=[one.to_json() for one in CONTRACT]
+                    name=dataset,
+                    key="flight",
+                    time="departs",
+                    updated=now,
+                    contract=[one.to_json() for one in CONTRACT],
                 )
             )
         db.execute(
             insert(models).values(
-                name=name, dataset=dataset, target="late", features=list(features), per=list(per), definition={},
-                code="", updated=now,
+                name=name,
+                dataset=dataset,
+                target="late",
+                features=list(features),
+                per=list(per),
+                definition={},
+                code="",
+                updated=now,
             )
-        )  # fmt: skip
+        )
 
 
 def register(stores: Stores, name: str, segment: Segment, fitted: tuple[Any, pd.DataFrame, Any]) -> int:
     """Pack a model as the next version of a segment."""
     model, x, y = fitted
     packed = pack(
-        model, signature(x, y, list(x.columns), model), x.head(50), stores.artifacts, code="", environment="", reference=None
+        model,
+        signature(x, y, list(x.columns), model),
+        x.head(50),
+        stores.artifacts,
+        code="",
+        environment="",
+        reference=None,
     )
     key = (model_versions.c.model == name, model_versions.c.segment == segment_text(segment))
     with stores.ledger.write() as db:
         version = (db.scalar(select(func.max(model_versions.c.version)).where(*key)) or 0) + 1
         db.execute(
             insert(model_versions).values(
-                model=name, segment=segment_text(segment), version=version, run=new_id(), package=packed.package.to_json(),
-                metrics={}, rows_filter={}, created=system_clock(),
+                model=name,
+                segment=segment_text(segment),
+                version=version,
+                run=new_id(),
+                package=packed.package.to_json(),
+                metrics={},
+                rows_filter={},
+                created=system_clock(),
             )
-        )  # fmt: skip
+        )
     return version
 
 
 def promote(stores: Stores, name: str, segment: Segment, version: int) -> None:
     """Make a version the champion."""
     with stores.ledger.write() as db:
-        DeployStation(stores.ledger, system_clock).promote_many(db, [Promotion(name, segment, version, "test")])
+        DeployStation(stores.ledger, system_clock).promote_many(
+            db, [Promotion(name, segment, version, "test")]
+        )
 
 
 def deploy(stores: Stores, name: str, segment: Segment, fitted: tuple[Any, pd.DataFrame, Any]) -> int:
@@ -129,7 +155,7 @@ def deploy(stores: Stores, name: str, segment: Segment, fitted: tuple[Any, pd.Da
 
 
 def make_world(root: Path) -> Stores:
-    """`delay` by carrier and origin, `score` of ten numbers, `price` a regression, `kind` of three classes."""
+    """`delay` by carrier and origin, `score` of ten numbers, `price` a regression, `kind` of 3 classes."""
     stores = open_stores(root)
     declare(stores, "delay", FEATURES, ["carrier", "origin"], "flights")
     for seed, segment in enumerate([(), ("UA",), ("UA", "EWR"), ("AA", "JFK")]):
@@ -146,7 +172,12 @@ def make_world(root: Path) -> Stores:
 
 def server_command(state: Path, **settings: Any) -> list[str]:
     """The command of a server process."""
-    return [sys.executable, str(Path(__file__).with_name("serve_process.py")), str(state), json.dumps(settings)]
+    return [
+        sys.executable,
+        str(Path(__file__).with_name("serve_process.py")),
+        str(state),
+        json.dumps(settings),
+    ]
 
 
 @contextmanager
@@ -154,8 +185,10 @@ def server_process(state: Path, **settings: Any) -> Iterator[tuple[subprocess.Po
     """A server in a process of its own, and its port; ended (if it still lives) with SIGTERM."""
     process = subprocess.Popen(
         server_command(state, **settings),
-        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONWARNINGS": "default"},
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONWARNINGS": "default"},
+    )
     try:
         assert process.stdout is not None
         yield process, int(process.stdout.readline().split()[1])

@@ -54,7 +54,9 @@ def test_columns_may_be_called_anything() -> None:
     assert rows.reader(names)(row) == (0, 1, 2, 3, 4)
 
 
-@pytest.mark.parametrize(("value", "text"), [("x", "x"), (12.0, "12"), (True, "true"), (None, ""), (1.5, "1.5")])
+@pytest.mark.parametrize(
+    ("value", "text"), [("x", "x"), (12.0, "12"), (True, "true"), (None, ""), (1.5, "1.5")]
+)
 def test_per_values_as_text(value: object, text: str) -> None:
     assert as_text(value) == text
 

@@ -46,9 +46,16 @@ def test_rows_go_to_their_segment_or_its_nearest_parent(station: ServeStation) -
 def test_requests_that_come_together_are_answered_as_if_alone(station: ServeStation) -> None:
     rng = np.random.default_rng(1)
     bodies = [
-        json.dumps({"rows": [{**world.ROW, "wind": w, "carrier": c} for w, c in zip(rng.gamma(2, 8, 3), "UA ZZ AA".split(), strict=True)]}).encode()
+        json.dumps(
+            {
+                "rows": [
+                    {**world.ROW, "wind": w, "carrier": c}
+                    for w, c in zip(rng.gamma(2, 8, 3), ("UA", "ZZ", "AA"), strict=True)
+                ]
+            }
+        ).encode()
         for _ in range(20)
-    ]  # fmt: skip
+    ]
     requests = [(b"/predict/delay", body) for body in bodies]
     requests.insert(7, (b"/predict/delay", b"{"))
     together = station.plane.answer(requests)
@@ -79,7 +86,9 @@ def test_other_tasks(station: ServeStation) -> None:
     (kind,) = station.predict("kind", [world.ROW])["predictions"]
     assert set(kind["output"]["probabilities"]) == {"early", "on time", "late"}
     assert sum(kind["output"]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
-    assert kind["output"]["label"] == max(kind["output"]["probabilities"].items(), key=lambda item: item[1])[0]
+    assert (
+        kind["output"]["label"] == max(kind["output"]["probabilities"].items(), key=lambda item: item[1])[0]
+    )
 
 
 def change(**changes: Any) -> dict[str, Any]:
@@ -99,7 +108,12 @@ BAD: list[tuple[str, Any, int, str]] = [
     ("/predict/delay", b"{", 400, "not valid JSON"),
     ("/predict/delay", b"", 400, "no body"),
     ("/predict/delay", b"[" * 100_000, 400, ""),
-    ("/predict/delay", b'{"rows": [{"distance": 1}]} trailing', 400, "cannot be accepted|not valid JSON|no column"),
+    (
+        "/predict/delay",
+        b'{"rows": [{"distance": 1}]} trailing',
+        400,
+        "cannot be accepted|not valid JSON|no column",
+    ),
     ("/predict/delay", b"\xff\xfe", 400, "not valid JSON"),
     ("/predict/delay", [], 400, "expected `object`"),
     ("/predict/delay", {"row": []}, 400, "no 'rows'"),
@@ -188,7 +202,9 @@ def test_compressed_bodies(station: ServeStation) -> None:
     assert station.plane.handle("POST", b"/predict/delay", {b"content-encoding": b"br"}, body)[0] == 400
 
 
-def test_a_full_disk_refuses_instead_of_losing(station: ServeStation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_refuses_instead_of_losing(
+    station: ServeStation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import os
 
     body = json.dumps({"rows": [world.ROW]}).encode()
@@ -236,4 +252,4 @@ def test_methods(station: ServeStation) -> None:
 
 
 def test_no_temporary_files_are_left(stores: Stores) -> None:
-    assert not [path for path in Path(stores.spool).glob(".*")]
+    assert not list(Path(stores.spool).glob(".*"))

@@ -56,7 +56,12 @@ def test_a_row_is_logged_as_it_was_sent(station: ServeStation) -> None:
 def test_tensors_are_logged_like_rows(station: ServeStation) -> None:
     station.refresh()
     inputs = [
-        {"name": name, "shape": [1], "datatype": "BYTES" if isinstance(value, str) else "FP32", "data": [value]}
+        {
+            "name": name,
+            "shape": [1],
+            "datatype": "BYTES" if isinstance(value, str) else "FP32",
+            "data": [value],
+        }
         for name, value in FLIGHT.items()
         if name != "extra"
     ]
@@ -155,7 +160,9 @@ def test_files_are_rotated_and_all_drained(tmp_path: Path) -> None:
 
 
 def test_find_and_recent_before_and_after_draining(station: ServeStation) -> None:
-    ids = [station.predict(model, [world.ROW])["predictions"][0]["id"] for model in ("delay", "kind", "delay")]
+    ids = [
+        station.predict(model, [world.ROW])["predictions"][0]["id"] for model in ("delay", "kind", "delay")
+    ]
     for _ in range(2):
         for one in ids:
             found = station.find(one)
@@ -190,5 +197,7 @@ def test_outcomes_of_all_kinds(station: ServeStation) -> None:
 
 def test_one_bad_outcome_and_none_is_taken(station: ServeStation) -> None:
     with pytest.raises(Invalid, match="outcome 1"):
-        station.outcomes([{"key": "a", "value": 1}, {"key": "b", "prediction_id": "0" * 26 + "-0", "value": 1}])
+        station.outcomes(
+            [{"key": "a", "value": 1}, {"key": "b", "prediction_id": "0" * 26 + "-0", "value": 1}]
+        )
     assert station.drain() == 0

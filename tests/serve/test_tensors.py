@@ -36,7 +36,9 @@ def tensor(name: str, data: Any, datatype: str = "FP64", shape: list[int] | None
 def flight(**changes: Any) -> list[dict[str, Any]]:
     """The inputs of one flight, a tensor a column."""
     row = {**world.ROW, **changes}
-    return [tensor(name, [value], "BYTES" if isinstance(value, str) else "FP32") for name, value in row.items()]
+    return [
+        tensor(name, [value], "BYTES" if isinstance(value, str) else "FP32") for name, value in row.items()
+    ]
 
 
 def test_health_and_metadata(station: ServeStation) -> None:
@@ -51,7 +53,9 @@ def test_health_and_metadata(station: ServeStation) -> None:
     assert told["inputs"][0] == {"name": "x0", "datatype": "FP32", "shape": [-1]}
     assert [output["name"] for output in told["outputs"]] == ["probabilities", "label"]
     assert {one["name"] for one in call(station, "GET", "/v2/models/delay")[1]["inputs"]} == set(world.ROW)
-    assert {one["name"] for one in call(station, "GET", "/v2/models/delay[AA,JFK]")[1]["inputs"]} == set(world.FEATURES)
+    assert {one["name"] for one in call(station, "GET", "/v2/models/delay[AA,JFK]")[1]["inputs"]} == set(
+        world.FEATURES
+    )
     index = {one["name"]: one for one in call(station, "POST", "/v2/repository/index")[1]}
     assert index["delay[UA,EWR]"]["version"] == "1"
     assert index["planned"]["state"] == "UNAVAILABLE"
@@ -64,7 +68,9 @@ def test_a_matrix_flat_or_nested(station: ServeStation, data: Any) -> None:
     body = {"id": "a-7", "inputs": [tensor("input", data, "FP32", [2, 10])]}
     status, answer = call(station, "POST", "/v2/models/score/infer", body)
     assert (status, answer["id"], answer["model_name"], answer["model_version"]) == (200, "a-7", "score", "1")
-    expected = world.fit_numbers()[0].predict_proba(pd.DataFrame([TEN], columns=[f"x{n}" for n in range(10)]))[0]
+    expected = world.fit_numbers()[0].predict_proba(
+        pd.DataFrame([TEN], columns=[f"x{n}" for n in range(10)])
+    )[0]
     probabilities, label = answer["outputs"]
     assert probabilities["shape"] == [2, 2]
     np.testing.assert_allclose(probabilities["data"], [*expected, *expected], atol=1e-6)
@@ -99,9 +105,12 @@ def test_one_row_and_many_are_worded_alike(station: ServeStation) -> None:
 def test_rows_are_routed_and_answered_in_order(station: ServeStation) -> None:
     carriers, origins = ["UA", "ZZ", "AA", "UA"], ["EWR", "EWR", "JFK", "LGA"]
     inputs = [
-        tensor("carrier", carriers, "BYTES"), tensor("origin", origins, "BYTES", [4, 1]),
-        tensor("distance", [1, 2, 3, 4], "INT32"), tensor("wind", [1.5, None, 2, 3]), tensor("plane", ["B737"] * 4, "BYTES"),
-    ]  # fmt: skip
+        tensor("carrier", carriers, "BYTES"),
+        tensor("origin", origins, "BYTES", [4, 1]),
+        tensor("distance", [1, 2, 3, 4], "INT32"),
+        tensor("wind", [1.5, None, 2, 3]),
+        tensor("plane", ["B737"] * 4, "BYTES"),
+    ]
     _, answer = call(station, "POST", "/v2/models/delay/infer", {"inputs": inputs})
     assert answer["parameters"]["segments"].split("/") == ["UA,EWR", "", "AA,JFK", "UA"]
     rows = [
@@ -123,7 +132,9 @@ def test_any_registered_version_can_be_pinned(station: ServeStation) -> None:
     body = {"inputs": [tensor("input", TEN, "FP32", [1, 10])]}
     _, answer = call(station, "POST", f"/v2/models/score/versions/{version}/infer", body)
     assert answer["model_version"] == str(version)
-    expected = world.fit_numbers(seed=5)[0].predict_proba(pd.DataFrame([TEN], columns=[f"x{n}" for n in range(10)]))
+    expected = world.fit_numbers(seed=5)[0].predict_proba(
+        pd.DataFrame([TEN], columns=[f"x{n}" for n in range(10)])
+    )
     np.testing.assert_allclose(answer["outputs"][0]["data"], expected[0], atol=1e-6)
 
 
@@ -152,11 +163,24 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("score", {"inputs": [{"name": "input", "datatype": "FP32", "shape": [1, 10]}]}, "no data"),
     (
         "score",
-        {"inputs": [{"name": "input", "datatype": "FP32", "shape": [1, 10], "parameters": {"binary_data_size": 40}}]},
+        {
+            "inputs": [
+                {
+                    "name": "input",
+                    "datatype": "FP32",
+                    "shape": [1, 10],
+                    "parameters": {"binary_data_size": 40},
+                }
+            ]
+        },
         "binary tensors",
     ),
     ("score", {**matrix(), "outputs": [{"name": "nothing"}]}, "no output 'nothing'"),
-    ("score", {**matrix(), "outputs": [{"name": "label", "parameters": {"binary_data": True}}]}, "binary tensors"),
+    (
+        "score",
+        {**matrix(), "outputs": [{"name": "label", "parameters": {"binary_data": True}}]},
+        "binary tensors",
+    ),
     ("score", {"inputs": [tensor("x99", [1.0])]}, "no input 'x99'"),
     ("score", {"inputs": [tensor("x0", [1.0])]}, "has no input"),
     ("score", {"inputs": [tensor("x0", [1.0]), tensor("x0", [1.0])]}, "twice"),
@@ -193,9 +217,11 @@ def test_labels_over_segments_that_know_different_classes(tmp_path: Any) -> None
     station = ServeStation(stores)
     station.refresh()
     inputs = [
-        tensor("carrier", ["UA", "ZZ"], "BYTES"), tensor("distance", [5, 5]), tensor("wind", [5, 5]),
+        tensor("carrier", ["UA", "ZZ"], "BYTES"),
+        tensor("distance", [5, 5]),
+        tensor("wind", [5, 5]),
         tensor("plane", ["A320"] * 2, "BYTES"),
-    ]  # fmt: skip
+    ]
     _, both = call(station, "POST", "/v2/models/kind/infer", {"inputs": inputs})
     probabilities = np.array(both["outputs"][0]["data"]).reshape(2, 3)
     assert probabilities[0, 0] == 0

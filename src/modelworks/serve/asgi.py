@@ -17,7 +17,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 Authorize = Callable[[bytes | None], None]
-"""Takes the value of the Authorization header; raises `Denied` for one that may not predict. Must be quick."""
+"""Takes the value of the Authorization header; raises `Denied` if it may not predict. Must be quick."""
 
 
 def anybody(_authorization: bytes | None) -> None:

@@ -165,7 +165,7 @@ class Rows:
         return read
 
     def checker(self, signature: Signature) -> Callable[[Row], None] | None:
-        """A function that raises `Invalid` for a row that this version cannot take; ``None`` if none is needed."""
+        """A function that raises `Invalid` for a row this version cannot take; ``None`` if not needed."""
         loose = [
             field
             for field in signature.inputs

@@ -159,9 +159,10 @@ class DataPlane:
     def _post(self, path: bytes, headers: Mapping[bytes, bytes], body: bytes) -> Reply:
         if _BINARY_HEADER in headers:
             raise Invalid(
-                "binary tensors are not accepted", "this server speaks the protocol's JSON form",
+                "binary tensors are not accepted",
+                "this server speaks the protocol's JSON form",
                 "send the data as JSON: with tritonclient, binary_data=False on inputs and outputs",
-            )  # fmt: skip
+            )
         if len(body) > self.max_body:
             raise too_large(self.max_body)
         body = self._plain(headers.get(b"content-encoding", b"identity"), body)
@@ -172,9 +173,10 @@ class DataPlane:
             return status, orjson.dumps(told)
         if path.startswith(b"/v2/repository/"):
             raise Invalid(
-                "models are not loaded and unloaded here", "the server follows the deployments",
+                "models are not loaded and unloaded here",
+                "the server follows the deployments",
                 "use 'modelworks deploy' and 'modelworks rollback'",
-            )  # fmt: skip
+            )
         return self.answer([(path, body)])[0]
 
     def _plain(self, encoding: bytes, body: bytes) -> bytes:
@@ -274,6 +276,7 @@ def _predict(replica: Replica, pieces: list[Piece]) -> None:
 
 def _no_number(replica: Replica) -> Invalid:
     return Invalid(
-        f"{replica.ref} gives no finite number for these rows", "it was not made for their missing or extreme values",
+        f"{replica.ref} gives no finite number for these rows",
+        "it was not made for their missing or extreme values",
         "send the missing values, or train a model that imputes them",
-    )  # fmt: skip
+    )

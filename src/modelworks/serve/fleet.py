@@ -1,4 +1,4 @@
-"""The fleet: which versions are live, followed from the ledger, loaded beside the traffic, swapped at once."""
+"""The fleet: which versions are live; followed in the ledger, loaded beside the traffic, swapped at once."""
 
 from __future__ import annotations
 
@@ -182,8 +182,10 @@ class Snapshot:
     def _make(self, served: Served, route: Route, ref: Ref, tensors: bool) -> Target:
         declared = served.declared
         schema: dict[str, Any] = {
-            "columns": list(route.rows.columns), "key": declared.key, "time": declared.time,
-        }  # fmt: skip
+            "columns": list(route.rows.columns),
+            "key": declared.key,
+            "time": declared.time,
+        }
         if not tensors:
             return RowsTarget(route, served.counters, orjson.dumps(schema))
         only = None if route.per else route.bound[()].replica
@@ -225,7 +227,7 @@ class Fleet:
     def refresh(self) -> bool:
         """Bring what is live up to date with the ledger; loads only what changed. True if anything did.
 
-        A version that cannot be loaded leaves its predecessor live, is told in `failures`, and is tried again.
+        A version that cannot be loaded leaves its predecessor live, stands in `failures`, and is tried again.
         """
         with self._lock:
             with self.ledger.read() as db:
@@ -329,7 +331,7 @@ class Fleet:
         return {name: len(served.replicas) for name, served in self.snapshot.models.items()}
 
     def follow(self, seconds: float, after: Callable[[], None] = lambda: None) -> None:
-        """Refresh every `seconds` in a thread of its own, until `close`; `after` is called after each look."""
+        """Refresh every `seconds` in a thread until `close`; `after` is called after each look."""
 
         def loop() -> None:
             while not self._stop.wait(seconds):
@@ -384,7 +386,10 @@ def _fields(contract: Any) -> Iterable[Field]:
 def _changed(db: Connection, seen: int) -> list[Any]:
     query = (
         select(
-            deployments.c.model, deployments.c.segment, deployments.c.champion, deployments.c.revision,
+            deployments.c.model,
+            deployments.c.segment,
+            deployments.c.champion,
+            deployments.c.revision,
             model_versions.c.package,
         )
         .join(
@@ -395,5 +400,5 @@ def _changed(db: Connection, seen: int) -> list[Any]:
         )
         .where(deployments.c.revision > seen)
         .order_by(deployments.c.revision)
-    )  # fmt: skip
+    )
     return list(db.execute(query))

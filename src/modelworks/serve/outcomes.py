@@ -26,7 +26,7 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "time": pl.Datetime("us", "UTC"),
     "received": pl.Datetime("us", "UTC"),
 }
-"""Columns of the table ``outcomes``. A class label that is text stands in ``label``, everything else in ``value``."""
+"""Columns of the table ``outcomes``. A class label that is text is in ``label``, all else in ``value``."""
 
 _Text = Annotated[str, Meta(min_length=1, max_length=500)]
 _Id = Annotated[str, Meta(pattern=r"^[0-9a-f]{26}-[0-9]{1,6}$")]

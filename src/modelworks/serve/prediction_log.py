@@ -1,4 +1,4 @@
-"""The prediction log: from the spool into the table ``predictions``, each row exactly once, and back by id."""
+"""The prediction log: from the spool into the table ``predictions``, each row once, and back by id."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ that are pipelined, ``Expect: 100-continue``, ``Connection: close``, HTTP/1.0, c
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -24,6 +25,8 @@ from modelworks.serve import paths
 from modelworks.serve.asgi import Authorize, anybody
 from modelworks.serve.data_plane import DataPlane, too_large
 from modelworks.serve.replies import error_reply
+
+_log = logging.getLogger("modelworks.serve")
 
 _HOT_BODY = 256 * 1024
 """Larger bodies are decoded in a thread, so that they do not hold up the small ones."""
@@ -46,6 +49,10 @@ class Limits:
     idle: float = 75.0
 
 
+PATIENT = Limits()
+"""What is usual."""
+
+
 class _Known(NamedTuple):
     """What the parser said of a head."""
 
@@ -62,7 +69,7 @@ class Tick:
         limits: For slow clients.
     """
 
-    def __init__(self, plane: DataPlane, authorize: Authorize = anybody, limits: Limits = Limits()) -> None:
+    def __init__(self, plane: DataPlane, authorize: Authorize = anybody, limits: Limits = PATIENT) -> None:
         self.plane = plane
         self.authorize = authorize
         self.limits = limits
@@ -94,7 +101,14 @@ class Tick:
             self._ok = (
                 STATUS_LINE[200] + _joined(headers) + b"content-type: application/json\r\ncontent-length: "
             )
-        replies = self.plane.answer([(path, body) for _, path, body, _ in waiting])
+        try:
+            replies = self.plane.answer([(path, body) for _, path, body, _ in waiting])
+        except Exception:
+            _log.exception("%d requests could not be answered", len(waiting))
+            broken = ModelworksError(
+                "the request could not be answered", "an error of the server", "see its log"
+            )
+            replies = [error_reply(broken, path) for _, path, _, _ in waiting]
         ok = self._ok
         for (protocol, _, _, keep), (status, body) in zip(waiting, replies, strict=True):
             transport = protocol.transport
@@ -136,6 +150,7 @@ class FastProtocol(HttpToolsProtocol):
         """See `asyncio.Protocol`."""
         super().connection_made(transport)
         self._partial = False  # in the middle of a request
+        self._asked = False  # the application is being asked for the request that is arriving
         self._closing = False  # the last answer of this connection is given
         self._hot: bytes | None = None
         self._keep = True
@@ -221,6 +236,7 @@ class FastProtocol(HttpToolsProtocol):
             ):
                 plain = False
         self._size = 0
+        self._asked = False
         if length > self.tick.plane.max_body:
             self._refuse(too_large(self.tick.plane.max_body), 413)
             return
@@ -250,6 +266,7 @@ class FastProtocol(HttpToolsProtocol):
         self.headers.extend(headers)
         try:
             super().on_headers_complete()
+            self._asked = True
         except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
             self._refuse(Invalid("the address of the request is not valid", "", "percent-encode it"), 400)
 
@@ -275,7 +292,7 @@ class FastProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """See `httptools`."""
-        self._partial = False
+        self._partial = self._asked = False
         self._completed += 1
         if self._closing:
             return
@@ -296,6 +313,10 @@ class FastProtocol(HttpToolsProtocol):
         self._closing = True
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
+            if not self._asked:
+                # Earlier requests are still being answered: they are the last ones.
+                (self.pipeline[0][0] if self.pipeline else cycle).keep_alive = False
+                return
             started, cycle.disconnected = cycle.response_started, True
             cycle.message_event.set()
             if started or self.pipeline:
@@ -360,5 +381,9 @@ def _joined(headers: list[tuple[bytes, bytes]]) -> bytes:
 
 def _response(headers: list[tuple[bytes, bytes]], status: int, body: bytes, keep: bool) -> bytes:
     return b"%b%bcontent-type: application/json\r\ncontent-length: %d\r\n%b\r\n%b" % (
-        STATUS_LINE[status], _joined(headers), len(body), b"" if keep else b"connection: close\r\n", body,
-    )  # fmt: skip
+        STATUS_LINE[status],
+        _joined(headers),
+        len(body),
+        b"" if keep else b"connection: close\r\n",
+        body,
+    )

@@ -41,7 +41,7 @@ def http_status(error: ModelworksError) -> int:
 
 
 def error_reply(error: ModelworksError, path: bytes = b"") -> Reply:
-    """An error as it is sent: ``{"error": {code, what, why, fix}}``; below ``/v2`` ``{"error": "what; why; fix"}``.
+    """An error as sent: ``{"error": {code, what, why, fix}}``; below ``/v2`` ``{"error": "what; why; fix"}``.
 
     Source: the error object of the Open Inference Protocol, version 2.
     """

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from modelworks.core.errors import Unavailable
 from modelworks.serve.asgi import Application, Authorize, DataPlaneApp, anybody
 from modelworks.serve.data_plane import DataPlane
-from modelworks.serve.protocol import Limits, Tick, protocol_for
+from modelworks.serve.protocol import PATIENT, Limits, Tick, protocol_for
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -26,7 +26,7 @@ def run(
     port: int = 8000,
     poll: float = 0.5,
     authorize: Authorize = anybody,
-    limits: Limits = Limits(),
+    limits: Limits = PATIENT,
     ready: Callable[[int], None] = lambda _port: None,
 ) -> None:
     """Serve until SIGINT or SIGTERM.

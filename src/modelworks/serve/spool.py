@@ -97,7 +97,7 @@ class Spool:
                 ) from error
 
     def _open(self) -> None:
-        """Begin a file. It gets its name only when it is locked, so that nobody takes it for a finished one."""
+        """Begin a file. It gets its name when it is locked, so that nobody takes it for a finished one."""
         self._close()
         self.folder.mkdir(parents=True, exist_ok=True)
         name = f"{new_id()}.{self.stream}"
@@ -181,7 +181,7 @@ class SpoolFile:
             start = end
 
     def torn(self, start: int) -> str:
-        """What stands at `start`: ``""`` for the end, ``"tail"`` for half a block, ``"damage"`` for a wrong one."""
+        """What is at `start`: ``""`` the end, ``"tail"`` half a block, ``"damage"`` a wrong one."""
         head = os.pread(self._file, _BLOCK.size, start)
         if not head:
             return ""

@@ -136,12 +136,12 @@ class Route:
 
     def at(self, values: Segment) -> Bound:
         """The replica for ``per`` values."""
-        key = values if self._all_text else tuple(as_text(value) for value in values)
+        key = asked = values if self._all_text else tuple(as_text(value) for value in values)
         bound = self.bound.get(key)
         while bound is None:
             if not key:
                 raise NotFound(
-                    f"no version of model {self.model!r} answers for {segment_text(tuple(map(as_text, values)))!r}",
+                    f"no version of model {self.model!r} answers for {segment_text(asked)!r}",
                     "neither this segment nor any of its parents has a champion",
                     "train and deploy the segment or a parent of it",
                 )

@@ -90,9 +90,10 @@ class InferRequest(Struct, gc=False):
 
 _REQUEST = msgspec.json.Decoder(InferRequest)
 _BINARY = Invalid(
-    "binary tensors are not accepted", "this server speaks the protocol's JSON form",
+    "binary tensors are not accepted",
+    "this server speaks the protocol's JSON form",
     "send the data as JSON: with tritonclient, binary_data=False on inputs and outputs",
-)  # fmt: skip
+)
 
 
 def read_request(body: bytes) -> InferRequest:
@@ -113,7 +114,7 @@ def read_data(tensor: InputTensor) -> list[Any]:
     """The elements of a tensor, flat, row-major; their number fits the shape.
 
     Raises:
-        Invalid: an unknown datatype, an element of another type, nesting or a number that does not fit the shape.
+        Invalid: an unknown datatype, an element of another type, a number that does not fit the shape.
     """
     decoder = _FLAT.get(tensor.datatype)
     if decoder is None:
@@ -132,9 +133,10 @@ def read_data(tensor: InputTensor) -> list[Any]:
         flat = _nested(tensor, error)
     if len(flat) != prod(tensor.shape):
         raise Invalid(
-            f"input {tensor.name!r} has {len(flat)} elements", f"its shape {tensor.shape} asks for {prod(tensor.shape)}",
+            f"input {tensor.name!r} has {len(flat)} elements",
+            f"its shape {tensor.shape} asks for {prod(tensor.shape)}",
             "correct the shape or the data",
-        )  # fmt: skip
+        )
     return flat
 
 
@@ -151,9 +153,10 @@ def _nested(tensor: InputTensor, error: msgspec.DecodeError) -> list[Any]:
     for size in tensor.shape[1:]:
         if not all(isinstance(part, list) and len(part) == size for part in level):
             raise Invalid(
-                f"the data of input {tensor.name!r} is not nested as its shape {tensor.shape}", "",
+                f"the data of input {tensor.name!r} is not nested as its shape {tensor.shape}",
+                "",
                 "send it flat and row-major, or nested as the shape",
-            )  # fmt: skip
+            )
         level = [element for part in level for element in part]
     try:
         flat: list[Any] = msgspec.convert(level, _LISTS[tensor.datatype])
@@ -226,9 +229,10 @@ class TensorTarget:
         shape = tensor.shape
         if len(shape) != 2 or shape[1] != len(names):
             raise Invalid(
-                f"input {MATRIX!r} has the shape {shape}", f"it must be [rows, {len(names)}]: {', '.join(names)}",
+                f"input {MATRIX!r} has the shape {shape}",
+                f"it must be [rows, {len(names)}]: {', '.join(names)}",
                 "correct the shape",
-            )  # fmt: skip
+            )
         if tensor.datatype not in _NUMERIC:
             raise Invalid(
                 f"input {MATRIX!r} cannot be {tensor.datatype}", "it holds numbers", "send FP32 or FP64"
@@ -263,9 +267,10 @@ class TensorTarget:
                 raise Invalid(f"input {tensor.name!r} is there twice", "", "send it once")
             if tensor.shape != flat and tensor.shape != tall:
                 raise Invalid(
-                    f"input {tensor.name!r} has the shape {tensor.shape}", f"with {size} rows it must be [{size}]",
+                    f"input {tensor.name!r} has the shape {tensor.shape}",
+                    f"with {size} rows it must be [{size}]",
                     "give every input the same number of rows",
-                )  # fmt: skip
+                )
             if tensor.datatype not in self._takes[tensor.name]:
                 takes = " or ".join(dict.fromkeys(DATATYPE[kind] for kind in column.kinds))
                 raise Invalid(
@@ -318,7 +323,7 @@ class TensorTarget:
         return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
 
     def _worded(self, piece: Piece, given: str | None, request: bytes) -> bytes:
-        """The answer to one row with all outputs, by a template a replica: the same JSON as `word`, sooner."""
+        """One row with all outputs, by a template a replica: the same JSON as `word`, sooner."""
         form = self._forms.get(piece.replica)
         if form is None:
             form = self._forms[piece.replica] = self._form(piece.replica)
@@ -341,9 +346,12 @@ class TensorTarget:
                 {"name": output["name"], "datatype": output["datatype"], "shape": shape, "data": ["\0"]}
             )
         whole = {
-            "model_name": self.name, "model_version": str(replica.version), "id": "\0", "parameters": parameters,
+            "model_name": self.name,
+            "model_version": str(replica.version),
+            "id": "\0",
+            "parameters": parameters,
             "outputs": outputs,
-        }  # fmt: skip
+        }
         # "\0" cannot stand in a name, a segment's text or a version, so it marks the places.
         template = orjson.dumps(whole).replace(b"%", b"%%").replace(b'"id":"\\u0000",', b"%b")
         template = template.replace(b'"\\u0000"', b"%b").replace(b"\\u0000", b"%b")
@@ -373,8 +381,11 @@ class TensorTarget:
         if isinstance(data, np.ndarray):
             data = np.ascontiguousarray(data).reshape(-1)
         return {
-            "name": name, "datatype": described["datatype"], "shape": [job.size, *described["shape"][1:]], "data": data,
-        }  # fmt: skip
+            "name": name,
+            "datatype": described["datatype"],
+            "shape": [job.size, *described["shape"][1:]],
+            "data": data,
+        }
 
     def _widened(self, piece: Piece) -> Any:
         """Probabilities over the classes of the whole model, where a segment knows only some of them."""
