@@ -58,4 +58,6 @@ class Package:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Package:
         """The inverse of `to_json`."""
-        return cls(**{**data, "signature": Signature.from_json(data["signature"]), "proof": Proof(**data["proof"])})
+        return cls(
+            **{**data, "signature": Signature.from_json(data["signature"]), "proof": Proof(**data["proof"])}
+        )

@@ -134,7 +134,9 @@ def _answers(native: Predictor, batch: Batch, signature: Signature) -> tuple[Bat
         try:
             return batch, native.predict(batch)
         except Exception as error:
-            raise Invalid("the model does not answer its held-out rows", f"{type(error).__name__}: {error}", "") from error
+            raise Invalid(
+                "the model does not answer its held-out rows", f"{type(error).__name__}: {error}", ""
+            ) from error
 
 
 def _prove(

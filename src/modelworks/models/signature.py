@@ -38,7 +38,11 @@ class Signature:
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
-        return {"inputs": [f.to_json() for f in self.inputs], "task": self.task, "classes": list(self.classes)}
+        return {
+            "inputs": [f.to_json() for f in self.inputs],
+            "task": self.task,
+            "classes": list(self.classes),
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Signature:

@@ -15,7 +15,14 @@ from modelworks.models.signature import Label, Signature
 if TYPE_CHECKING:
     import pandas as pd
 
-_KINDS = {"f": Kind.NUMBER, "i": Kind.INTEGER, "u": Kind.INTEGER, "b": Kind.BOOL, "O": Kind.TEXT, "U": Kind.TEXT}
+_KINDS = {
+    "f": Kind.NUMBER,
+    "i": Kind.INTEGER,
+    "u": Kind.INTEGER,
+    "b": Kind.BOOL,
+    "O": Kind.TEXT,
+    "U": Kind.TEXT,
+}
 
 
 def signature(frame: pd.DataFrame, y: npt.NDArray[Any], features: Sequence[str], model: Any) -> Signature:

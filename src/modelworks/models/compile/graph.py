@@ -37,7 +37,12 @@ def convert(model: Any, signature: Signature) -> Any:
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        made = to_onnx(model, initial_types=types, options=None if options is None else {id(model): options}, target_opset=_OPSET)
+        made = to_onnx(
+            model,
+            initial_types=types,
+            options=None if options is None else {id(model): options},
+            target_opset=_OPSET,
+        )
     if not whole:
         _merge_inputs(made.graph, signature)
     _single_output(made.graph, signature)
@@ -52,7 +57,10 @@ def _by_name(model: Any) -> bool:
 
 def _merge_inputs(graph: Any, signature: Signature) -> None:
     """Let columns be taken from the two matrices; a concatenation of number columns becomes one selection."""
-    sources = [("numbers", signature.numbers, TensorProto.FLOAT), ("texts", signature.texts, TensorProto.STRING)]
+    sources = [
+        ("numbers", signature.numbers, TensorProto.FLOAT),
+        ("texts", signature.texts, TensorProto.STRING),
+    ]
     place = {name: (source, position) for source, names, _ in sources for position, name in enumerate(names)}
     known: dict[tuple[str, tuple[int, ...]], str] = {}
     added: list[Any] = []

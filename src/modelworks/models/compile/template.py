@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -100,7 +101,9 @@ class _Template:
                 target.raw_data = np.array([-1, width], dtype=np.int64).tobytes()
                 del target.int64_data[:]
             else:
-                numbers = _EXPRESSIONS[slot.expression](np.asarray(value, dtype=np.float64)).astype(np.float32)
+                numbers = _EXPRESSIONS[slot.expression](np.asarray(value, dtype=np.float64)).astype(
+                    np.float32
+                )
                 if isinstance(target, onnx.TensorProto):
                     target.raw_data = numbers.tobytes()
                     del target.float_data[:]
@@ -129,7 +132,9 @@ def _parts(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     Raises:
         _Opaque: an object that is neither an estimator nor plain data.
     """
-    if isinstance(value, np.ndarray | np.generic | np.dtype | str | bytes | int | float | type | None | slice):
+    if isinstance(
+        value, np.ndarray | np.generic | np.dtype | str | bytes | int | float | type | None | slice
+    ):
         yield path, value
     elif isinstance(value, dict):
         for name in sorted(value, key=str):
@@ -164,7 +169,11 @@ def _is_numbers(value: Any) -> bool:
 
 
 def _is_texts(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.dtype.kind in "OU" and all(isinstance(v, str) for v in value.ravel())
+    return (
+        isinstance(value, np.ndarray)
+        and value.dtype.kind in "OU"
+        and all(isinstance(v, str) for v in value.ravel())
+    )
 
 
 def _structure(model: Any) -> Any:
@@ -227,7 +236,11 @@ def _template(model: Any, signature: Signature) -> _Template | None:
                 return None
             slots.append(_Slot(get, *sorted(found, key=str)[0]))
         elif one.dtype.kind == "O":
-            texts = [(path, "texts") for path, value in _parts(model) if _is_texts(value) and list(value) == list(one) and _fitted(path)]
+            texts = [
+                (path, "texts")
+                for path, value in _parts(model)
+                if _is_texts(value) and list(value) == list(one) and _fitted(path)
+            ]
             if texts:
                 slots.append(_Slot(get, *texts[0]))
         elif one.dtype.kind == "i" and one.shape == (2,) and one[0] == -1:
@@ -239,7 +252,9 @@ def _template(model: Any, signature: Signature) -> _Template | None:
 
 def _encoders(model: Any) -> list[Path]:
     """Paths of the `categories_` of every encoder."""
-    found = dict.fromkeys(path[:-1] for path, _ in _parts(model) if path[-2:-1] == (("attribute", "categories_"),))
+    found = dict.fromkeys(
+        path[:-1] for path, _ in _parts(model) if path[-2:-1] == (("attribute", "categories_"),)
+    )
     return [path for path in found if all(_is_texts(categories) for categories in _at(model, path))]
 
 
@@ -250,7 +265,9 @@ def _explain(model: Any, place: npt.NDArray[Any]) -> set[tuple[Path, str]]:
         for path, value in _parts(model)
         if _fitted(path) and _is_numbers(value)
         for name, expression in _EXPRESSIONS.items()
-        if np.array_equal(expression(np.asarray(value, dtype=np.float64)).astype(np.float32), place, equal_nan=True)
+        if np.array_equal(
+            expression(np.asarray(value, dtype=np.float64)).astype(np.float32), place, equal_nan=True
+        )
     }
 
 
@@ -258,7 +275,7 @@ def _places(graph: onnx.ModelProto) -> Iterator[tuple[Callable[[onnx.ModelProto]
     """Every constant of a graph: how to reach it in a copy, and its values."""
     for number, tensor in enumerate(graph.graph.initializer):
         array = numpy_helper.to_array(tensor)
-        yield (lambda g, n=number: g.graph.initializer[n]), array.ravel() if array.dtype.kind != "i" else array
+        yield partial(_initializer, number), array.ravel() if array.dtype.kind != "i" else array
     for number, node in enumerate(graph.graph.node):
         for position, attribute in enumerate(node.attribute):
             if attribute.type == onnx.AttributeProto.FLOATS:
@@ -269,4 +286,12 @@ def _places(graph: onnx.ModelProto) -> Iterator[tuple[Callable[[onnx.ModelProto]
                 values = np.array([text.decode() for text in attribute.strings], dtype=object)
             else:
                 continue
-            yield (lambda g, n=number, p=position: g.graph.node[n].attribute[p]), values
+            yield partial(_attribute, number, position), values
+
+
+def _initializer(number: int, graph: onnx.ModelProto) -> Any:
+    return graph.graph.initializer[number]
+
+
+def _attribute(number: int, position: int, graph: onnx.ModelProto) -> Any:
+    return graph.graph.node[number].attribute[position]

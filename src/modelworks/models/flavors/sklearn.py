@@ -53,7 +53,9 @@ class SklearnFlavor:
             except (pickle.PicklingError, AttributeError, TypeError):
                 return cloudpickle.dumps(model, protocol=5)  # classes and functions of factory.py
         except Exception as error:
-            raise Invalid("the model cannot be stored", str(error), "keep open files and connections out of it") from error
+            raise Invalid(
+                "the model cannot be stored", str(error), "keep open files and connections out of it"
+            ) from error
 
     def load(self, content: bytes) -> Any:
         """See `Flavor.load`."""

@@ -20,7 +20,11 @@ def _rmse(y: Truth, scores: Scores, _classes: Sequence[Label]) -> float:
 
 def _r2(y: Truth, scores: Scores, _classes: Sequence[Label]) -> float:
     spread = float(np.square(y - np.mean(y)).sum())
-    return float("nan") if spread == 0 else 1.0 - float(np.square(y - scores[:, 0].astype(np.float64)).sum()) / spread
+    return (
+        float("nan")
+        if spread == 0
+        else 1.0 - float(np.square(y - scores[:, 0].astype(np.float64)).sum()) / spread
+    )
 
 
 MAE = Metric("mae", False, _mae)

@@ -1,0 +1,153 @@
+"""The commands as a person runs them, in a folder and on a server."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelworks.cli import main
+
+
+def run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str
+) -> tuple[int, str, str]:
+    """Run a command in this process: exit code, standard output, standard error."""
+    monkeypatch.setattr(sys, "argv", ["modelworks", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    out, err = capsys.readouterr()
+    return int(ended.value.code or 0), out, err
+
+
+@pytest.fixture
+def mw(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, trained: Path) -> Any:
+    """Run a command on the trained project."""
+    return lambda *words: run(capsys, monkeypatch, "--project", str(trained), *words)
+
+
+def test_a_new_project_works_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(capsys, monkeypatch, "init", "shop")[0] == 0
+    monkeypatch.chdir(tmp_path / "shop")
+    code, out, err = run(capsys, monkeypatch, "ingest")
+    assert (code, "569" in out, "next: modelworks train" in err) == (0, True, True)
+    code, out, _ = run(capsys, monkeypatch, "train")
+    assert (code, "diagnosis" in out) == (0, True)
+    code, out, _ = run(capsys, monkeypatch, "--json", "models", "list")
+    assert [(one["name"], one["champions"]) for one in json.loads(out)] == [("diagnosis", 1)]
+    code, _, err = run(capsys, monkeypatch, "init", ".")
+    assert (code, "is there already" in err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["status"], ["data", "list"], ["data", "show", "tumours"], ["data", "quarantine", "tumours"],
+        ["runs", "list"], ["models", "list"], ["models", "show", "diagnosis"], ["predictions"], ["alerts"],
+        ["monitor", "diagnosis"], ["decisions"], ["lineage", "diagnosis@1"], ["audit"],
+        ["token", "list"], ["doctor"], ["plan"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_looking_prints_something_and_as_json_only_json(mw: Any, words: list[str]) -> None:
+    code, out, err = mw(*words)
+    assert code == 0, err
+    assert out.strip()
+    assert "next:" in err
+    code, out, _ = mw("--json", *words)
+    json.loads(out)
+    assert code == 0
+
+
+def test_an_answer_can_be_walked_back(mw: Any, row: dict[str, float]) -> None:
+    _, out, _ = mw("--json", "predict", "diagnosis", "--row", json.dumps(row))
+    (answer,) = json.loads(out)["predictions"]
+    code, out, _ = mw("why", answer["id"])
+    assert code == 0
+    assert "tumours@1" in out
+    assert "AtLeast(roc_auc)" in out
+
+
+def test_rows_from_a_file(mw: Any, trained: Path) -> None:
+    code, out, _ = mw("--json", "predict", "diagnosis", "--file", str(trained / "data" / "tumours.csv"))
+    assert code == 0
+    assert len(json.loads(out)["predictions"]) == 569
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["models", "show", "diagnosys"], 1, "diagnosis"),
+        (["train", "diagnosys"], 1, "diagnosis"),
+        (["predict", "diagnosis", "--row", "{"], 2, "not JSON"),
+        (["predict", "diagnosis"], 2, "no rows"),
+        (["predict", "diagnosis", "--row", '{"radius": "wide"}'], 1, "radius"),
+        (["why", "nonsense"], 1, "no prediction"),
+        (["rollback", "diagnosis"], 1, "first champion"),
+        (["data", "show", "nothing"], 1, "no dataset"),
+        (["token", "create", "x", "--role", "king"], 2, "reader, builder, admin"),
+        (["--server", "http://127.0.0.1:9", "models", "list"], 1, "does not answer"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_is_wrong_is_said_with_an_exit_code(mw: Any, words: list[str], code: int, says: str) -> None:
+    ended, _, err = mw(*words)
+    assert ended == code
+    assert says in " ".join(err.split())
+    assert "Traceback" not in err
+
+
+def test_the_same_commands_work_on_a_server(mw: Any, server: str, row: dict[str, float]) -> None:
+    for words in (["status"], ["models", "list"], ["data", "show", "tumours"], ["decisions"], ["plan"]):
+        code, out, err = mw("--server", server, "--json", *words)
+        assert code == 0, err
+        json.loads(out)
+    code, out, _ = mw("--server", server, "--json", "predict", "diagnosis", "--row", json.dumps(row))
+    (answer,) = json.loads(out)["predictions"]
+    code, out, _ = mw("--server", server, "why", answer["id"])
+    assert (code, "tumours@1" in out) == (0, True)
+    code, _, err = mw("--server", server, "why", "nonsense")
+    assert (code, "no prediction" in err) == (1, True)
+
+
+def test_a_refused_candidate_is_exit_code_3(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(capsys, monkeypatch, "init", str(tmp_path))
+    definition = tmp_path / "factory.py"
+    definition.write_text(
+        definition.read_text().replace('AtLeast("roc_auc", 0.9)', 'AtLeast("roc_auc", 1.1)')
+    )
+    run(capsys, monkeypatch, "--project", str(tmp_path), "ingest")
+    assert run(capsys, monkeypatch, "--project", str(tmp_path), "train")[0] == 3
+
+
+def test_a_broken_factory_is_named_by_its_line(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "factory.py").write_text("import modelworks as mw\nx = 1 / 0\n")
+    code, _, err = run(capsys, monkeypatch, "--project", str(tmp_path), "train")
+    assert code == 1
+    assert "factory.py:2" in "".join(err.split())
+    assert "ZeroDivisionError" in err
+
+
+def test_help_needs_no_heavy_library() -> None:
+    program = (
+        "import sys; sys.argv = ['modelworks', '--help']\n"
+        "from modelworks.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'sklearn', 'pandas', 'polars', 'sqlalchemy', 'onnxruntime', 'pyarrow', 'fastapi'}\n"
+        "heavy &= set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,56 @@
+"""A person at the console, in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelworks.sdk.client import connect
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        not CHROMIUM.exists(), reason="/usr/bin/chromium is not installed (Debian: apt-get install chromium)"
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        yield browser.new_page(viewport={"width": 1280, "height": 900})
+        browser.close()
+
+
+def test_from_the_overview_to_why(page: Any, server: str, row: dict[str, float]) -> None:
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    with connect(server) as client:
+        (answer,) = client.predict("diagnosis", [row])["predictions"]
+    page.goto(server + "/")
+    page.get_by_text("models live").wait_for()
+    page.get_by_role("searchbox").fill("nothing like it")
+    page.get_by_text("no model matches").wait_for()
+    page.get_by_role("searchbox").fill("diag")
+    page.get_by_role("link", name="diagnosis").click()
+    page.get_by_text("What the gates said of the newest").wait_for()
+    page.get_by_text("BeatsChampion(log_loss)").first.wait_for()
+    page.get_by_role("button", name=answer["id"][:12]).first.click()
+    page.get_by_text("Data tumours@1").wait_for()
+    page.get_by_role("button", name="Close").click()
+    page.goto(server + "/docs")
+    page.get_by_text("/predict/diagnosis").wait_for()
+    assert problems == []
