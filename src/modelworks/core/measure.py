@@ -96,9 +96,9 @@ class Reference:
     def build(cls, batch: Batch, scores: npt.NDArray[Any], probabilities: bool | None = None) -> Reference:
         """Choose bins for rows, and count the rows.
 
-        Edges are deciles of the values that are there; of few values coarser ones, for a bin of fewer than ten
-        rows says nothing that a test could rely on. A value that is so common that two edges coincide on it
-        gets a bin of its own, so that even a constant column can be seen to change.
+        Edges are deciles of the values that are there; of few values coarser ones, for a bin of fewer than
+        ten rows says nothing that a test could rely on. A value so common that two edges coincide on it gets
+        a bin of its own, so that even a constant column can be seen to change.
 
         Args:
             batch: The rows.

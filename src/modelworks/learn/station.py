@@ -17,6 +17,7 @@ from modelworks.learn.triggers.port import SegmentState
 from modelworks.models.definition import Definition
 from modelworks.monitor.watch import Watch
 from modelworks.stores.ledger import Ledger
+from modelworks.stores.ledger.portable import chunks
 from modelworks.stores.ledger.tables import campaigns, decisions, deployments, runs
 
 
@@ -34,7 +35,12 @@ class Attempt:
 
 
 class LearnStation:
-    """Decisions about retraining, of one ledger."""
+    """Decisions about retraining, of one ledger.
+
+    Args:
+        ledger: Where they stand.
+        clock: Gives the time.
+    """
 
     def __init__(self, ledger: Ledger, clock: Clock) -> None:
         self.ledger = ledger
@@ -69,39 +75,64 @@ class LearnStation:
             watches: From the monitor.
             now: The moment of the decision.
         """
+        query = select(deployments.c.segment).where(deployments.c.model == definition.name)
         with self.ledger.read() as db:
-            live = set(map(parse_segment, db.scalars(select(deployments.c.segment).where(deployments.c.model == definition.name))))
+            live = {parse_segment(text) for text in db.scalars(query)}
         seen = {watch.segment: watch for watch in watches}
+        enough = {segment for segment, (total, _) in rows.items() if total >= definition.min_rows}
         found = []
-        for segment in sorted(live | {segment for segment, (total, _) in rows.items() if total >= definition.min_rows}):
+        for segment in sorted(live | enough):
             total, new = rows.get(segment, (0, 0))
-            attempt, watch = attempts.get(segment), seen.get(segment)
-            found.append(
-                SegmentState(
-                    segment=segment, now=now, live=segment in live, tried=attempt.at if attempt else None,
-                    rows=total, new_rows=new, min_rows=definition.min_rows,
-                    labelled=watch.labelled if watch else 0, loss=watch.loss if watch else None,
-                    loss_error=watch.loss_error if watch else None, promised=watch.promised if watch else None,
-                    shifted=watch.shifted if watch else (), psi=watch.psi if watch else {},
-                )
-            )  # fmt: skip
+            attempt = attempts.get(segment)
+            state = SegmentState(
+                segment=segment,
+                now=now,
+                live=segment in live,
+                tried=None if attempt is None else attempt.at,
+                rows=total,
+                new_rows=new,
+                min_rows=definition.min_rows,
+                **_watched(seen.get(segment)),
+            )
+            found.append(state)
         return found
 
     def record(self, db: Connection, model: str, decided: Sequence[Decision], campaign: str | None) -> None:
-        """Keep the decisions to train, in the caller's transaction.
+        """Keep decisions, in the caller's transaction.
 
-        What holds back is not written: it would be a row a day for as long as the reason lasts.
+        That a segment has to wait is written once, not every time until it is trained: the decisions of a
+        fleet grow with what happens to it, not with how often it is looked at.
         """
+        waiting = self._waiting(db, model, [one.segment for one in decided if one.action == "hold"])
         rows = [
             {
-                "model": model, "segment": segment_text(one.segment), "action": one.action, "trigger": one.trigger,
-                "reason": one.reason, "evidence": plain(one.evidence), "campaign": campaign, "at": self.clock(),
+                "model": model,
+                "segment": segment_text(one.segment),
+                "action": one.action,
+                "trigger": one.trigger,
+                "reason": one.reason,
+                "evidence": plain(one.evidence),
+                "campaign": campaign if one.action == "train" else None,
+                "at": self.clock(),
             }
             for one in decided
-            if one.action == "train"
-        ]  # fmt: skip
+            if one.action == "train" or segment_text(one.segment) not in waiting
+        ]
         if rows:
             db.execute(insert(decisions), rows)
+
+    def _waiting(self, db: Connection, model: str, segments: Sequence[Segment]) -> set[str]:
+        """Those of `segments`, as text, of which the last that was written is that they have to wait."""
+        found: set[str] = set()
+        for texts in chunks(map(segment_text, segments)):
+            last = (
+                select(func.max(decisions.c.id))
+                .where(decisions.c.model == model, decisions.c.segment.in_(texts))
+                .group_by(decisions.c.segment)
+            )
+            query = select(decisions.c.segment).where(decisions.c.id.in_(last), decisions.c.action == "hold")
+            found.update(db.scalars(query))
+        return found
 
     def decisions(self, model: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
         """The newest decisions, the newest first."""
@@ -110,3 +141,11 @@ class LearnStation:
             query = query.where(decisions.c.model == model)
         with self.ledger.read() as db:
             return [dict(row) for row in db.execute(query).mappings()]
+
+
+def _watched(watch: Watch | None) -> dict[str, Any]:
+    """What a state takes over from a watch; nothing where the champion has not answered yet."""
+    if watch is None:
+        return {}
+    names = ("labelled", "loss_kind", "loss", "loss_error", "promised", "promised_error", "shifted", "psi")
+    return {name: getattr(watch, name) for name in names}

@@ -65,7 +65,7 @@ def findings(
 
 
 def _feature_drift(model: str, watches: Sequence[Watch], lasting: bool) -> list[Finding]:
-    """A feature that shifts in many segments is one cause; what only a few have, each of them tells for itself."""
+    """A feature that shifts in many segments is one cause; what few have, each tells for itself."""
     seen = [(watch, watch.shifting if lasting else watch.shifted) for watch in watches]
     spread = Counter(name for _, names in seen for name in names)
     common = {name for name, segments in spread.items() if segments >= MANY}
@@ -122,8 +122,8 @@ def _volume(model: str, traffic: Sequence[Traffic], now: datetime) -> list[Findi
     """Segments that nobody asks for any more.
 
     A segment is missed after two days, and twice as long as its longest pause so far, if its rows a day make
-    so long a silence unlikely (Poisson), all segments judged together. Parents are not: they answer what their
-    children leave, which is nothing once each has a model.
+    so long a silence unlikely (Poisson), all segments judged together. Parents are not: they answer what
+    their children leave, which is nothing once each has a model.
     """
     lowest = max((len(one.segment) for one in traffic), default=0)
     seen = [one for one in traffic if len(one.segment) == lowest]

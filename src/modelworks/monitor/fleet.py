@@ -1,4 +1,4 @@
-"""Judging a whole fleet at once: what has shifted or decayed beyond chance, however many tests there are. Pure."""
+"""Judging a whole fleet at once: what has shifted or decayed beyond chance. Pure."""
 
 from __future__ import annotations
 

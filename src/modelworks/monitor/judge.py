@@ -57,6 +57,7 @@ def judge(known: Mapping[Key, Known], sketches: Sketches, places: Mapping[Key, i
                 rows=int(rows),
                 labelled=int(sums[place, 1]),
                 output_mean=float(sums[place, 2] / rows) if rows else None,
+                loss_kind="squared_error" if entry.signature.task == "regression" else "log_loss",
                 loss=finite(loss[place]),
                 loss_error=finite(error[place]),
                 promised=finite(promised[place]),

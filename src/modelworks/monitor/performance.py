@@ -1,4 +1,4 @@
-"""How good the answers were, once the truth is known; from sums and counts, for many windows at once. Pure."""
+"""How good the answers were, once the truth is known; from the sums and counts of windows. Pure."""
 
 from __future__ import annotations
 

@@ -24,8 +24,8 @@ class Sketches:
     Attributes:
         sums: float64, shape (windows, 5): rows, labelled rows, sum of the main output, sum of the loss of the
             labelled rows, sum of its square. The loss is the log loss (nats), or the squared error.
-        counts: Rows by bin, `windows` being the first dimension. Outputs are counted by label: whether the event
-            came; with several classes, whether the answer was right; for values all are without a label.
+        counts: Rows by bin, `windows` being the first dimension. Outputs are counted by label: whether the
+            event came; with several classes, whether the answer was right; of values none has a label.
     """
 
     sums: Doubles
@@ -75,6 +75,6 @@ class Sketches:
 
 
 def outputs_alone(packed: Sequence[bytes]) -> Ints:
-    """The output counts of packed windows, whatever their number of features; (windows, LABELS, OUTPUT_BINS)."""
+    """The output counts of packed windows, of any number of features: (windows, LABELS, OUTPUT_BINS)."""
     tails = [content[:1] + content[-_OUTPUT_CELLS * content[0] :] for content in packed]
     return unpack(tails, _OUTPUT_CELLS).reshape(-1, LABELS, OUTPUT_BINS)

@@ -50,9 +50,9 @@ class MonitorStation:
         """Bring a model's windows up to date with its predictions and outcomes; judge; open and close alerts.
 
         A window is one UTC day (of event time) of one version. It is made anew from all that is known of the
-        day, so that doing this again, or in two processes at once, changes nothing. Windows are made of the last
-        `horizon_days`, of all days since the last call, and of every earlier day that a prediction or an outcome
-        has come for since then, however late.
+        day, so that doing this again, or in two processes at once, changes nothing. Windows are made of the
+        last `horizon_days`, of all days since the last call, and of every earlier day that a prediction or an
+        outcome has come for since then, however late.
 
         Args:
             model: Name of the model.
@@ -124,8 +124,8 @@ class MonitorStation:
             days: How many days.
 
         Returns:
-            One entry a day that has predictions: ``day, rows, labelled, output_mean, loss, loss_error, auc``, the
-            last from binned outputs.
+            One entry a day that has predictions: ``day, rows, labelled, output_mean, loss, loss_error,
+            auc``, the last from binned outputs.
         """
         query = select(windows.c.start, *(windows.c[name] for name in SUMS), windows.c.sketch).where(
             windows.c.model == model, windows.c.start >= end - timedelta(days=days), windows.c.start < end

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,12 +24,14 @@ class Watch:
         rows: Predictions.
         labelled: Those with an outcome.
         output_mean: Mean of the main output; ``None`` without rows.
-        loss: Mean log loss (nats) or squared error of the labelled rows; ``None`` with fewer than two.
+        loss_kind: What `loss` is: ``"log_loss"`` (nats) or ``"squared_error"``.
+        loss: Mean loss of the labelled rows; ``None`` with fewer than two.
         loss_error: Standard error of `loss`.
         promised: The same loss at validation; ``None`` where it was not measured.
         promised_error: Standard error of `promised`, taking the rows there to vary as these do.
         auc: Area under the ROC curve, from binned outputs.
-        psi: Shift of each feature since the reference: population stability index less what few rows alone give.
+        psi: Shift of each feature since the reference: population stability index less what few rows alone
+            give.
         output_psi: The same for the main output.
         shifted: Features whose shift is large and not by chance, all models and features judged together.
         output_shifted: Whether the same holds for the main output.
@@ -44,6 +46,7 @@ class Watch:
     rows: int
     labelled: int
     output_mean: float | None
+    loss_kind: Literal["log_loss", "squared_error"]
     loss: float | None
     loss_error: float | None
     promised: float | None

@@ -21,7 +21,7 @@ from modelworks.stores.tables import Tables
 
 DAY = timedelta(days=1)
 _SLACK = timedelta(days=3)
-"""How much earlier than its event an outcome may say it happened: clocks differ, some things are known before."""
+"""How much earlier than its event an outcome may say it happened: clocks differ, some things show early."""
 _OUTCOMES: dict[str, pl.DataType | type[pl.DataType]] = {
     "prediction_id": pl.String,
     "key": pl.String,
@@ -84,7 +84,7 @@ def told_since(moment: datetime) -> pl.Expr:
 
 
 def joined(predictions: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
-    """Each prediction with its truth: ``value``, or ``label`` where that is text; both null if it is not known.
+    """Each prediction with its truth: ``value``, or ``label`` where that is text; null if it is not known.
 
     An outcome by id is the truth of that prediction. A key names one row of the dataset, so an outcome by key
     is the truth of every prediction of that row. Of several outcomes for one prediction the one received last
@@ -172,7 +172,7 @@ _Truth = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 
 def _binary(rows: pl.DataFrame, of: npt.NDArray[np.int64], classes: Sequence[tuple[Label, ...]]) -> _Truth:
-    """The event is the second class; a truth that is text where classes are numbers, or the reverse, is none."""
+    """The event is the second class; a truth that is text where classes are numbers, or not, is none."""
     events = [labels[1] for labels in classes]
     numbers = np.array([np.nan if isinstance(event, str) else float(event) for event in events])[of]
     value = rows["value"].to_numpy().astype(np.float64)

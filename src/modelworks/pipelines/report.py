@@ -14,7 +14,6 @@ from modelworks.stores.ledger.tables import (
     alerts,
     decisions,
     model_versions,
-    windows,
 )
 from modelworks.stores.ledger.tables import (
     deployments as deployed,
@@ -188,10 +187,8 @@ def monitor(stations: Stations, name: str, segment: str | None, days: int) -> di
         NotFound: the project has no such model.
     """
     stations.project.model(name)
-    with stations.stores.ledger.read() as db:
-        newest = db.scalar(select(func.max(windows.c.end)).where(windows.c.model == name))
     # The last days that were observed: after a replay, or a pause, these are not the last days.
-    end = min(newest or stations.clock(), stations.clock())
+    end = min(stations.monitor.seen_until(name) or stations.clock(), stations.clock())
     watches = stations.monitor.summary(name, end=end, days=days)
     if segment is not None:
         watches = [watch for watch in watches if segment_text(watch.segment) == segment]

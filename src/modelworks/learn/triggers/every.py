@@ -5,12 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from modelworks.core.duration import duration
-from modelworks.learn.triggers.port import Firing, SegmentState
+from modelworks.learn.triggers.port import Firing, SegmentState, lasting
 
 
 @dataclass(frozen=True)
 class Every:
-    """Train when the last training is `interval` ago and there are new rows: ``mw.Every("7d")``."""
+    """Train when the last training is `interval` ago and there are new rows: ``mw.Every("7d")``.
+
+    Attributes:
+        interval: For instance ``"7d"``; see `core.duration`.
+
+    Raises:
+        Invalid: `interval` is no length of time.
+    """
 
     interval: str
 
@@ -25,6 +32,8 @@ class Every:
         if age < duration(self.interval):
             return None
         return Firing(
-            "every", f"last trained {age.days} days ago, the interval is {self.interval}",
-            {"tried": state.tried.isoformat(), "new_rows": state.new_rows}, age / duration(self.interval),
-        )  # fmt: skip
+            "every",
+            f"it was last trained {lasting(age)} ago, the interval is {lasting(duration(self.interval))}",
+            {"tried": state.tried.isoformat(), "new_rows": state.new_rows},
+            age / duration(self.interval),
+        )

@@ -10,22 +10,35 @@ from modelworks.learn.triggers.port import Firing, SegmentState
 
 @dataclass(frozen=True)
 class OnRows:
-    """Train when `rows` new rows have come since the last training, or as many as a `share` of all."""
+    """Train when `rows` new rows have come since the last training, or a `share` of all; whichever is first.
+
+    Attributes:
+        rows: How many; 0 if only the share counts.
+        share: Of all rows that a training could use, from 0 to 1; 0 if only the number counts.
+
+    Raises:
+        Invalid: neither is given, or not in its range.
+    """
 
     rows: int = 0
     share: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.rows <= 0 and self.share <= 0:
-            raise Invalid("OnRows has neither rows nor a share", "", "write mw.OnRows(5000) or mw.OnRows(share=0.25)")
+        if self.rows < 0 or not 0 <= self.share <= 1 or not (self.rows or self.share):
+            raise Invalid(
+                f"{self!r} has neither rows nor a share", "", "write mw.OnRows(5000) or mw.OnRows(share=0.25)"
+            )
 
     def judge(self, state: SegmentState) -> Firing | None:
         """See `Trigger.judge`."""
-        needed = [float(self.rows)] * (self.rows > 0) + [self.share * state.rows] * (self.share > 0)
-        threshold = max(min(needed), 1.0)
-        if state.tried is None or state.new_rows < threshold:
+        enough = max(
+            min(([self.rows] if self.rows else []) + ([self.share * state.rows] if self.share else [])), 1
+        )
+        if state.tried is None or state.new_rows < enough:
             return None
         return Firing(
-            "on_rows", f"{state.new_rows} new rows since the last training, {threshold:.0f} are enough",
-            {"new_rows": state.new_rows, "threshold": threshold}, state.new_rows / threshold,
-        )  # fmt: skip
+            "on_rows",
+            f"{state.new_rows} new rows have come since the last training, {enough:.0f} are enough",
+            {"new_rows": state.new_rows, "enough": enough},
+            state.new_rows / enough,
+        )

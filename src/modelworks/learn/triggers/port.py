@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Protocol
+from datetime import datetime, timedelta
+from typing import Any, Literal, Protocol
 
 from modelworks.core.ref import Segment
 
@@ -22,12 +22,14 @@ class SegmentState:
         rows: Rows that a training could use.
         new_rows: Those of them that came since it was last trained.
         min_rows: Rows it needs for a model of its own.
-        labelled: Live predictions with an outcome in the window that is looked at.
-        loss: Their mean loss.
+        labelled: Predictions of the champion with an outcome, in the days that monitoring looks at.
+        loss_kind: What `loss` is: ``"log_loss"`` (nats) or ``"squared_error"``.
+        loss: Their mean loss; ``None`` with fewer than two.
         loss_error: Its standard error.
-        promised: The loss at validation.
-        shifted: Features (and ``"(output)"``) that have drifted, with false alarms controlled over the fleet.
-        psi: Population stability index by feature.
+        promised: The same loss at validation; ``None`` where it was not measured.
+        promised_error: Its standard error.
+        shifted: Features that have shifted, as `monitor` judged the whole fleet.
+        psi: Shift of every feature, as a population stability index.
     """
 
     segment: Segment
@@ -38,9 +40,11 @@ class SegmentState:
     new_rows: int
     min_rows: int
     labelled: int = 0
+    loss_kind: Literal["log_loss", "squared_error"] = "log_loss"
     loss: float | None = None
     loss_error: float | None = None
     promised: float | None = None
+    promised_error: float | None = None
     shifted: tuple[str, ...] = ()
     psi: Mapping[str, float] = field(default_factory=dict)
 
@@ -63,8 +67,25 @@ class Firing:
 
 
 class Trigger(Protocol):
-    """A rule for when to train; a frozen dataclass that users write in ``factory.py``."""
+    """A rule for when to train.
+
+    Pure: the same state gives the same answer. It is a frozen dataclass: its ``repr`` is how it is written in
+    ``factory.py``, and stands in the ledger.
+    """
 
     def judge(self, state: SegmentState) -> Firing | None:
         """The reason to train this segment now, ``None`` without one."""
         ...
+
+
+def lasting(time: timedelta) -> str:
+    """A length of time as a person reads it: ``"3 days"``, ``"20 hours"``, ``"5 minutes"``."""
+    for unit, name in (
+        (timedelta(days=1), "day"),
+        (timedelta(hours=1), "hour"),
+        (timedelta(minutes=1), "minute"),
+    ):
+        if time >= unit:
+            number = time // unit
+            return f"{number} {name}{'' if number == 1 else 's'}"
+    return "less than a minute"

@@ -11,8 +11,8 @@ from modelworks.monitor.drift.port import Counts, DriftTest, Floats
 def homogeneity(reference: Counts, live: Counts) -> Floats:
     """The chance of so large a difference if both were drawn from one distribution; shape (...).
 
-    Source: Pearson's test of a 2 x bins table without correction, as ``scipy.stats.chi2_contingency`` has it; of
-    the two rows of the table the sum over one bin is ``(a sqrt(m/n) - b sqrt(n/m))^2 / (a + b)``.
+    Source: Pearson's test of a 2 x bins table without correction, as ``scipy.stats.chi2_contingency`` has
+    it; of the two rows of the table the sum over one bin is ``(a sqrt(m/n) - b sqrt(n/m))^2 / (a + b)``.
 
     Args:
         reference: Shape (..., bins).

@@ -1,4 +1,4 @@
-"""The port of drift tests: how rows were distributed against how they are now, any number of columns at once."""
+"""The port of drift tests: how rows were distributed and how they are now, many columns at once."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class DriftTest:
 
     Attributes:
         name: Its name in the catalog.
-        gives: ``"effect"``: how large the shift is, 0 for none; ``"p"``: the chance of a difference as large as
-            this one where there is no shift.
-        compute: ``(reference (..., bins), live (..., bins)) -> (...)``; NaN where either has no rows. Bins that
-            neither side uses change nothing.
+        gives: ``"effect"``: how large the shift is, 0 for none; ``"p"``: the chance of a difference as large
+            as this one where there is no shift.
+        compute: ``(reference (..., bins), live (..., bins)) -> (...)``; NaN where either has no rows. Bins
+            that neither side uses change nothing.
     """
 
     name: str
@@ -51,8 +51,8 @@ def benjamini_hochberg(p: Floats) -> Floats:
 def pooled(reference: Counts, live: Counts, least: float) -> tuple[Counts, Counts]:
     """The same rows in bins that are expected to hold enough of them for tests that rest on large numbers.
 
-    Bins of which the smaller side would get less than `least` rows, were there no shift, are taken together; if
-    they are still too few together, they go to the smallest of the others.
+    Bins of which the smaller side would get less than `least` rows, were there no shift, are taken together;
+    if they are still too few together, they go to the smallest of the others.
 
     Args:
         reference: Shape (..., bins).

@@ -11,9 +11,9 @@ def stability(reference: Counts, live: Counts) -> Floats:
     """Sum over the bins of ``(q - p) ln(q / p)``; shape (...).
 
     Half a row is added to every bin that either side uses, so that an empty one stays finite. Below 0.1 is
-    usually called stable, above 0.2 a shift. Few rows alone make it large: without any shift its mean is about
-    ``(bins - 1) (1/n + 1/m)``. Source: Siddiqi, Credit Risk Scorecards, Wiley 2006; for its mean Yurdakul,
-    Statistical Properties of Population Stability Index, 2018.
+    usually called stable, above 0.2 a shift. Few rows alone make it large: without any shift its mean is
+    about ``(bins - 1) (1/n + 1/m)``. Source: Siddiqi, Credit Risk Scorecards, Wiley 2006; for its mean
+    Yurdakul, Statistical Properties of Population Stability Index, 2018.
 
     Args:
         reference: Shape (..., bins).
