@@ -22,7 +22,7 @@ def main() -> None:
     try:
         code = get_command(app).main(standalone_mode=False) or 0
     except ModelworksError as error:
-        from modelworks.cli.show import failure
+        from modelworks.console.terminal import failure
 
         failure(error)
         code = 2 if isinstance(error, Invalid) and error.what.startswith("usage:") else 1

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from modelworks.cli import show
 from modelworks.cli.door import Door
+from modelworks.console import terminal as show
 
 data = typer.Typer(help="Datasets: list, show, tag, quarantine.", no_args_is_help=True)
 

@@ -64,7 +64,7 @@ class Door:
             TimeRemainingColumn,
         )
 
-        from modelworks.cli.show import ERR
+        from modelworks.console.terminal import ERR
 
         columns = (
             TextColumn("{task.description}"),

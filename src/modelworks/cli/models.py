@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from modelworks.cli import show
 from modelworks.cli.door import Door
+from modelworks.console import terminal as show
 
 runs = typer.Typer(help="Runs: list, show.", no_args_is_help=True)
 models = typer.Typer(help="Models and their versions: list, show.", no_args_is_help=True)

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from modelworks.cli import show
 from modelworks.cli.door import Door
+from modelworks.console import terminal as show
 
 
 def register(app: typer.Typer) -> None:

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from modelworks.cli import show
 from modelworks.cli.door import Door
+from modelworks.console import terminal as show
 
 Model = Annotated[str | None, typer.Argument(help="Only this model.")]
 
@@ -183,39 +183,8 @@ def why(context: typer.Context, prediction_id: str) -> None:
     told = door.call("why", prediction_id=prediction_id)
     if door.json:
         return show.raw(told)
-    show.OUT.print(why_tree(told))
+    show.OUT.print(show.why_tree(told))
     return show.hint(f"modelworks lineage '{told['model_version']['ref']}'")
-
-
-def why_tree(told: dict[str, Any]) -> Any:
-    """The answer of `why` as a tree."""
-    from rich.tree import Tree
-
-    p, version, data = told["prediction"], told["model_version"], told["dataset"]
-    tree = Tree(f"[bold]{p['id']}[/bold]  {show.cell(p['output'])}  for {show.cell(p.get('key') or 'a row')}")
-    made = tree.add(
-        f"[cyan]{show.cell(version['ref'])}[/cyan], {version['served']}, made {show.when(version['created'])}"
-    )
-    made.add("at validation: " + " ".join(f"{k} {show.cell(v)}" for k, v in version["metrics"].items()))
-    proof = version["proof"]
-    if proof["largest_difference"] is not None:
-        made.add(f"compiled = original within {proof['largest_difference']:.1g} on {proof['rows']} rows")
-    rows = " and ".join(f"{k} {v}" for k, v in data["rows_filter"].items())
-    made.add(f"learned from [cyan]{show.cell(data['ref'])}[/cyan] where {show.cell(rows)}")
-    for verdict in told["verdicts"]:
-        passed = "passed" if verdict["passed"] else "refused by"
-        made.add(f"{passed} {show.cell(verdict['gate'])}: {show.cell(verdict['reason'])}")
-    if told["decision"]:
-        made.add(f"trained because {show.cell(told['decision']['reason'])}")
-    if told["deployment"]:
-        made.add(
-            f"deployed {show.when(told['deployment']['created'])}, revision {told['deployment']['revision']}"
-        )
-    env = told["environment"]
-    made.add(
-        f"code {told['code'][:12]}, {env['python']} with {env['packages']} packages ({env['digest'][:12]})"
-    )
-    return tree
 
 
 def lineage(

@@ -1,4 +1,4 @@
-"""What people open in a browser: the console, and the reference of the API. Nothing comes from elsewhere."""
+"""What people look at: the console and the API's reference in a browser, tables in a terminal."""
 
 from functools import cache
 from importlib.resources import files

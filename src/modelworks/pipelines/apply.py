@@ -16,6 +16,7 @@ from modelworks.data.version import VERSION, IngestReport
 from modelworks.learn.policy import Decision, decide
 from modelworks.learn.station import Attempt
 from modelworks.models.definition import Definition
+from modelworks.monitor.watch import Watch
 from modelworks.pipelines import train as training
 from modelworks.pipelines.context import Progress, Stations, silent
 from modelworks.pipelines.project import Model
@@ -58,7 +59,7 @@ def plan(stations: Stations, model: str | None = None) -> list[Decision]:
     """What `apply` would train now, and why; nothing is changed."""
     found: list[Decision] = []
     for one in _models(stations, model):
-        found += _decide(stations, one)
+        found += _decide(stations, one, stations.monitor.summary(one.name, end=stations.clock()))
     return found
 
 
@@ -87,9 +88,10 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
     trained: list[TrainReport] = []
     alerts = 0
     for one in models:
-        alerts += stations.monitor.observe(one.name, stations.clock()).alerts_opened
+        seen = stations.monitor.observe(one.name, stations.clock())
+        alerts += seen.alerts_opened
         watch.lap("monitor")
-        decided = _decide(stations, one)
+        decided = _decide(stations, one, seen.watches)
         decisions += decided
         wanted = [decision for decision in decided if decision.action == "train"]
         campaign = new_id() if wanted else None
@@ -115,7 +117,7 @@ def _models(stations: Stations, model: str | None) -> list[Model]:
     return [stations.project.model(model)] if model else list(stations.project.models.values())
 
 
-def _decide(stations: Stations, model: Model) -> list[Decision]:
+def _decide(stations: Stations, model: Model, watches: Sequence[Watch]) -> list[Decision]:
     """Put the model's policy to every segment that has a model, or enough rows to get one."""
     definition = model.definition
     if not model.policy.triggers or stations.data.latest_or_none(definition.dataset) is None:
@@ -126,7 +128,7 @@ def _decide(stations: Stations, model: Model) -> list[Decision]:
         definition,
         rows=_rows(stations, definition, attempts),
         attempts=attempts,
-        watches=stations.monitor.summary(definition.name, end=now),
+        watches=watches,
         now=now,
     )
     return decide(model.policy, states)
@@ -141,19 +143,28 @@ def _rows(
         time = training.time_of(stations, definition)
         frame = frame.filter(pl.col(time) >= pl.col(time).max() - duration(definition.window))
     rows = frame.filter(pl.col(definition.target).is_not_null())
+    per = list(definition.per)
+    # One small row for each route and ingest; the levels above are sums of these.
+    sizes = rows.group_by([*per, VERSION]).len()
     counts: dict[Segment, tuple[int, int]] = {}
-    for level in range(len(definition.per) + 1):
-        columns = list(definition.per[:level])
-        # One small row for each segment and ingest, so that "since its last training" is a sum over versions.
-        sizes = rows.group_by([*columns, VERSION]).len()
-        for *values, version, size in sizes.iter_rows():
-            segment = tuple(str(value) for value in values)
-            total, new = counts.get(segment, (0, 0))
-            tried = attempts.get(segment)
-            counts[segment] = (
-                total + size,
-                new + (size if tried is None or version > tried.dataset_version else 0),
+    for level in range(len(per) + 1):
+        columns = per[:level]
+        here = [
+            (*segment, tried.dataset_version) for segment, tried in attempts.items() if len(segment) == level
+        ]
+        schema = {**dict.fromkeys(columns, pl.String), "tried": pl.Int64}
+        new = pl.col("len").filter(pl.col(VERSION) > pl.col("tried").fill_null(-1)).sum()
+        totals = [pl.col("len").sum().alias("all"), new.alias("new")]
+        if columns:
+            tried = pl.DataFrame(here, schema=schema, orient="row")
+            joined = sizes.with_columns(pl.col(columns).cast(pl.String)).join(tried, on=columns, how="left")
+            found = joined.group_by(columns).agg(totals)
+        else:
+            found = sizes.with_columns(pl.lit(here[0][-1] if here else -1, pl.Int64).alias("tried")).select(
+                totals
             )
+        for *values, total, fresh in found.iter_rows():
+            counts[tuple(values)] = (total, fresh)
     return counts
 
 

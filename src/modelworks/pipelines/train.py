@@ -220,17 +220,14 @@ def _of_segments(rows: pl.DataFrame, per: Sequence[str], wanted: Sequence[Segmen
     """Only the rows that some of the segments learn from: training two routes must not cost a look at all."""
     if wanted is None or () in wanted:
         return rows
-    return rows.filter(
-        pl.any_horizontal(
-            pl.all_horizontal(pl.col(column) == value for column, value in zip(per, segment, strict=False))
-            for segment in wanted
-        )
-        if len(wanted) <= _FEW
-        else pl.lit(value=True)
-    )
-
-
-_FEW = 20
+    kept = pl.lit(value=False)
+    for level in sorted({len(segment) for segment in wanted}):
+        columns = list(per[:level])
+        at = pl.DataFrame([s for s in wanted if len(s) == level], schema=columns, orient="row")
+        at = at.with_columns(kept=pl.lit(value=True))
+        marked = rows.select(columns).join(at, on=columns, how="left", maintain_order="left")
+        kept = kept | marked["kept"].fill_null(value=False)
+    return rows.filter(kept)
 
 
 def time_of(stations: Stations, definition: Definition) -> str:

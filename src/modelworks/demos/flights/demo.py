@@ -31,8 +31,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from modelworks.cli.show import seconds
-from modelworks.cli.watch import why_tree
+from modelworks.console.terminal import seconds, why_tree
 from modelworks.core.clock import FrozenClock
 from modelworks.core.errors import Conflict
 from modelworks.core.plain import plain

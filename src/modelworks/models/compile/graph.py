@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-import onnx
 from onnx import TensorProto, helper
 
 from modelworks.models.signature import Signature

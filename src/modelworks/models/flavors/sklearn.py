@@ -51,7 +51,8 @@ class SklearnFlavor:
             try:
                 return pickle.dumps(model, protocol=5)
             except (pickle.PicklingError, AttributeError, TypeError):
-                return cloudpickle.dumps(model, protocol=5)  # classes and functions of factory.py
+                content: bytes = cloudpickle.dumps(model, protocol=5)  # classes and functions of factory.py
+                return content
         except Exception as error:
             raise Invalid(
                 "the model cannot be stored", str(error), "keep open files and connections out of it"

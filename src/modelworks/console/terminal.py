@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
+from rich.tree import Tree
 
 from modelworks.core.errors import ModelworksError
 
@@ -91,3 +92,30 @@ def facts(pairs: Sequence[tuple[str, Any]]) -> None:
         if value not in (None, "", [], {}):
             grid.add_row(name, cell(value))
     OUT.print(grid)
+
+
+def why_tree(told: dict[str, Any]) -> Tree:
+    """The answer of `why` as a tree."""
+    p, version, data = told["prediction"], told["model_version"], told["dataset"]
+    tree = Tree(f"[bold]{p['id']}[/bold]  {cell(p['output'])}  for {cell(p.get('key') or 'a row')}")
+    made = tree.add(
+        f"[cyan]{cell(version['ref'])}[/cyan], {version['served']}, made {when(version['created'])}"
+    )
+    made.add("at validation: " + " ".join(f"{k} {cell(v)}" for k, v in version["metrics"].items()))
+    proof = version["proof"]
+    if proof["largest_difference"] is not None:
+        made.add(f"compiled = original within {proof['largest_difference']:.1g} on {proof['rows']} rows")
+    rows = " and ".join(f"{k} {v}" for k, v in data["rows_filter"].items())
+    made.add(f"learned from [cyan]{cell(data['ref'])}[/cyan] where {cell(rows)}")
+    for verdict in told["verdicts"]:
+        passed = "passed" if verdict["passed"] else "refused by"
+        made.add(f"{passed} {cell(verdict['gate'])}: {cell(verdict['reason'])}")
+    if told["decision"]:
+        made.add(f"trained because {cell(told['decision']['reason'])}")
+    if told["deployment"]:
+        made.add(f"deployed {when(told['deployment']['created'])}, revision {told['deployment']['revision']}")
+    env = told["environment"]
+    made.add(
+        f"code {told['code'][:12]}, {env['python']} with {env['packages']} packages ({env['digest'][:12]})"
+    )
+    return tree
