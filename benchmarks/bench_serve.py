@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -326,6 +327,8 @@ def main() -> None:
     if args.serve:
         SERVERS[args.serve](args.port, args.state)
         return
+    if shutil.which("wrk") is None:
+        parser.error("wrk is not installed: it is in the package of that name of Debian and Homebrew")
     result = measure(args.rounds, args.seconds, args.connections)
     if args.json:
         print(json.dumps(result))
