@@ -131,12 +131,13 @@ def test_the_metrics_are_those_of_the_packaged_model_on_the_newest_rows(tmp_path
         assert candidate.metrics["roc_auc"] == pytest.approx(roc_auc_score(truth, answers[:, 1]), rel=1e-4)
 
 
-def test_the_reference_is_of_the_held_out_rows(tmp_path: Path) -> None:
+def test_the_reference_has_the_features_of_all_rows_and_the_outputs_of_those_held_out(tmp_path: Path) -> None:
     candidate = train(definition(), rows(), tmp_path, segments=[()])[()]
     assert candidate.package is not None
     assert candidate.package.reference is not None
     reference = Reference.from_bytes(LocalArtifacts(tmp_path).get(candidate.package.reference))
     assert reference.rows == candidate.rows_held_out
+    assert set(reference.features.sum(axis=1)) == {candidate.rows_trained + candidate.rows_held_out}
     assert reference.categories == (("EWR", "JFK", "LGA"),)
 
 

@@ -89,7 +89,7 @@ class Reference:
 
     @property
     def rows(self) -> int:
-        """Number of rows it was made of."""
+        """Number of rows whose outputs it was made of."""
         return int(self.outputs.sum())
 
     @classmethod
@@ -101,8 +101,9 @@ class Reference:
         a bin of its own, so that even a constant column can be seen to change.
 
         Args:
-            batch: The rows.
-            scores: Main output of each, shape (rows,).
+            batch: The rows whose features are counted.
+            scores: Main outputs, shape (any,): those of rows that the model has not learned from, which may be
+                fewer.
             probabilities: Whether the outputs are probabilities; by default, whether all are in [0, 1].
         """
         scores = np.asarray(scores, np.float64)
@@ -167,8 +168,10 @@ class Reference:
                 edges,
                 tuple(tuple(values) for values in stored.categories),
                 output_edges,
-                unpack([stored.features], features * FEATURE_BINS).reshape(features, FEATURE_BINS),
-                unpack([stored.outputs], OUTPUT_BINS)[0],
+                unpack([stored.features], features * FEATURE_BINS)
+                .astype(np.int64)
+                .reshape(features, FEATURE_BINS),
+                unpack([stored.outputs], OUTPUT_BINS)[0].astype(np.int64),
             )
         except (msgspec.DecodeError, ValueError) as error:
             raise Invalid(
@@ -237,7 +240,7 @@ def pack(cells: Ints) -> list[bytes]:
     return packed
 
 
-def unpack(packed: Sequence[bytes], size: int) -> Ints:
+def unpack(packed: Sequence[bytes], size: int) -> npt.NDArray[Any]:
     """The inverse of `pack`.
 
     Args:
@@ -245,18 +248,22 @@ def unpack(packed: Sequence[bytes], size: int) -> Ints:
         size: Number of cells of each.
 
     Returns:
-        int64, shape (rows, size).
+        Unsigned integers as wide as the widest row needs, shape (rows, size); sum them as int64.
 
     Raises:
         ValueError: a row does not have that many cells.
     """
-    cells = np.zeros((len(packed), size), np.int64)
-    for width in {content[0] for content in packed if content}:
-        rows = [place for place, content in enumerate(packed) if content[:1] == bytes([width])]
-        content = b"".join(packed[row][1:] for row in rows)
-        if width not in (1, 2, 4, 8) or any(len(packed[row]) != 1 + size * width for row in rows):
-            raise ValueError(f"counts are not {size} cells")
-        cells[rows] = np.frombuffer(content, f"<u{width}").reshape(len(rows), size)
+    widths = {content[:1] for content in packed}
+    if not widths <= {b"\x01", b"\x02", b"\x04", b"\x08"} or any(
+        len(content) != 1 + size * content[0] for content in packed
+    ):
+        raise ValueError(f"counts are not {size} cells")
+    if widths == {b"\x01"}:  # nearly always: a day of one segment
+        bytewise = np.frombuffer(b"".join(packed), np.uint8).reshape(len(packed), 1 + size)
+        return bytewise[:, 1:]
+    cells = np.zeros((len(packed), size), f"u{max((content[0] for content in packed), default=1)}")
+    for row, content in enumerate(packed):
+        cells[row] = np.frombuffer(content, f"<u{content[0]}", offset=1)
     return cells
 
 

@@ -18,6 +18,8 @@ MIN_EFFECT = 0.2
 """Population stability index from which a shift matters."""
 MIN_ROWS = 50
 """Live rows below which nothing is judged."""
+MIN_REFERENCE = 30
+"""Rows of a reference below which it says too little."""
 FALSE_ALARMS = 0.01
 """Expected share of false ones among all alarms."""
 _LEAST_BIN = 2.0
@@ -58,7 +60,8 @@ def shift(reference: Counts, live: Counts) -> Shift:
         by_few_rows = (used - 1) * (1 / n + 1 / m)
         effect = np.maximum(stability(reference, live) - by_few_rows, 0.0)
     chance = homogeneity(*pooled(reference, live, _LEAST_BIN))
-    chance = benjamini_hochberg(np.where(m >= MIN_ROWS, chance, np.nan))
+    enough = (n >= MIN_REFERENCE) & (m >= MIN_ROWS)
+    chance = benjamini_hochberg(np.where(enough, chance, np.nan))
     with np.errstate(invalid="ignore"):
         alarm = (effect >= MIN_EFFECT) & (chance <= FALSE_ALARMS)
         lasting = (effect >= MIN_EFFECT * _STAYING) & (chance <= _STAYING_CHANCE)

@@ -45,7 +45,11 @@ def judge(known: Mapping[Key, Known], sketches: Sketches, places: Mapping[Key, i
     worse, lasting = decay(loss, error, sums[:, 1], promised, promised_error)
     auc = binned_auc(counts.outputs[at])
     watches = []
-    effects, alarms, lastings = compared.effect.tolist(), compared.alarm.tolist(), compared.lasting.tolist()
+    effects, alarms, lastings = (
+        np.round(compared.effect, 4).tolist(),
+        compared.alarm.tolist(),
+        compared.lasting.tolist(),
+    )
     for place, ((segment, version), entry) in enumerate(known.items()):
         names = entry.features
         effect = effects[place]
@@ -68,7 +72,7 @@ def judge(known: Mapping[Key, Known], sketches: Sketches, places: Mapping[Key, i
                     for name, value in zip(names, effect, strict=False)
                     if value == value
                 },
-                output_psi=round(effect[-1], 4) if effect[-1] == effect[-1] else None,
+                output_psi=effect[-1] if effect[-1] == effect[-1] else None,
                 shifted=tuple(name for name, flag in zip(names, alarms[place], strict=False) if flag),
                 output_shifted=alarms[place][-1],
                 decayed=bool(worse[place]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +25,9 @@ class Sketches:
     Attributes:
         sums: float64, shape (windows, 5): rows, labelled rows, sum of the main output, sum of the loss of the
             labelled rows, sum of its square. The loss is the log loss (nats), or the squared error.
-        counts: Rows by bin, `windows` being the first dimension. Outputs are counted by label: whether the
-            event came; with several classes, whether the answer was right; of values none has a label.
+        counts: Rows by bin, `windows` being the first dimension; what was unpacked is narrower than int64
+            until it is merged. Outputs are counted by label: whether the event came; with several classes,
+            whether the answer was right; of values none has a label.
     """
 
     sums: Doubles
@@ -49,8 +51,10 @@ class Sketches:
         if len(self):
             place = ordered[starts]
             merged.sums[place] = np.add.reduceat(self.sums[order], starts)
-            merged.counts.features[place] = np.add.reduceat(self.counts.features[order], starts)
-            merged.counts.outputs[place] = np.add.reduceat(self.counts.outputs[order], starts)
+            merged.counts.features[place] = np.add.reduceat(
+                self.counts.features[order], starts, dtype=np.int64
+            )
+            merged.counts.outputs[place] = np.add.reduceat(self.counts.outputs[order], starts, dtype=np.int64)
         return merged
 
     def pack(self) -> list[bytes]:
@@ -74,7 +78,7 @@ class Sketches:
         return cls(sums, counts)
 
 
-def outputs_alone(packed: Sequence[bytes]) -> Ints:
+def outputs_alone(packed: Sequence[bytes]) -> npt.NDArray[Any]:
     """The output counts of packed windows, of any number of features: (windows, LABELS, OUTPUT_BINS)."""
     tails = [content[:1] + content[-_OUTPUT_CELLS * content[0] :] for content in packed]
     return unpack(tails, _OUTPUT_CELLS).reshape(-1, LABELS, OUTPUT_BINS)

@@ -91,9 +91,9 @@ class MonitorStation:
         query = select(deployments.c.segment, deployments.c.champion).where(deployments.c.model == model)
         with self.stores.ledger.read() as db:
             champions = {(segment, version) for segment, version in db.execute(query)}
-        answered = [one for one in stored if (one.segment, one.version) in champions]
+        answered = [one for one in stored if one[:2] in champions]
         places: dict[Key, int] = {}
-        group = [places.setdefault((one.segment, one.version), len(places)) for one in answered]
+        group = [places.setdefault(one[:2], len(places)) for one in answered]
         known = self._versions.of(model, list(places))
         watches: list[Watch] = []
         # Sketches of one shape are summed and judged together: usually all.

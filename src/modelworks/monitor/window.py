@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -51,12 +52,12 @@ class Known:
     reference: Reference
     promised: float = float("nan")
 
-    @property
+    @cached_property
     def layout(self) -> Layout:
         """See `Layout`."""
         return self.signature.numbers, self.signature.texts, self.signature.task
 
-    @property
+    @cached_property
     def features(self) -> tuple[str, ...]:
         """Names in the order of the counts."""
         return self.signature.numbers + self.signature.texts

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WARNINGS = 5
+_REFERENCE_ROWS = 5_000
+"""Rows, the newest, of which a reference is made at most: more would not make it sharper."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,7 @@ def _train(plan: Plan, task: Task, artifacts: Artifacts, progress: _Progress, st
     with progress.stage("evaluate"):
         metrics = evaluate.metrics(plan.metrics, takes, truth, packed.scores)
     with progress.stage("reference"):
-        package = _with_reference(packed.package, held_out, packed.scores, artifacts)
+        package = _with_reference(packed.package, frame, packed.scores, artifacts)
     champion_metrics, paired = None, None
     if task.champion is not None:
         with progress.stage("champion"):
@@ -256,13 +258,14 @@ def _champion_scores(
 
 
 def _with_reference(
-    package: Package, held_out: pd.DataFrame, scores: npt.NDArray[np.float32], artifacts: Artifacts
+    package: Package, frame: pd.DataFrame, scores: npt.NDArray[np.float32], artifacts: Artifacts
 ) -> Package:
-    """The package with the sketch that monitoring compares later rows with: the held-out rows.
+    """The package with the sketch that monitoring compares later rows with.
 
-    These are the newest rows, and what the model says of them is not flattered by having learned from them.
+    Features are those of all rows, learned from and held out: the tests of a shift need as many as there are.
+    Outputs are those of the held-out rows, which are not flattered by having been learned from.
     """
-    batch = to_batch(held_out, package.signature)
+    batch = to_batch(frame.iloc[-_REFERENCE_ROWS:], package.signature)
     regression = package.signature.task == "regression"
     reference = Reference.build(batch, evaluate.main(package.signature, scores), probabilities=not regression)
     return replace(package, reference=artifacts.put(reference.to_bytes()))
