@@ -125,8 +125,8 @@ def serve_fastapi(port: int, _state: Path) -> None:
 
 
 def serve_ours(port: int, state: Path) -> None:
-    from modelworks.serve import server
-    from modelworks.serve.station import ServeStation
+    from modelworks.serving import server
+    from modelworks.serving.station import ServeStation
     from modelworks.stores import open_stores
 
     server.run(None, ServeStation(open_stores(state)).plane, port=port)
@@ -288,7 +288,7 @@ def measure(rounds: int, seconds: float, connections: list[int]) -> dict[str, An
 
 def check_log(state: Path) -> int:
     """Predictions in the log: it really was on."""
-    from modelworks.serve.spool import PREDICTIONS, SpoolFile, files
+    from modelworks.serving.spool import PREDICTIONS, SpoolFile, files
 
     total = 0
     for path in files(state / "spool", PREDICTIONS):

@@ -28,7 +28,7 @@ from modelworks.pipelines import train as training
 from modelworks.pipelines.context import Progress, Stations, silent
 from modelworks.pipelines.project import Project, load_project
 from modelworks.registry.station import RegistryStation
-from modelworks.serve.station import ServeStation
+from modelworks.serving.station import ServeStation
 from modelworks.stores import Stores, open_stores
 
 Plain = Any

@@ -18,6 +18,7 @@ def run(
 ) -> tuple[int, str, str]:
     """Run a command in this process: exit code, standard output, standard error."""
     monkeypatch.setattr(sys, "argv", ["modelworks", *words])
+    monkeypatch.setenv("COLUMNS", "200")  # no line is broken where a test looks for words
     with pytest.raises(SystemExit) as ended:
         main()
     out, err = capsys.readouterr()

@@ -7,15 +7,20 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any, Literal
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
-from modelworks.core.errors import Conflict, NotFound
+from modelworks.core.errors import Conflict, Invalid, NotFound
 from modelworks.core.ref import check_name
 from modelworks.stores.ledger.tables import tokens
 
 Role = Literal["reader", "builder", "admin"]
 ROLES: tuple[Role, ...] = ("reader", "builder", "admin")
 """Each may do what those before it may."""
+
+
+def allows(role: Role, needed: Role) -> bool:
+    """Whether a role may do what asks for `needed`."""
+    return ROLES.index(role) >= ROLES.index(needed)
 
 
 def digest(token: str) -> str:
@@ -27,11 +32,15 @@ def create(db: Connection, name: str, role: Role, at: datetime) -> str:
     """Make a token; it is shown this once.
 
     Raises:
-        Conflict: there is one of that name.
+        Conflict: there is one of that name in force.
+        Invalid: the name or the role is none.
     """
     check_name(name, "token name")
-    if db.scalar(select(tokens.c.name).where(tokens.c.name == name)) is not None:
+    if role not in ROLES:
+        raise Invalid(f"{role!r} is no role", "", f"use one of {', '.join(ROLES)}")
+    if db.scalar(select(tokens.c.name).where(tokens.c.name == name, tokens.c.revoked.is_(None))) is not None:
         raise Conflict(f"there is a token {name!r} already", "", "choose another name, or revoke it")
+    db.execute(delete(tokens).where(tokens.c.name == name))
     token = "mw_" + secrets.token_urlsafe(32)
     db.execute(insert(tokens).values(name=name, digest=digest(token), role=role, created=at))
     return token

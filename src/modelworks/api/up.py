@@ -14,7 +14,7 @@ from modelworks.api.guard import Guard
 from modelworks.core.duration import duration
 from modelworks.core.errors import ModelworksError
 from modelworks.factory import Factory
-from modelworks.serve import server
+from modelworks.serving import server
 
 
 def up(

@@ -46,21 +46,16 @@ def train(
 
 
 def _trained(reports: list[dict[str, Any]]) -> None:
+    counts = [
+        name
+        for name in ("trained", "compiled", "promoted", "refused", "waiting", "failed")
+        if name in ("trained", "promoted") or any(report[name] for report in reports)
+    ]
     show.table(
         "Trained",
-        ["model", "data", "trained#", "compiled#", "promoted#", "refused#", "waiting#", "failed#", "time#"],
+        ["model", "data", *(f"{name}#" for name in counts), "time#"],
         [
-            [
-                r["model"],
-                r["dataset"],
-                r["trained"],
-                r["compiled"],
-                r["promoted"],
-                r["refused"],
-                r["waiting"],
-                r["failed"],
-                show.seconds(r["seconds"]),
-            ]
+            [r["model"], r["dataset"], *(r[name] for name in counts), show.seconds(r["seconds"])]
             for r in reports
         ],
     )

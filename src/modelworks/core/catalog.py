@@ -48,6 +48,8 @@ class Catalog(Generic[T]):
                 loaded = self._guests[name].load()
             else:
                 known = ", ".join(self)
-                raise NotFound(f"there is no {self.port} called {name!r}", f"known: {known}", "use one of these")
+                raise NotFound(
+                    f"there is no {self.port} called {name!r}", f"known: {known}", "use one of these"
+                )
             self._loaded[name] = cast(T, loaded)
         return self._loaded[name]

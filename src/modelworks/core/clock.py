@@ -25,6 +25,7 @@ class FrozenClock:
     at: datetime
 
     def __call__(self) -> datetime:
+        """The moment it was set to."""
         return self.at
 
     def advance(self, by: timedelta) -> None:

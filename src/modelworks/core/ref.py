@@ -14,6 +14,8 @@ Segment = tuple[str, ...]
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,99}")
 _REF = re.compile(r"(?P<name>[^\[\]@]+)(?:\[(?P<segment>[^\[\]]*)\])?(?:@(?P<at>[^\[\]@]+))?")
 _SEGMENT_VALUE_LIMIT = 200
+_EMPTY = "%"
+"""An empty value: percent-encoding never makes a percent sign that stands alone."""
 
 
 def check_name(name: str, what: str = "name") -> str:
@@ -36,14 +38,14 @@ def segment_text(segment: Segment) -> str:
 
     Characters that the text form itself uses are percent-encoded, so any value survives a round trip.
     """
-    return ",".join(quote(value, safe=" :+*!()'~$;=&?|<>{}\"^`\\#") or "%00" for value in segment)
+    return ",".join(quote(value, safe=" :+*!()'~$;=&?|<>{}\"^`\\#") or _EMPTY for value in segment)
 
 
 def parse_segment(text: str) -> Segment:
     """The inverse of `segment_text`."""
     if not text:
         return ()
-    return tuple("" if part == "%00" else unquote(part) for part in text.split(","))
+    return tuple("" if part == _EMPTY else unquote(part) for part in text.split(","))
 
 
 @dataclass(frozen=True)

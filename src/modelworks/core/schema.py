@@ -44,7 +44,10 @@ class Field:
     def to_json(self) -> dict[str, Any]:
         """As plain data, without what is at its default."""
         full = vars(self) | {"kind": str(self.kind), "allowed": list(self.allowed)}
-        return {key: value for key, value in full.items() if value not in (None, [], False)}
+        # Not "in (None, [], False)": a bound of 0 equals False, and must stay.
+        return {
+            key: value for key, value in full.items() if not (value is None or value is False or value == [])
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Field:
@@ -86,7 +89,14 @@ class Time:
 
 ColumnSpec = type | Number | Text | Bool | Time
 
-_PLAIN = {float: Kind.NUMBER, int: Kind.INTEGER, str: Kind.TEXT, bool: Kind.BOOL, datetime: Kind.TIME, date: Kind.TIME}
+_PLAIN = {
+    float: Kind.NUMBER,
+    int: Kind.INTEGER,
+    str: Kind.TEXT,
+    bool: Kind.BOOL,
+    datetime: Kind.TIME,
+    date: Kind.TIME,
+}
 
 
 def as_field(name: str, spec: ColumnSpec) -> Field:

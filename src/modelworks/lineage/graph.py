@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from hashlib import sha256
 
 from sqlalchemy import Connection, select
 
@@ -11,11 +12,13 @@ from modelworks.lineage.edge import Edge
 from modelworks.stores.ledger.portable import chunks, upsert
 from modelworks.stores.ledger.tables import edges
 
+_LONGEST = 1200
+
 
 def add(db: Connection, new: Sequence[Edge], at: datetime) -> None:
     """Write edges in the caller's transaction; those that are there already stay as they are."""
     rows = [
-        {"source": edge.source[:1200], "relation": edge.relation, "target": edge.target[:1200], "created": at}
+        {"source": _node(edge.source), "relation": edge.relation, "target": _node(edge.target), "created": at}
         for edge in dict.fromkeys(new)
     ]
     upsert(db, edges, rows, keep=True)
@@ -35,12 +38,12 @@ def _walk(db: Connection, node: str, depth: int, limit: int, *, upward: bool) ->
     """Breadth first, one query a step and chunk."""
     here, there = (edges.c.target, edges.c.source) if upward else (edges.c.source, edges.c.target)
     found: dict[Edge, None] = {}
-    seen, front = {node}, [node]
+    seen, front = {_node(node)}, [_node(node)]
     for _ in range(depth):
         following: list[str] = []
         for nodes in chunks(front):
             query = select(edges.c.source, edges.c.relation, edges.c.target).where(here.in_(nodes))
-            for row in db.execute(query.order_by(there).limit(limit - len(found))):
+            for row in db.execute(query.order_by(there).limit(max(0, limit - len(found)))):
                 edge = Edge(*row)
                 found[edge] = None
                 other = edge.source if upward else edge.target
@@ -51,3 +54,10 @@ def _walk(db: Connection, node: str, depth: int, limit: int, *, upward: bool) ->
             break
         front = following
     return list(found)
+
+
+def _node(text: str) -> str:
+    """A node as it is kept: of a very long one, the beginning and a digest of all of it."""
+    return (
+        text if len(text) <= _LONGEST else f"{text[: _LONGEST - 33]}#{sha256(text.encode()).hexdigest()[:32]}"
+    )

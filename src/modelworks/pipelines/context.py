@@ -13,7 +13,7 @@ from modelworks.learn.station import LearnStation
 from modelworks.monitor.station import MonitorStation
 from modelworks.pipelines.project import Project
 from modelworks.registry.station import RegistryStation
-from modelworks.serve.station import ServeStation
+from modelworks.serving.station import ServeStation
 from modelworks.stores import Stores
 
 Progress = Callable[[str, int, int], None]

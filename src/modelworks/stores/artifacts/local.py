@@ -54,12 +54,17 @@ class LocalArtifacts:
             content = self._path(digest).read_bytes()
         except FileNotFoundError:
             raise NotFound(
-                f"artifact {digest} is not in {self.root}", "it was never stored here, or was removed",
+                f"artifact {digest} is not in {self.root}",
+                "it was never stored here, or was removed",
                 "check the setting artifacts.url, or restore it from a backup",
             ) from None
         if sha256(content).hexdigest() != digest:
-            raise Invalid(f"artifact {digest} is damaged", "its content does not match its digest", "restore it from a backup")
+            raise Invalid(
+                f"artifact {digest} is damaged",
+                "its content does not match its digest",
+                "restore it from a backup",
+            )
         return content
 
     def __contains__(self, digest: object) -> bool:
-        return isinstance(digest, str) and self._path(digest).exists()
+        return isinstance(digest, str) and bool(_DIGEST.fullmatch(digest)) and self._path(digest).exists()

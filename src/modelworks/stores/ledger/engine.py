@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from modelworks.core.errors import Unavailable
 from modelworks.stores.ledger.alone import among_files, among_sessions
@@ -35,9 +35,11 @@ class Ledger:
         self.url = url
         try:
             self._migrate()
-        except OperationalError as error:
+        except DBAPIError as error:
             raise Unavailable(
-                "the ledger cannot be opened", str(error.orig), f"check that {self.engine.url!r} exists and answers"
+                "the ledger cannot be opened",
+                str(error.orig),
+                f"check that {self.engine.url!r} exists and answers",
             ) from error
 
     @cached_property
@@ -65,7 +67,10 @@ class Ledger:
 
     def _migrate(self) -> None:
         with self.read() as db:
-            if inspect(db).has_table("alembic_version") and db.scalar(text("select version_num from alembic_version")) == HEAD:
+            if (
+                inspect(db).has_table("alembic_version")
+                and db.scalar(text("select version_num from alembic_version")) == HEAD
+            ):
                 return
         # Alembic takes a while to import and is needed once a version.
         from modelworks.stores.ledger.migrate import upgrade

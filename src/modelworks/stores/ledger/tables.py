@@ -41,7 +41,11 @@ class Utc(TypeDecorator[datetime]):
 
 
 metadata = MetaData(
-    naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s", "pk": "pk_%(table_name)s"}
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
 )
 _Serial = BigInteger().with_variant(Integer, "sqlite")
 _Name = String(120)
@@ -50,7 +54,8 @@ _Digest = String(64)
 _Id = String(32)
 
 datasets = Table(
-    "datasets", metadata,
+    "datasets",
+    metadata,
     Column("name", _Name, primary_key=True),
     Column("contract", JSON, nullable=False),
     Column("key", _Name),
@@ -58,7 +63,8 @@ datasets = Table(
     Column("updated", Utc, nullable=False),
 )
 dataset_versions = Table(
-    "dataset_versions", metadata,
+    "dataset_versions",
+    metadata,
     Column("dataset", _Name, primary_key=True),
     Column("version", Integer, primary_key=True),
     Column("table_version", BigInteger, nullable=False),
@@ -70,13 +76,15 @@ dataset_versions = Table(
     Column("created", Utc, nullable=False),
 )
 dataset_tags = Table(
-    "dataset_tags", metadata,
+    "dataset_tags",
+    metadata,
     Column("dataset", _Name, primary_key=True),
     Column("tag", _Name, primary_key=True),
     Column("version", Integer, nullable=False),
 )
 ingested = Table(
-    "ingested", metadata,
+    "ingested",
+    metadata,
     Column("dataset", _Name, primary_key=True),
     Column("source", String(1000), primary_key=True),
     Column("fingerprint", _Digest, primary_key=True),
@@ -86,14 +94,16 @@ ingested = Table(
 )
 ingests = Table(
     # An ingest that has begun: who finds one that was cut off, undoes it. "before" holds the tables' versions.
-    "ingests", metadata,
+    "ingests",
+    metadata,
     Column("dataset", _Name, primary_key=True),
     Column("version", Integer, nullable=False),
     Column("before", JSON, nullable=False),
     Column("started", Utc, nullable=False),
 )
 models = Table(
-    "models", metadata,
+    "models",
+    metadata,
     Column("name", _Name, primary_key=True),
     Column("dataset", _Name),
     Column("target", _Name),
@@ -104,7 +114,8 @@ models = Table(
     Column("updated", Utc, nullable=False),
 )
 campaigns = Table(
-    "campaigns", metadata,
+    "campaigns",
+    metadata,
     Column("id", _Id, primary_key=True),
     Column("model", _Name, nullable=False),
     Column("key", _Digest, nullable=False, unique=True),
@@ -117,7 +128,8 @@ campaigns = Table(
     Column("finished", Utc),
 )
 runs = Table(
-    "runs", metadata,
+    "runs",
+    metadata,
     Column("id", _Id, primary_key=True),
     Column("name", _Name, nullable=False),
     Column("segment", _Segment, nullable=False, default=""),
@@ -137,7 +149,8 @@ runs = Table(
     Index(None, "name", "segment", "started"),
 )
 model_versions = Table(
-    "model_versions", metadata,
+    "model_versions",
+    metadata,
     Column("model", _Name, primary_key=True),
     Column("segment", _Segment, primary_key=True),
     Column("version", Integer, primary_key=True),
@@ -151,7 +164,8 @@ model_versions = Table(
     Index(None, "created"),
 )
 aliases = Table(
-    "aliases", metadata,
+    "aliases",
+    metadata,
     Column("model", _Name, primary_key=True),
     Column("segment", _Segment, primary_key=True),
     Column("alias", _Name, primary_key=True),
@@ -159,7 +173,8 @@ aliases = Table(
     Column("updated", Utc, nullable=False),
 )
 verdicts = Table(
-    "verdicts", metadata,
+    "verdicts",
+    metadata,
     Column("id", _Serial, primary_key=True),
     Column("model", _Name, nullable=False),
     Column("segment", _Segment, nullable=False),
@@ -172,7 +187,8 @@ verdicts = Table(
     Index(None, "model", "segment", "version"),
 )
 deployments = Table(
-    "deployments", metadata,
+    "deployments",
+    metadata,
     Column("model", _Name, primary_key=True),
     Column("segment", _Segment, primary_key=True),
     Column("champion", Integer, nullable=False),
@@ -184,7 +200,8 @@ deployments = Table(
     Column("updated", Utc, nullable=False),
 )
 deployment_history = Table(
-    "deployment_history", metadata,
+    "deployment_history",
+    metadata,
     Column("revision", BigInteger, primary_key=True),
     Column("model", _Name, nullable=False),
     Column("segment", _Segment, nullable=False),
@@ -194,7 +211,8 @@ deployment_history = Table(
     Index(None, "model", "segment"),
 )
 windows = Table(
-    "windows", metadata,
+    "windows",
+    metadata,
     Column("model", _Name, primary_key=True),
     Column("start", Utc, primary_key=True),
     Column("segment", _Segment, primary_key=True),
@@ -210,12 +228,14 @@ windows = Table(
 )
 watermarks = Table(
     # How far a process that goes over a growing table has come.
-    "watermarks", metadata,
+    "watermarks",
+    metadata,
     Column("name", String(200), primary_key=True),
     Column("moment", Utc, nullable=False),
 )
 alerts = Table(
-    "alerts", metadata,
+    "alerts",
+    metadata,
     Column("id", _Serial, primary_key=True),
     Column("model", _Name, nullable=False),
     Column("segment", _Segment, nullable=False),
@@ -229,7 +249,8 @@ alerts = Table(
     Index(None, "opened"),
 )
 decisions = Table(
-    "decisions", metadata,
+    "decisions",
+    metadata,
     Column("id", _Serial, primary_key=True),
     Column("model", _Name, nullable=False),
     Column("segment", _Segment, nullable=False),
@@ -243,7 +264,8 @@ decisions = Table(
     Index(None, "at"),
 )
 edges = Table(
-    "edges", metadata,
+    "edges",
+    metadata,
     Column("source", String(1200), primary_key=True),
     Column("relation", String(40), primary_key=True),
     Column("target", String(1200), primary_key=True),
@@ -251,7 +273,8 @@ edges = Table(
     Index(None, "target"),
 )
 audit = Table(
-    "audit", metadata,
+    "audit",
+    metadata,
     Column("id", _Serial, primary_key=True),
     Column("at", Utc, nullable=False),
     Column("who", _Name, nullable=False),
@@ -261,7 +284,8 @@ audit = Table(
     Index(None, "at"),
 )
 tokens = Table(
-    "tokens", metadata,
+    "tokens",
+    metadata,
     Column("name", _Name, primary_key=True),
     Column("digest", _Digest, nullable=False, unique=True),
     Column("role", String(20), nullable=False),

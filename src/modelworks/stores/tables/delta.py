@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from modelworks.core.errors import NotFound, Unavailable
@@ -57,12 +57,14 @@ class DeltaTables:
         if transaction is not None:
             properties = CommitProperties(app_transactions=[Transaction(*transaction)])
         for attempt in range(_ATTEMPTS):
-            table = self._table(name)
-            if table is not None and transaction is not None:
-                last = table.transaction_version(transaction[0])
-                if last is not None and last >= transaction[1]:
-                    return Commit(table.version(), applied=False)
             try:
+                table = self._table(name)
+                if transaction is not None:
+                    # Two who make a table at once do not see each other's transactions: it is made empty first.
+                    table = table or self._make(name, rows)
+                    last = table.transaction_version(transaction[0])
+                    if last is not None and last >= transaction[1]:
+                        return Commit(table.version(), applied=False)
                 write_deltalake(
                     table if table is not None else self._uri(name),
                     rows,
@@ -71,10 +73,14 @@ class DeltaTables:
                     storage_options=None if table is not None else self.options,
                     commit_properties=properties,
                 )
-            except (CommitFailedError, DeltaError) as error:
+            except (
+                Exception
+            ) as error:  # the library raises bare ones too, for instance when a value does not fit
                 if attempt + 1 == _ATTEMPTS or not _is_race(error):
                     raise Unavailable(
-                        f"rows could not be added to table {name}", str(error), "try again; check the place of the tables"
+                        f"rows could not be added to table {name}",
+                        str(error),
+                        "try again; check the place of the tables",
                     ) from error
                 time.sleep(random.uniform(0, 0.02 * 2 ** min(attempt, 5)))  # noqa: S311 - spreads the writers out
                 continue
@@ -82,6 +88,14 @@ class DeltaTables:
             assert table is not None
             return Commit(table.version(), applied=True)
         raise AssertionError("unreachable")
+
+    def _make(self, name: str, rows: pl.DataFrame) -> DeltaTable:
+        """A new table without rows; if another process makes it first, that one."""
+        schema = Schema.from_arrow(rows.head(0).to_arrow(compat_level=pl.CompatLevel.oldest()).schema)
+        DeltaTable.create(self._uri(name), schema, mode="ignore", storage_options=self.options)
+        table = self._table(name)
+        assert table is not None
+        return table
 
     def scan(self, name: str, version: int | None = None) -> pl.LazyFrame:
         """See `Tables.scan`."""
@@ -143,5 +157,6 @@ def _is_race(error: Exception) -> bool:
     """Whether another writer came first (worth another attempt) rather than something being wrong."""
     message = str(error).lower()
     return isinstance(error, CommitFailedError) or any(
-        sign in message for sign in ("conflict", "already exists", "concurrent", "transaction failed", "version mismatch")
+        sign in message
+        for sign in ("conflict", "already exists", "concurrent", "transaction failed", "version mismatch")
     )

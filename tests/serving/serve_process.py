@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from modelworks.core.errors import Denied
-from modelworks.serve import server
-from modelworks.serve.asgi import Authorize, anybody
-from modelworks.serve.protocol import Limits
-from modelworks.serve.station import ServeStation
+from modelworks.serving import server
+from modelworks.serving.asgi import Authorize, anybody
+from modelworks.serving.protocol import Limits
+from modelworks.serving.station import ServeStation
 from modelworks.stores import open_stores
 
 

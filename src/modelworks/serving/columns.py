@@ -16,7 +16,7 @@ from msgspec import UNSET, Meta
 from modelworks.core.errors import Invalid
 from modelworks.core.schema import Field, Kind
 from modelworks.models.signature import Signature
-from modelworks.serve.replies import undecodable
+from modelworks.serving.replies import undecodable
 
 MAX_ROWS = 10_000
 """Rows in one request."""

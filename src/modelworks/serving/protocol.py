@@ -21,12 +21,12 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from modelworks.core.errors import Denied, Invalid, ModelworksError
-from modelworks.serve import paths
-from modelworks.serve.asgi import Authorize, anybody
-from modelworks.serve.data_plane import DataPlane, too_large
-from modelworks.serve.replies import error_reply
+from modelworks.serving import paths
+from modelworks.serving.asgi import Authorize, anybody
+from modelworks.serving.data_plane import DataPlane, too_large
+from modelworks.serving.replies import error_reply
 
-_log = logging.getLogger("modelworks.serve")
+_log = logging.getLogger("modelworks.serving")
 
 _HOT_BODY = 256 * 1024
 """Larger bodies are decoded in a thread, so that they do not hold up the small ones."""

@@ -13,16 +13,16 @@ import orjson
 from modelworks.core.clock import new_id
 from modelworks.core.errors import Invalid, ModelworksError, TooLarge
 from modelworks.core.plain import to_json
-from modelworks.serve import outcomes, paths
-from modelworks.serve.fleet import Fleet
-from modelworks.serve.inference_protocol import describe
-from modelworks.serve.metrics import metrics_text
-from modelworks.serve.replica import Replica
-from modelworks.serve.replies import Reply, error_reply
-from modelworks.serve.spool import OUTCOME, OUTCOMES, PREDICTIONS, Entry, Spool
-from modelworks.serve.target import Job, Piece, Target, predictions
+from modelworks.serving import outcomes, paths
+from modelworks.serving.fleet import Fleet
+from modelworks.serving.inference_protocol import describe
+from modelworks.serving.metrics import metrics_text
+from modelworks.serving.replica import Replica
+from modelworks.serving.replies import Reply, error_reply
+from modelworks.serving.spool import OUTCOME, OUTCOMES, PREDICTIONS, Entry, Spool
+from modelworks.serving.target import Job, Piece, Target, predictions
 
-_log = logging.getLogger("modelworks.serve")
+_log = logging.getLogger("modelworks.serving")
 _BINARY_HEADER = b"inference-header-content-length"
 
 FullReply = tuple[int, list[tuple[bytes, bytes]], bytes]

@@ -13,9 +13,9 @@ from msgspec import Meta, Struct
 
 from modelworks.core.clock import utc
 from modelworks.core.errors import Invalid
-from modelworks.serve.columns import MAX_ROWS
-from modelworks.serve.replies import undecodable
-from modelworks.serve.spool import Entry
+from modelworks.serving.columns import MAX_ROWS
+from modelworks.serving.replies import undecodable
+from modelworks.serving.spool import Entry
 
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "prediction_id": pl.String,

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from modelworks.core.errors import Denied, ModelworksError, NotFound, TooLarge
-from modelworks.serve import paths
-from modelworks.serve.data_plane import DataPlane, FullReply, too_large
-from modelworks.serve.replies import error_reply
+from modelworks.serving import paths
+from modelworks.serving.data_plane import DataPlane, FullReply, too_large
+from modelworks.serving.replies import error_reply
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

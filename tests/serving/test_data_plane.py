@@ -13,7 +13,7 @@ import pytest
 import serve_world as world
 
 from modelworks.core.errors import Invalid, NotFound, NotReady
-from modelworks.serve.station import ServeStation
+from modelworks.serving.station import ServeStation
 from modelworks.stores import Stores
 
 

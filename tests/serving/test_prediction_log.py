@@ -12,9 +12,9 @@ import pytest
 import serve_world as world
 
 from modelworks.core.errors import Invalid
-from modelworks.serve import prediction_log
-from modelworks.serve.spool import OUTCOMES, PREDICTIONS, ROWS, Entry, Spool, SpoolFile, files
-from modelworks.serve.station import ServeStation
+from modelworks.serving import prediction_log
+from modelworks.serving.spool import OUTCOMES, PREDICTIONS, ROWS, Entry, Spool, SpoolFile, files
+from modelworks.serving.station import ServeStation
 from modelworks.stores import Stores
 
 

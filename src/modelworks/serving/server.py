@@ -11,9 +11,9 @@ import uvicorn
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from modelworks.core.errors import Unavailable
-from modelworks.serve.asgi import Application, Authorize, DataPlaneApp, anybody
-from modelworks.serve.data_plane import DataPlane
-from modelworks.serve.protocol import PATIENT, Limits, Tick, protocol_for
+from modelworks.serving.asgi import Application, Authorize, DataPlaneApp, anybody
+from modelworks.serving.data_plane import DataPlane
+from modelworks.serving.protocol import PATIENT, Limits, Tick, protocol_for
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 

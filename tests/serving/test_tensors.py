@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import serve_world as world
 
-from modelworks.serve.station import ServeStation
+from modelworks.serving.station import ServeStation
 
 TEN = [round(0.1 * n - 0.3, 3) for n in range(10)]
 

@@ -19,17 +19,17 @@ from modelworks.core.schema import Field, Kind
 from modelworks.models.package import Package
 from modelworks.models.packaging import load
 from modelworks.models.predictor import Predictor
-from modelworks.serve.columns import Rows, merge, rows_of
-from modelworks.serve.metrics import Counters
-from modelworks.serve.paths import parse
-from modelworks.serve.replica import Replica
-from modelworks.serve.target import Route, RowsTarget, Target
-from modelworks.serve.tensors import MATRIX, TensorTarget
+from modelworks.serving.columns import Rows, merge, rows_of
+from modelworks.serving.metrics import Counters
+from modelworks.serving.paths import parse
+from modelworks.serving.replica import Replica
+from modelworks.serving.target import Route, RowsTarget, Target
+from modelworks.serving.tensors import MATRIX, TensorTarget
 from modelworks.stores.artifacts import Artifacts
 from modelworks.stores.ledger import Ledger
 from modelworks.stores.ledger.tables import datasets, deployments, model_versions, models
 
-_log = logging.getLogger("modelworks.serve")
+_log = logging.getLogger("modelworks.serving")
 _PINNED = 64
 _TARGETS = 10_000
 

@@ -9,7 +9,7 @@ import pytest
 from modelworks.core.errors import Invalid
 from modelworks.core.schema import Field, Kind
 from modelworks.models.signature import Signature
-from modelworks.serve.columns import Rows, as_text, merge
+from modelworks.serving.columns import Rows, as_text, merge
 
 
 def make(*signatures: Signature, per: tuple[str, ...] = ()) -> Rows:

@@ -14,7 +14,7 @@ import httpx
 import pytest
 import serve_world as world
 
-from modelworks.serve import prediction_log
+from modelworks.serving import prediction_log
 from modelworks.stores import Stores
 
 BODY = json.dumps({"rows": [world.ROW]}).encode()

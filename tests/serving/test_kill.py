@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import serve_world as world
 
-from modelworks.serve import prediction_log
+from modelworks.serving import prediction_log
 from modelworks.stores import Stores
 
 KILLS = 20

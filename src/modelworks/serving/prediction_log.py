@@ -20,12 +20,12 @@ from msgspec import UNSET, Raw, Struct
 
 from modelworks.core.clock import utc
 from modelworks.core.errors import ModelworksError
-from modelworks.serve import outcomes
-from modelworks.serve.spool import OUTCOMES, PREDICTIONS, TENSORS, Block, Entry, SpoolFile, files
-from modelworks.serve.tensors import MATRIX, read_data, read_request
+from modelworks.serving import outcomes
+from modelworks.serving.spool import OUTCOMES, PREDICTIONS, TENSORS, Block, Entry, SpoolFile, files
+from modelworks.serving.tensors import MATRIX, read_data, read_request
 from modelworks.stores import Stores
 
-_log = logging.getLogger("modelworks.serve")
+_log = logging.getLogger("modelworks.serving")
 
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "id": pl.String,

@@ -11,10 +11,10 @@ import orjson
 
 from modelworks.core.errors import ModelworksError
 from modelworks.core.plain import to_json
-from modelworks.serve import prediction_log
-from modelworks.serve.data_plane import DataPlane
-from modelworks.serve.fleet import Fleet
-from modelworks.serve.paths import PREDICT
+from modelworks.serving import prediction_log
+from modelworks.serving.data_plane import DataPlane
+from modelworks.serving.fleet import Fleet
+from modelworks.serving.paths import PREDICT
 from modelworks.stores import Stores
 
 

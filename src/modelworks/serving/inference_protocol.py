@@ -10,10 +10,10 @@ from typing import Any
 
 from modelworks.core.errors import NotFound, NotReady
 from modelworks.core.ref import Ref
-from modelworks.serve import paths
-from modelworks.serve.fleet import Fleet, Served
-from modelworks.serve.target import Route
-from modelworks.serve.tensors import DATATYPE, outputs_of
+from modelworks.serving import paths
+from modelworks.serving.fleet import Fleet, Served
+from modelworks.serving.target import Route
+from modelworks.serving.tensors import DATATYPE, outputs_of
 
 Described = tuple[int, Any]
 """HTTP status and plain data."""

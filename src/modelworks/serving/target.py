@@ -10,10 +10,10 @@ import orjson
 
 from modelworks.core.errors import ModelworksError, NotFound
 from modelworks.core.ref import Segment, segment_text
-from modelworks.serve.columns import Row, Rows, Values, as_text
-from modelworks.serve.metrics import Counters
-from modelworks.serve.replica import Replica
-from modelworks.serve.spool import ROWS
+from modelworks.serving.columns import Row, Rows, Values, as_text
+from modelworks.serving.metrics import Counters
+from modelworks.serving.replica import Replica
+from modelworks.serving.spool import ROWS
 
 
 @dataclass(slots=True, eq=False)

@@ -17,12 +17,12 @@ from msgspec import Meta, Raw, Struct
 from modelworks.core.errors import Invalid, ModelworksError, TooLarge
 from modelworks.core.schema import Kind
 from modelworks.models.signature import Signature
-from modelworks.serve.columns import MAX_ROWS, NUMBER, Column, Values, check_value
-from modelworks.serve.metrics import Counters
-from modelworks.serve.replica import Replica
-from modelworks.serve.replies import undecodable
-from modelworks.serve.spool import TENSORS
-from modelworks.serve.target import Bound, Job, Piece, Route
+from modelworks.serving.columns import MAX_ROWS, NUMBER, Column, Values, check_value
+from modelworks.serving.metrics import Counters
+from modelworks.serving.replica import Replica
+from modelworks.serving.replies import undecodable
+from modelworks.serving.spool import TENSORS
+from modelworks.serving.target import Bound, Job, Piece, Route
 
 MATRIX = "input"
 """Name of the one tensor that may stand for all inputs of a model without texts; shape [rows, inputs]."""
