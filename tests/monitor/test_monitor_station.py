@@ -1,0 +1,278 @@
+"""The monitor on a real ledger and real tables, on a frozen clock: windows, lateness, summaries, alerts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import monitor_world as world
+import numpy as np
+import pytest
+from sqlalchemy import select
+
+from modelworks.core.clock import FrozenClock
+from modelworks.monitor.station import MonitorStation
+from modelworks.stores.ledger.tables import windows
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Iterator[world.World]:
+    yield (there := world.World(tmp_path))
+    there.stores.ledger.close()
+
+
+def station(made: world.World) -> MonitorStation:
+    return MonitorStation(made.stores, FrozenClock(world.START))
+
+
+def at(day: float) -> datetime:
+    return world.START + day * world.DAY
+
+
+def stored(made: world.World) -> list[tuple[Any, ...]]:
+    """All windows as they stand in the ledger; sums rounded, their last bits depend on the order of the files."""
+    with made.stores.ledger.read() as db:
+        rows = db.execute(select(windows).order_by(windows.c.start, windows.c.segment, windows.c.version))
+        return [tuple(round(v, 9) if isinstance(v, float) else v for v in row) for row in rows]
+
+
+def test_nothing_was_asked_yet(made: world.World) -> None:
+    seen = station(made).observe(world.MODEL, at(1))
+    assert (seen.windows, seen.rows, seen.alerts_opened, seen.watches) == (0, 0, 0, ())
+    assert station(made).daily(world.MODEL, end=at(1), days=7) == []
+
+
+def test_windows_are_days_of_versions(made: world.World) -> None:
+    made.day(0)
+    made.day(1, n=30, segment="AA")
+    seen = station(made).observe(world.MODEL, at(2))
+    assert (seen.windows, seen.rows) == (2, 70)
+    assert [(row[1], row[2], row[4], row[5]) for row in stored(made)] == [
+        (at(0), "UA", 40, 40),
+        (at(1), "AA", 30, 30),
+    ]
+    ua = next(watch for watch in seen.watches if watch.segment == ("UA",))
+    assert (ua.version, ua.rows, ua.labelled, ua.promised) == (1, 40, 40, 0.62)
+    assert ua.auc is not None
+    assert ua.auc > 0.5
+    assert set(ua.psi) == {"wind", "rain", "day"}
+
+
+def test_doing_it_again_or_elsewhere_changes_nothing(made: world.World) -> None:
+    made.day(0)
+    one, other = station(made), station(made)
+    one.observe(world.MODEL, at(1))
+    first = stored(made)
+    for again in (one, other, one):
+        assert again.observe(world.MODEL, at(1)).alerts_opened == 0
+        assert stored(made) == first
+    made.day(1)
+    other.observe(world.MODEL, at(2))
+    made.day(2)
+    one.observe(world.MODEL, at(3))  # what it keeps in memory is older than what the other wrote
+    assert one.summary(world.MODEL, end=at(3)) == station(made).summary(world.MODEL, end=at(3))
+    assert sum(row[4] for row in stored(made)) == 120
+
+
+def test_day_by_day_is_the_same_as_all_at_once(made: world.World, tmp_path: Path) -> None:
+    there = station(made)
+    for day in range(6):
+        made.day(day)
+        made.day(day, n=7, segment="AA")
+        there.observe(world.MODEL, at(day + 1))
+    step_by_step = stored(made)
+    other = world.World(tmp_path / "other")
+    for day in range(6):
+        other.day(day)
+        other.day(day, n=7, segment="AA")
+    station(other).observe(world.MODEL, at(6))
+    assert stored(other) == step_by_step
+    other.stores.ledger.close()
+
+
+def test_an_event_to_come_is_left_for_later(made: world.World) -> None:
+    made.predict(world.rows(made.rng, 2), [at(0.5), at(5.5)], answered=at(0.1))
+    there = station(made)
+    assert there.observe(world.MODEL, at(1)).rows == 1
+    assert there.observe(world.MODEL, at(6)).rows >= 1
+    assert [row[1] for row in stored(made)] == [at(0), at(5)]
+
+
+def test_an_outcome_long_after_its_window_was_closed_reopens_it(made: world.World) -> None:
+    there = station(made)
+    ids = made.predict(world.rows(made.rng, 3), [at(0.5)] * 3, keys=["x", "y", "z"])
+    there.observe(world.MODEL, at(1))
+    made.day(20)
+    there.observe(world.MODEL, at(21))
+    assert stored(made)[0][5] == 0
+    told = {"value": 1.0, "time": at(0.6), "received": at(30.5)}
+    made.tell([{"prediction_id": ids[0], **told}, {"key": "y", "model": world.MODEL, **told}])
+    made.tell([{"key": "z", "model": "another model", **told}, {"key": "nobody's", **told}])
+    there.observe(world.MODEL, at(31))
+    assert (stored(made)[0][4], stored(made)[0][5]) == (3, 2)
+
+
+def test_a_prediction_of_long_ago_that_comes_now_has_its_window(made: world.World) -> None:
+    there = station(made)
+    made.day(20)
+    there.observe(world.MODEL, at(21))
+    made.predict(world.rows(made.rng, 5), [at(2.5)] * 5, answered=at(21.5))
+    there.observe(world.MODEL, at(22))
+    assert [(row[1], row[4]) for row in stored(made)] == [(at(2), 5), (at(20), 40)]
+
+
+def test_after_a_pause_nothing_is_left_out(made: world.World) -> None:
+    there = station(made)
+    made.day(0)
+    there.observe(world.MODEL, at(1))
+    for day in range(1, 15):
+        made.day(day, n=5)
+    there.observe(world.MODEL, at(15))
+    assert [row[1] for row in stored(made)] == [at(day) for day in range(15)]
+
+
+def test_a_correction_counts(made: world.World) -> None:
+    (name,) = made.predict(world.rows(made.rng, 1), [at(0.5)], output=[0.9])
+    made.tell([{"prediction_id": name, "value": 1.0, "time": at(0.6), "received": at(0.7)}])
+    there = station(made)
+    there.observe(world.MODEL, at(1))
+    assert stored(made)[0][7] == pytest.approx(-np.log(0.9))
+    made.tell([{"prediction_id": name, "value": 0.0, "time": at(0.6), "received": at(1.2)}])
+    there.observe(world.MODEL, at(2))
+    assert stored(made)[0][7] == pytest.approx(-np.log(0.1))
+
+
+def test_another_models_rows_and_unknown_versions_are_left_out(made: world.World) -> None:
+    made.day(0)
+    made.predict(world.rows(made.rng, 4), [at(0.5)] * 4, version=99)
+    there = station(made)
+    there.observe(world.MODEL, at(1))
+    there.observe("another", at(1))
+    assert [row[4] for row in stored(made)] == [40]
+
+
+def test_a_version_without_a_reference_is_watched_but_not_said_to_shift(made: world.World) -> None:
+    made.register("bare", 1, {"log_loss": 0.6}, bare=True)
+    made.day(0, n=200, segment="bare")
+    (watch,) = station(made).observe(world.MODEL, at(1)).watches
+    assert (watch.rows, watch.labelled, watch.psi, watch.output_psi, watch.shifted) == (
+        200,
+        200,
+        {},
+        None,
+        (),
+    )
+    assert watch.loss is not None
+
+
+def test_a_new_champion_starts_anew(made: world.World) -> None:
+    made.day(0)
+    there = station(made)
+    there.observe(world.MODEL, at(1))
+    made.register("UA", 2, {"log_loss": 0.5})
+    assert there.summary(world.MODEL, end=at(1)) == []
+    made.day(1, n=10, version=2)
+    (watch,) = there.observe(world.MODEL, at(2)).watches
+    assert (watch.version, watch.rows, watch.promised) == (2, 10, 0.5)
+    assert there.seen_until(world.MODEL) == at(2)
+
+
+def test_a_day_is_summed_over_segments_and_versions(made: world.World) -> None:
+    made.day(0, n=30)
+    made.day(0, n=20, segment="AA")
+    made.register("UA", 2, {"log_loss": 0.5})
+    made.day(0, n=10, version=2)
+    there = station(made)
+    there.observe(world.MODEL, at(1))
+    (day,) = there.daily(world.MODEL, end=at(1), days=7)
+    assert (day["day"], day["rows"], day["labelled"]) == (at(0), 60, 60)
+    assert 0.5 < day["auc"] < 1
+    assert 0.2 < day["loss"] < 1
+    (ua,) = there.daily(world.MODEL, "UA", end=at(1), days=7)
+    assert ua["rows"] == 40
+
+
+# -- alerts ----------------------------------------------------------------------------------------------
+
+
+def kinds(there: MonitorStation, open_only: bool = True) -> dict[str, str]:
+    return {alert["kind"]: alert["segment"] for alert in there.alerts(world.MODEL, open_only)}
+
+
+def test_quiet_days_open_no_alert(made: world.World) -> None:
+    there = station(made)
+    for day in range(8):
+        made.day(day)
+        made.day(day, segment="AA")
+        assert there.observe(world.MODEL, at(day + 1)).alerts_opened == 0
+
+
+def test_a_shift_opens_one_alert_and_its_end_closes_it(made: world.World) -> None:
+    there = station(made)
+    made.day(0, n=300, wind=2.5)
+    made.day(0, n=300, segment="AA")
+    assert there.observe(world.MODEL, at(1)).alerts_opened >= 1
+    opened = kinds(there)
+    assert opened["feature_drift"] == "UA"
+    alert = next(one for one in there.alerts() if one["kind"] == "feature_drift")
+    assert alert["message"].startswith("delay[UA] sees other inputs than when it was trained: wind (PSI ")
+    made.day(1, n=300, wind=2.5)
+    assert there.observe(world.MODEL, at(2)).alerts_opened == 0  # it is open already
+    made.register("UA", 2, {"log_loss": 0.62}, wind=2.5)
+    made.day(2, n=300, wind=2.5, version=2)
+    there.observe(world.MODEL, at(3))
+    assert "feature_drift" not in kinds(there)
+    closed = next(one for one in there.alerts(open_only=False) if one["kind"] == "feature_drift")
+    assert (closed["opened"], closed["closed"]) == (at(1), at(3))
+
+
+def test_what_many_segments_share_is_one_alert(tmp_path: Path) -> None:
+    names = [f"S{number}" for number in range(8)]
+    made = world.World(tmp_path, names)
+    there = station(made)
+    for name in names:
+        made.day(0, n=200, segment=name, wind=2.5, flipped=True)
+    assert there.observe(world.MODEL, at(1)).alerts_opened == 3
+    assert kinds(there) == {"feature_drift": "", "prediction_drift": "", "performance": ""}
+    told = {alert["kind"]: alert for alert in there.alerts()}
+    assert "8 of 8 segments of delay see other inputs" in told["feature_drift"]["message"]
+    assert told["feature_drift"]["evidence"]["features"]["wind"] == 8
+    assert told["performance"]["severity"] == "critical"
+    made.stores.ledger.close()
+
+
+def test_a_segment_that_nobody_asks_for_any_more_is_missed(made: world.World) -> None:
+    there = station(made)
+    for day in range(10):
+        made.day(day, n=20)
+        if day < 5:
+            made.day(day, n=20, segment="AA")
+        there.observe(world.MODEL, at(day + 1))
+        assert ("volume" in kinds(there)) == (day >= 6)
+    (alert,) = [one for one in there.alerts() if one["kind"] == "volume"]
+    assert alert["segment"] == "AA"
+    assert alert["message"] == "delay[AA] got no predictions since 05 March 2024, before that about 20 a day"
+    made.day(10, n=20, segment="AA")
+    there.observe(world.MODEL, at(11))
+    assert "volume" not in kinds(there)
+
+
+def test_days_of_rest_are_no_silence(made: world.World) -> None:
+    there = station(made)
+    for day in range(21):
+        if day % 7 < 5:
+            made.day(day, n=10)
+            made.day(day, n=10, segment="AA")
+        there.observe(world.MODEL, at(day + 1))
+        # The first weekend is a surprise; the next ones are known.
+        assert day < 8 or "volume" not in kinds(there)
+
+
+def test_late_and_early_are_told_apart_by_what_was_asked(made: world.World) -> None:
+    made.day(0)
+    there = station(made)
+    clock = FrozenClock(at(1))
+    assert MonitorStation(made.stores, clock).observe(world.MODEL).rows == 40
+    assert there.observe(world.MODEL, at(1) - timedelta(hours=23), horizon_days=10).rows < 40
