@@ -21,6 +21,7 @@ Kind = Literal["feature_drift", "prediction_drift", "performance", "volume"]
 MANY = 3
 """Segments from which the same thing is one alert of the model, not one of each segment."""
 _DAY = timedelta(days=1)
+_WEEK = timedelta(days=7)
 _NAMED = 5
 """Features or segments that a message names."""
 
@@ -122,7 +123,8 @@ def _volume(model: str, traffic: Sequence[Traffic], now: datetime) -> list[Findi
     """Segments that nobody asks for any more.
 
     A segment is missed after two days, and twice as long as its longest pause so far, if its rows a day make
-    so long a silence unlikely (Poisson), all segments judged together. Parents are not: they answer what
+    so long a silence unlikely (Poisson), all segments judged together. It takes more than a week of
+    history, so that days of rest are known. Parents are not: they answer what
     their children leave, which is nothing once each has a model.
     """
     lowest = max((len(one.segment) for one in traffic), default=0)
@@ -133,7 +135,7 @@ def _volume(model: str, traffic: Sequence[Traffic], now: datetime) -> list[Findi
     gone = [
         one
         for one, days, p in zip(seen, silent.tolist(), chance.tolist(), strict=True)
-        if days >= 2 and days > 2 * one.pause and len(one.days) > 2 and p <= FALSE_ALARMS
+        if days >= 2 and days > 2 * one.pause and one.days[-1] - one.days[0] >= _WEEK and p <= FALSE_ALARMS
     ]
 
     def one(quiet: Traffic) -> Finding:
