@@ -1,0 +1,151 @@
+"""Learn on a real ledger: what is known of every segment, and decisions that grow with what happens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import insert
+
+from modelworks.core.clock import FrozenClock
+from modelworks.core.ref import segment_text
+from modelworks.learn.policy import Decision
+from modelworks.learn.station import Attempt, LearnStation
+from modelworks.models.definition import Definition
+from modelworks.monitor.watch import Watch
+from modelworks.stores.ledger import Ledger
+from modelworks.stores.ledger.tables import campaigns, deployments, runs
+
+NOW = datetime(2024, 6, 1, tzinfo=UTC)
+DEFINITION = Definition(
+    "delay", "flights", "late", ("wind",), fit=lambda x, y, params: None, per=("carrier",)
+)
+WATCH = Watch(("UA",), 2, 500, 400, 0.3, "log_loss", 0.6, 0.02, 0.5, 0.03, 0.7, {"wind": 0.4}, 0.1, ("wind",))
+TRAIN = Decision(("UA",), "train", "every", "because", {"every": {"tried": NOW}}, 1.0)
+HOLD = replace(TRAIN, action="hold", reason="because; but it waits")
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    yield (made := Ledger(f"sqlite:///{tmp_path / 'ledger.db'}"))
+    made.close()
+
+
+def trained(ledger: Ledger, campaign: str, at: datetime, version: int, *segments: str) -> None:
+    """A campaign of one run a segment."""
+    with ledger.write() as db:
+        row: dict[str, Any] = {
+            "id": campaign,
+            "model": "delay",
+            "key": campaign,
+            "reason": "",
+            "dataset": "flights",
+        }
+        row |= {"dataset_version": version, "segments": len(segments), "status": "finished", "created": at}
+        db.execute(insert(campaigns).values(row))
+        blank: dict[str, Any] = {"params": {}, "metrics": {}, "tags": {}, "artifacts": {}, "started": at}
+        for segment in segments:
+            run = {"id": f"{campaign}-{segment}", "name": "delay", "segment": segment, "campaign": campaign}
+            run |= {
+                "kind": "training",
+                "status": "failed",
+                "dataset": "flights",
+                "dataset_version": version,
+                **blank,
+            }
+            db.execute(insert(runs).values(run))
+
+
+def deployed(ledger: Ledger, *segments: str) -> None:
+    rows = [
+        {
+            "model": "delay",
+            "segment": segment,
+            "champion": 1,
+            "strategy": {},
+            "reason": "",
+            "revision": n,
+            "updated": NOW,
+        }
+        for n, segment in enumerate(segments)
+    ]
+    with ledger.write() as db:
+        db.execute(insert(deployments), rows)
+
+
+def test_the_last_attempt_counts_whatever_came_of_it(ledger: Ledger) -> None:
+    trained(ledger, "first", NOW - timedelta(days=30), 1, "", "UA")
+    trained(ledger, "second", NOW - timedelta(days=3), 7, "UA")
+    assert LearnStation(ledger, FrozenClock(NOW)).attempts("delay") == {
+        (): Attempt(NOW - timedelta(days=30), 1),
+        ("UA",): Attempt(NOW - timedelta(days=3), 7),
+    }
+    assert LearnStation(ledger, FrozenClock(NOW)).attempts("another") == {}
+
+
+def test_states_are_of_segments_that_live_or_could(ledger: Ledger) -> None:
+    deployed(ledger, "", "UA")
+    station = LearnStation(ledger, FrozenClock(NOW))
+    attempts = {("UA",): Attempt(NOW - timedelta(days=3), 7)}
+    rows = {(): (900, 40), ("UA",): (500, 30), ("AA",): (100, 100), ("B6",): (99, 99)}
+    states = station.states(DEFINITION, rows=rows, attempts=attempts, watches=[WATCH], now=NOW)
+    assert [state.segment for state in states] == [(), ("AA",), ("UA",)]
+    whole, fresh, known = states
+    assert (whole.live, whole.tried, whole.loss, whole.rows, whole.new_rows) == (True, None, None, 900, 40)
+    assert (fresh.live, fresh.rows, fresh.min_rows) == (False, 100, 100)
+    assert (known.tried, known.labelled, known.loss, known.promised) == (
+        NOW - timedelta(days=3),
+        400,
+        0.6,
+        0.5,
+    )
+    assert (known.promised_error, known.shifted, known.psi) == (0.03, ("wind",), {"wind": 0.4})
+
+
+def record(ledger: Ledger, at: datetime, *decided: Decision, campaign: str | None = None) -> None:
+    with ledger.write() as db:
+        LearnStation(ledger, FrozenClock(at)).record(db, "delay", decided, campaign)
+
+
+def test_decisions_are_kept_with_their_reason(ledger: Ledger) -> None:
+    record(ledger, NOW, TRAIN, replace(HOLD, segment=("AA",)), campaign="c1")
+    train, hold = sorted(
+        LearnStation(ledger, FrozenClock(NOW)).decisions("delay"), key=lambda row: -len(row["action"])
+    )
+    assert (train["action"], train["segment"], train["reason"], train["campaign"]) == (
+        "train",
+        "UA",
+        "because",
+        "c1",
+    )
+    assert train["evidence"] == {"every": {"tried": "2024-06-01T00:00:00+00:00"}}
+    assert (hold["action"], hold["segment"], hold["campaign"], hold["at"]) == ("hold", "AA", None, NOW)
+    assert LearnStation(ledger, FrozenClock(NOW)).decisions("another") == []
+
+
+def test_waiting_is_written_once_until_something_happens(ledger: Ledger) -> None:
+    for day in range(5):
+        record(ledger, NOW + timedelta(days=day), HOLD, replace(HOLD, segment=("AA",)))
+    record(ledger, NOW + timedelta(days=5), TRAIN)
+    for day in range(6, 9):
+        record(ledger, NOW + timedelta(days=day), HOLD, replace(HOLD, segment=("AA",)))
+    kept = LearnStation(ledger, FrozenClock(NOW)).decisions("delay")[::-1]
+    assert [(row["segment"], row["action"], row["at"]) for row in kept if row["segment"] == "UA"] == [
+        ("UA", "hold", NOW),
+        ("UA", "train", NOW + timedelta(days=5)),
+        ("UA", "hold", NOW + timedelta(days=6)),
+    ]
+    assert [row["action"] for row in kept if row["segment"] == "AA"] == ["hold"]
+
+
+def test_a_fleet_that_waits_costs_a_few_statements(ledger: Ledger) -> None:
+    fleet = [replace(HOLD, segment=(f"S{number}",)) for number in range(1200)]
+    record(ledger, NOW, *fleet)
+    record(ledger, NOW + timedelta(days=1), *fleet)
+    kept = LearnStation(ledger, FrozenClock(NOW)).decisions("delay", limit=5000)
+    assert {row["segment"] for row in kept} == {segment_text(one.segment) for one in fleet}
+    assert len(kept) == 1200

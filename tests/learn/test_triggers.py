@@ -1,0 +1,164 @@
+"""The contract of triggers, over every entry of the catalog; then each for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from modelworks.core.errors import Invalid
+from modelworks.core.plain import plain
+from modelworks.learn.triggers import TRIGGERS
+from modelworks.learn.triggers.every import Every
+from modelworks.learn.triggers.on_decay import OnDecay
+from modelworks.learn.triggers.on_drift import OnDrift
+from modelworks.learn.triggers.on_rows import OnRows
+from modelworks.learn.triggers.port import SegmentState, Trigger, lasting
+
+NOW = datetime(2024, 6, 1, tzinfo=UTC)
+HEALTHY = SegmentState(
+    ("UA",), NOW, live=True, tried=NOW - timedelta(hours=1), rows=1000, new_rows=10, min_rows=100, labelled=400,
+    loss=0.5, loss_error=0.02, promised=0.5, promised_error=0.02, psi={"wind": 0.05, "rain": 0.0},
+)  # fmt: skip
+ILL = replace(
+    HEALTHY, tried=NOW - timedelta(days=99), new_rows=9000, rows=9999, loss=2.0, shifted=("wind", "rain"),
+    psi={"wind": 0.9, "rain": 0.4},
+)  # fmt: skip
+MAKE: dict[str, Callable[[], Trigger]] = {
+    "every": lambda: Every("7d"),
+    "on_decay": lambda: OnDecay("log_loss", by=0.1),
+    "on_drift": OnDrift,
+    "on_rows": lambda: OnRows(5000),
+}
+
+
+@pytest.fixture(params=list(TRIGGERS))
+def trigger(request: pytest.FixtureRequest) -> Trigger:
+    name = str(request.param)
+    made = MAKE[name]() if name in MAKE else TRIGGERS[name]()
+    assert isinstance(made, TRIGGERS[name])
+    return made
+
+
+# -- the contract ----------------------------------------------------------------------------------------
+
+
+def test_it_is_a_frozen_dataclass_written_as_in_the_project(trigger: Any) -> None:
+    assert is_dataclass(trigger)
+    with pytest.raises(FrozenInstanceError):
+        setattr(trigger, fields(trigger)[0].name, None)
+    assert eval(repr(trigger), {type(trigger).__name__: type(trigger)}) == trigger
+    assert hash(trigger) == hash(replace(trigger))
+
+
+def test_a_healthy_segment_gives_no_reason(trigger: Trigger) -> None:
+    assert trigger.judge(HEALTHY) is None
+
+
+def test_an_ill_one_gives_a_reason_in_words_and_numbers(trigger: Trigger) -> None:
+    fired = trigger.judge(ILL)
+    assert fired is not None
+    assert TRIGGERS[fired.trigger] is type(trigger)
+    assert fired.reason
+    assert not fired.reason.endswith(".")
+    assert fired.need >= 1
+    assert plain(fired.evidence)
+
+
+def test_it_is_pure(trigger: Trigger) -> None:
+    assert trigger.judge(ILL) == trigger.judge(replace(ILL))
+
+
+def test_what_is_not_known_is_no_reason_and_no_error(trigger: Trigger) -> None:
+    blank = SegmentState((), NOW, live=True, tried=None, rows=0, new_rows=0, min_rows=100)
+    assert trigger.judge(blank) is None
+
+
+def test_without_anything_new_to_learn_from_there_is_no_reason(trigger: Trigger) -> None:
+    assert trigger.judge(replace(ILL, new_rows=0)) is None
+
+
+# -- each for itself -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("age", "fires"), [(timedelta(days=6, hours=23), False), (timedelta(days=7), True)])
+def test_every_counts_from_the_last_training_whatever_came_of_it(age: timedelta, fires: bool) -> None:
+    fired = Every("7d").judge(replace(HEALTHY, tried=NOW - age))
+    assert (fired is not None) == fires
+    if fired:
+        assert fired.reason == "it was last trained 7 days ago, the interval is 7 days"
+
+
+@pytest.mark.parametrize(("new", "fires"), [(4999, False), (5000, True)])
+def test_on_rows_counts_new_rows(new: int, fires: bool) -> None:
+    assert (OnRows(5000).judge(replace(HEALTHY, new_rows=new)) is not None) == fires
+
+
+def test_on_rows_takes_the_smaller_of_number_and_share() -> None:
+    state = replace(HEALTHY, rows=1000, new_rows=250)
+    assert OnRows(share=0.25).judge(state) is not None
+    assert OnRows(share=0.26).judge(state) is None
+    assert OnRows(rows=5000, share=0.25).judge(state) is not None
+
+
+def test_on_decay_needs_a_difference_that_is_large_and_not_by_chance() -> None:
+    trigger = OnDecay("log_loss", by=0.05)
+    assert trigger.judge(replace(HEALTHY, loss=0.54)) is None  # too small
+    assert trigger.judge(replace(HEALTHY, loss=0.555)) is None  # 1.9 standard errors
+    assert trigger.judge(replace(HEALTHY, loss=0.56)) is not None  # 2.1
+    assert trigger.judge(replace(HEALTHY, loss=0.56, promised_error=0.05)) is None
+    assert trigger.judge(replace(HEALTHY, loss=0.56, labelled=49)) is None
+    assert trigger.judge(replace(HEALTHY, loss=0.3)) is None
+
+
+def test_on_decay_of_values_is_in_their_own_unit() -> None:
+    state = replace(
+        HEALTHY, loss_kind="squared_error", loss=9.0, promised=4.0, loss_error=0.5, promised_error=0.5
+    )
+    fired = OnDecay("rmse", by=1.0).judge(state)
+    assert fired is not None
+    assert fired.reason == "rmse is 3.000 over 400 outcomes, 2.000 at validation"
+    assert OnDecay("rmse", by=1.1).judge(state) is None
+    assert OnDecay("log_loss", by=0.1).judge(state) is None
+
+
+def test_on_drift_counts_shifted_features_that_reach_its_limit() -> None:
+    assert OnDrift(psi=0.5).judge(ILL) is not None
+    assert OnDrift(features=2, psi=0.5).judge(ILL) is None
+    assert OnDrift(features=2).judge(ILL) is not None
+    assert OnDrift().judge(replace(ILL, shifted=())) is None  # far, but perhaps by chance
+    fired = OnDrift().judge(ILL)
+    assert fired is not None
+    assert fired.reason == "2 inputs have shifted: wind (PSI 0.90), rain (PSI 0.40)"
+
+
+@pytest.mark.parametrize(
+    "senseless",
+    [
+        lambda: Every("soon"),
+        lambda: OnRows(),
+        lambda: OnRows(-5),
+        lambda: OnRows(share=2),
+        lambda: OnDecay("accuracy"),
+        lambda: OnDecay(by=0),
+        lambda: OnDrift(features=0),
+    ],
+)
+def test_a_senseless_limit_is_refused_at_once(senseless: Callable[[], Trigger]) -> None:
+    with pytest.raises(Invalid):
+        senseless()
+
+
+@pytest.mark.parametrize(
+    ("time", "text"),
+    [
+        (timedelta(days=1), "1 day"), (timedelta(days=3, hours=5), "3 days"), (timedelta(hours=20), "20 hours"),
+        (timedelta(minutes=61), "1 hour"), (timedelta(minutes=5), "5 minutes"),
+        (timedelta(seconds=9), "less than a minute"),
+    ],
+)  # fmt: skip
+def test_times_read_as_people_say_them(time: timedelta, text: str) -> None:
+    assert lasting(time) == text
