@@ -8,8 +8,8 @@ from scipy import stats
 
 from modelworks.core.batch import Batch
 from modelworks.core.measure import Counts, Reference
-from modelworks.monitor.fleet import MIN_ROWS, decay, shift
-from modelworks.monitor.performance import mean_loss
+from modelworks.monitor.fleet import MIN_ROWS, Between, decay, dispersion, shift
+from modelworks.monitor.performance import clustered_error, mean_loss
 
 MODELS = 300
 
@@ -89,6 +89,77 @@ def test_a_constant_feature_that_changes_is_found() -> None:
     made = Reference.build(Batch(np.full((300, 1), 3, np.float32), none), np.zeros(300))
     live = made.count(Batch(np.full((300, 1), 4, np.float32), none), np.zeros(300))
     assert shift(made.features, live.features).alarm.all()
+
+
+def weather(rng: np.random.Generator, days: int, rows: int, moved: float = 0.0) -> Batch:
+    """Rows of days: one number that a day's rows share but for little, one that they do not, the day's weekday."""
+    shared = np.repeat(rng.normal(moved, 1, days), rows) + rng.normal(0, 0.2, days * rows)
+    texts = np.empty((days * rows, 1), object)
+    texts[:, 0] = np.repeat([f"weekday {day % 7}" for day in range(days)], rows)
+    return Batch(np.column_stack([shared, rng.normal(moved, 1, days * rows)]).astype(np.float32), texts)
+
+
+def seen_by_day(seed: int, days: int, moved: float = 0.0) -> tuple[Counts, Counts, Between]:
+    """A fleet of references of 56 days, and what each saw in some days after."""
+    rng = np.random.default_rng(seed)
+    references, lives, squares = [], [], []
+    for _ in range(MODELS):
+        made = Reference.build(weather(rng, 56, 10), rng.random(560))
+        after = weather(rng, days, 10, moved)
+        each = np.stack(
+            [made.count(after.take(slice(10 * d, 10 * d + 10)), np.zeros(10)).features for d in range(days)]
+        )
+        references.append(made.features)
+        lives.append(each.sum(axis=0))
+        squares.append(np.square(each).sum(axis=0) / 10)
+    empty = np.empty(0, np.int64)
+    between = Between(np.full((MODELS, 1), days), np.stack(squares))
+    return Counts(np.stack(references), empty), Counts(np.stack(lives), empty), between
+
+
+@pytest.mark.parametrize("days", [5, 28])
+def test_the_weather_of_a_few_days_is_no_shift(days: int) -> None:
+    reference, live, between = seen_by_day(6, days)
+    naive = shift(reference.features, live.features).alarm
+    assert naive[:, 0].mean() > 0.2  # rows of a day are taken for independent
+    alarm = shift(reference.features, live.features, between).alarm
+    assert alarm.sum() <= 3  # of 900 tests
+
+
+def test_a_shift_beyond_the_weather_is_found() -> None:
+    reference, live, between = seen_by_day(7, 28, moved=2.0)
+    alarm = shift(reference.features, live.features, between).alarm
+    assert alarm[:, :2].mean(axis=0) == pytest.approx([1, 1], abs=0.1)
+    assert not alarm[:, 2].any()
+
+
+def test_how_much_days_differ_is_pearsons_statistic_over_its_freedom() -> None:
+    days = np.random.default_rng(8).integers(20, 60, (6, 4))
+    between = Between(np.array(6), (np.square(days) / days.sum(axis=1, keepdims=True)).sum(axis=0))
+    expected = stats.chi2_contingency(days, correction=False).statistic / 15
+    assert float(dispersion(days.sum(axis=0), between)) == pytest.approx(max(expected, 1.0))
+
+
+def test_a_single_day_is_no_evidence() -> None:
+    reference, live = np.array([[50, 50]]), np.array([[100, 0]])
+    between = Between(np.array([1]), np.square(live) / 100)
+    assert shift(reference, live).alarm.all()
+    assert not shift(reference, live, between).alarm.any()
+
+
+def test_the_error_of_a_mean_counts_days_where_rows_share_their_luck() -> None:
+    rng = np.random.default_rng(9)
+    means = []
+    for _ in range(400):
+        luck = rng.normal(0, 0.3, 28)
+        values = 1 + np.repeat(luck, 20) + rng.normal(0, 0.1, 28 * 20)
+        each = values.reshape(28, 20).sum(axis=1)
+        sums = np.array([[560, 560, 0, values.sum(), np.square(values).sum()]])
+        loss = np.array([[np.square(each).sum(), (each * 20).sum(), 28 * 400.0]])
+        means.append((values.mean(), clustered_error(sums, np.array([28]), loss)[0], mean_loss(sums)[1][0]))
+    true = np.std([mean for mean, _, _ in means])
+    assert np.mean([error for _, error, _ in means]) == pytest.approx(true, rel=0.1)
+    assert np.mean([error for _, _, error in means]) < true / 3
 
 
 def test_what_alarms_also_lasts() -> None:

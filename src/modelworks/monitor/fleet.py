@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr
+from scipy.special import chdtrc, fdtrc, ndtr
 
-from modelworks.monitor.drift.chi2 import homogeneity
+from modelworks.monitor.drift.chi2 import statistic
 from modelworks.monitor.drift.port import Counts, Floats, benjamini_hochberg, pooled
 from modelworks.monitor.drift.psi import stability
 
@@ -44,28 +44,72 @@ class Shift:
     lasting: Flags
 
 
-def shift(reference: Counts, live: Counts) -> Shift:
+@dataclass(frozen=True, eq=False)
+class Between:
+    """How much days differ, of columns that are compared.
+
+    Attributes:
+        days: Number of days, shape broadcastable to (...).
+        squares: Sum over the days of ``count^2 / rows``, shape (..., bins).
+    """
+
+    days: Counts
+    squares: Floats
+
+
+def shift(reference: Counts, live: Counts, between: Between | None = None) -> Shift:
     """Compare any number of columns of any number of models, judged as one family of tests.
 
     An alarm takes both an effect and evidence: with many rows a difference that nobody needs to know of is
     significant, with few rows a large one may be nothing.
 
+    The rows of one day are not independent: flights share their weather, three days have three weekdays. So the
+    evidence is measured against how much days differ among themselves, and is only as strong as there are days.
+
     Args:
         reference: Shape (..., bins).
         live: The same shape.
+        between: How much the days of `live` differ; without it rows are taken to be independent.
     """
     n, m = reference.sum(axis=-1), live.sum(axis=-1)
     used = ((reference + live) > 0).sum(axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
         by_few_rows = (used - 1) * (1 / n + 1 / m)
         effect = np.maximum(stability(reference, live) - by_few_rows, 0.0)
-    chance = homogeneity(*pooled(reference, live, _LEAST_BIN))
+    value, freedom = statistic(*pooled(reference, live, _LEAST_BIN))
+    if between is None:
+        chance = chdtrc(np.maximum(freedom, 1), value)
+    else:
+        days = np.broadcast_to(between.days, m.shape)
+        chance = _beyond_days(value, freedom, dispersion(live, between), (days - 1) * np.maximum(used - 1, 1))
+    chance = np.where(freedom > 0, chance, 1.0)
     enough = (n >= MIN_REFERENCE) & (m >= MIN_ROWS)
     chance = benjamini_hochberg(np.where(enough, chance, np.nan))
     with np.errstate(invalid="ignore"):
         alarm = (effect >= MIN_EFFECT) & (chance <= FALSE_ALARMS)
         lasting = (effect >= MIN_EFFECT * _STAYING) & (chance <= _STAYING_CHANCE)
     return Shift(effect, alarm, lasting | alarm)
+
+
+def dispersion(live: Counts, between: Between) -> Floats:
+    """How many times more days differ than if their rows were independent; at least 1; shape (...).
+
+    Pearson's statistic of the days' counts against their sum, over its degrees of freedom. Source: McCullagh
+    and Nelder, Generalized Linear Models, 1989, sections 4.5 and 5.5.
+    """
+    rows = live.sum(axis=-1)
+    used = (live > 0).sum(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts = np.where(live > 0, between.squares * (rows[..., None] / live), 0.0)
+        found = (parts.sum(axis=-1) - rows) / ((between.days - 1) * (used - 1))
+    return np.where(np.isfinite(found), np.maximum(found, 1.0), 1.0)
+
+
+def _beyond_days(value: Floats, freedom: Counts, by: Floats, freedom_by: Counts) -> Floats:
+    """The chance of a statistic whose scale was itself estimated, from days: the F test; NaN with one day."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        chance = fdtrc(np.maximum(freedom, 1), np.maximum(freedom_by, 1), value / np.maximum(freedom, 1) / by)
+    return np.asarray(np.where(freedom_by > 0, chance, np.nan), dtype=np.float64)
 
 
 def decay(

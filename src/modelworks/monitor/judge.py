@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from modelworks.core.measure import FEATURE_BINS, OUTPUT_BINS, Ints
+from modelworks.core.measure import FEATURE_BINS, OUTPUT_BINS
 from modelworks.core.ref import parse_segment
-from modelworks.monitor.fleet import decay, shift
-from modelworks.monitor.performance import binned_auc, mean_loss
-from modelworks.monitor.sketch import Sketches
+from modelworks.monitor.fleet import Between, decay, shift
+from modelworks.monitor.performance import binned_auc, clustered_error, mean_loss
+from modelworks.monitor.sketch import Sketches, Spread
 from modelworks.monitor.watch import Watch, finite
 from modelworks.monitor.window import Key, Known
 
 _BINS = max(FEATURE_BINS, OUTPUT_BINS)
 
 
-def judge(known: Mapping[Key, Known], sketches: Sketches, places: Mapping[Key, int]) -> list[Watch]:
+def judge(
+    known: Mapping[Key, Known], sketches: Sketches, spread: Spread, places: Mapping[Key, int]
+) -> list[Watch]:
     """Watches of champions that have the same number of features.
 
     Args:
         known: The champions.
         sketches: What they answered.
-        places: Where each stands in `sketches`.
+        spread: How much their days differ.
+        places: Where each stands in `sketches` and `spread`.
     """
     if not known:
         return []
@@ -36,8 +41,10 @@ def judge(known: Mapping[Key, Known], sketches: Sketches, places: Mapping[Key, i
             np.stack([one.features for one in references]), np.stack([one.outputs for one in references])
         ),
         _together(counts.features[at], counts.outputs[at].sum(axis=1)),
+        Between(spread.windows[at][:, None], _together(spread.features[at], spread.outputs[at])),
     )
     loss, error = mean_loss(sums)
+    error = np.fmax(error, clustered_error(sums, spread.windows[at], spread.loss[at]))
     promised = np.array([entry.promised for entry in known.values()])
     there = np.array([one.rows for one in references])
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -84,9 +91,9 @@ def judge(known: Mapping[Key, Known], sketches: Sketches, places: Mapping[Key, i
     return watches
 
 
-def _together(features: Ints, outputs: Ints) -> Ints:
-    """Feature and output counts in one array, the output last: (models, features + 1, bins)."""
-    joined = np.zeros((len(features), features.shape[1] + 1, _BINS), np.int64)
+def _together(features: npt.NDArray[Any], outputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Features and outputs in one array, the output last: (models, features + 1, bins)."""
+    joined = np.zeros((len(features), features.shape[1] + 1, _BINS), features.dtype)
     joined[:, :-1, :FEATURE_BINS] = features
     joined[:, -1, :OUTPUT_BINS] = outputs
     return joined

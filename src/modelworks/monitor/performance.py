@@ -39,6 +39,28 @@ def mean_loss(sums: Doubles) -> tuple[Doubles, Doubles]:
     return np.where(enough, mean, np.nan), np.where(enough, error, np.nan)
 
 
+def clustered_error(sums: Doubles, windows: Ints, loss: Doubles) -> Doubles:
+    """Standard error of the mean loss where the rows of one day share their luck, as flights share the weather.
+
+    Source: the cluster-robust variance of a mean, Liang and Zeger, Biometrika 73 (1986), a day being a cluster:
+    ``sum_d (L_d - n_d mean)^2 / n^2``, times ``D / (D - 1)`` for few days.
+
+    Args:
+        sums: As `monitor.sketch.Sketches.sums`, shape (groups, 5).
+        windows: Days of each group, shape (groups,).
+        loss: As `monitor.sketch.Spread.loss`, shape (groups, 3).
+
+    Returns:
+        Shape (groups,); NaN with a single day.
+    """
+    labelled, total = sums[:, 1], sums[:, 3]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = total / labelled
+        between = np.maximum(loss[:, 0] - 2 * mean * loss[:, 1] + mean**2 * loss[:, 2], 0.0)
+        error = np.sqrt(between * windows / (windows - 1)) / labelled
+    return np.where(windows > 1, error, np.nan)
+
+
 def binned_auc(outputs: Ints) -> Doubles:
     """Area under the ROC curve from outputs counted in bins.
 

@@ -19,6 +19,24 @@ _OUTPUT_CELLS = LABELS * OUTPUT_BINS
 
 
 @dataclass(frozen=True, eq=False)
+class Spread:
+    """How much the windows of each group differ among themselves.
+
+    Attributes:
+        windows: How many there are, shape (groups,).
+        features: Sum over the windows of ``count^2 / rows``, shape (groups, features, `FEATURE_BINS`).
+        outputs: The same, shape (groups, `OUTPUT_BINS`).
+        loss: Sums over the windows of ``loss^2``, ``loss * labelled``, ``labelled^2`` where loss is a window's
+            sum of the loss, shape (groups, 3).
+    """
+
+    windows: Ints
+    features: Doubles
+    outputs: Doubles
+    loss: Doubles
+
+
+@dataclass(frozen=True, eq=False)
 class Sketches:
     """Sketches of any number of windows.
 
@@ -56,6 +74,29 @@ class Sketches:
             )
             merged.counts.outputs[place] = np.add.reduceat(self.counts.outputs[order], starts, dtype=np.int64)
         return merged
+
+    def spread(self, group: Ints, groups: int) -> Spread:
+        """How much windows differ within a group: `group` is where each belongs, as for `merge`."""
+        order = np.argsort(group, kind="stable")
+        ordered = group[order]
+        starts = np.flatnonzero(np.diff(ordered, prepend=-1))
+        place = ordered[starts]
+
+        def added(values: npt.NDArray[Any]) -> Doubles:
+            total = np.zeros((groups, *values.shape[1:]))
+            if len(values):
+                total[place] = np.add.reduceat(values[order], starts)
+            return total
+
+        each = 1 / np.maximum(self.sums[:, 0], 1).astype(np.float32)
+        outputs = self.counts.outputs.sum(axis=1, dtype=np.float32)
+        labelled, loss = self.sums[:, 1], self.sums[:, 3]
+        return Spread(
+            np.bincount(group, minlength=groups),
+            added(np.square(self.counts.features, dtype=np.float32) * each[:, None, None]),
+            added(np.square(outputs) * each[:, None]),
+            added(np.column_stack([np.square(loss), loss * labelled, np.square(labelled)])),
+        )
 
     def pack(self) -> list[bytes]:
         """The counts of each window as bytes, a byte a cell where no count is above 255."""

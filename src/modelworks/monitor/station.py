@@ -43,6 +43,7 @@ class MonitorStation:
         self.clock = clock
         self._versions = Versions(stores)
         self._stored = StoredWindows(stores.ledger)
+        self._last: tuple[tuple[Any, ...], list[Watch]] | None = None
 
     def observe(
         self, model: str, now: datetime | None = None, horizon_days: float = HORIZON_DAYS
@@ -86,11 +87,13 @@ class MonitorStation:
 
         Only what the champion itself answered counts: after a promotion it starts anew.
         """
-        start = end - timedelta(days=days)
-        stored = self._stored.read(model, start, end)
         query = select(deployments.c.segment, deployments.c.champion).where(deployments.c.model == model)
         with self.stores.ledger.read() as db:
             champions = {(segment, version) for segment, version in db.execute(query)}
+            asked = (model, end, days, Progress.of(db, model), champions)
+        if self._last is not None and self._last[0] == asked:
+            return list(self._last[1])
+        stored = self._stored.read(model, end - timedelta(days=days), end)
         answered = [one for one in stored if one[:2] in champions]
         places: dict[Key, int] = {}
         group = [places.setdefault(one[:2], len(places)) for one in answered]
@@ -103,9 +106,12 @@ class MonitorStation:
             part = [(one, place) for one, place in zip(answered, group, strict=True) if place in chosen]
             sums = np.array([one.sums for one, _ in part])
             stacked = Sketches.unpack(sums, [one.sketch for one, _ in part], features)
-            merged = stacked.merge(np.array([place for _, place in part], np.int64), len(places))
-            watches += judge(mine, merged, places)
-        return sorted(watches, key=lambda watch: watch.segment)
+            which = np.array([place for _, place in part], np.int64)
+            merged, spread = stacked.merge(which, len(places)), stacked.spread(which, len(places))
+            watches += judge(mine, merged, spread, places)
+        watches.sort(key=lambda watch: watch.segment)
+        self._last = (asked, watches)
+        return list(watches)
 
     def seen_until(self, model: str) -> datetime | None:
         """The moment that the model's windows were last brought up to; ``None`` before the first time."""

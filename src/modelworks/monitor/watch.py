@@ -26,7 +26,7 @@ class Watch:
         output_mean: Mean of the main output; ``None`` without rows.
         loss_kind: What `loss` is: ``"log_loss"`` (nats) or ``"squared_error"``.
         loss: Mean loss of the labelled rows; ``None`` with fewer than two.
-        loss_error: Standard error of `loss`.
+        loss_error: Standard error of `loss`, at least as large as days differ.
         promised: The same loss at validation; ``None`` where it was not measured.
         promised_error: Standard error of `promised`, taking the rows there to vary as these do.
         auc: Area under the ROC curve, from binned outputs.
