@@ -9,12 +9,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
 
 from modelworks.core.batch import Batch, Floats, Texts
 from modelworks.models.signature import Signature
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+def to_polars(batch: Batch, signature: Signature) -> pl.DataFrame:
+    """The rows of a batch as a Polars frame: numbers Float64, texts String, columns in order."""
+    numbers = batch.numbers.astype(np.float64)
+    place = {name: numbers[:, position] for position, name in enumerate(signature.numbers)}
+    texts = {name: batch.texts[:, position].tolist() for position, name in enumerate(signature.texts)}
+    columns = [
+        pl.Series(field.name, texts[field.name], dtype=pl.String)
+        if field.name in texts
+        else pl.Series(field.name, place[field.name])
+        for field in signature.inputs
+    ]
+    return pl.DataFrame(columns)
 
 
 def to_batch(frame: pd.DataFrame, signature: Signature) -> Batch:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import cloudpickle
@@ -12,23 +14,40 @@ import numpy.typing as npt
 
 from modelworks.core.batch import Batch
 from modelworks.core.errors import Invalid
-from modelworks.models.layout import to_frame
+from modelworks.models.layout import to_frame, to_polars
 from modelworks.models.signature import Signature
 
 
 @dataclass(frozen=True)
 class NativePredictor:
-    """A fitted estimator that answers batches through a pandas frame."""
+    """A fitted estimator that answers batches through a frame, pandas or Polars.
+
+    What is scikit-learn's own through and through is given Polars: it selects columns and turns them into the
+    same arrays, at half the cost of pandas. Anybody else's code gets the pandas frame it was fitted on.
+    """
 
     model: Any
     signature: Signature
 
+    @cached_property
+    def _frame(self) -> Callable[[Batch, Signature], Any]:
+        return to_polars if _own(self.model) else to_frame
+
     def predict(self, batch: Batch) -> npt.NDArray[np.float32]:
         """See `Predictor.predict`."""
-        frame = to_frame(batch, self.signature)
+        frame = self._frame(batch, self.signature)
         if self.signature.task == "regression":
             return np.asarray(self.model.predict(frame), dtype=np.float32).reshape(len(batch), 1)
         return np.asarray(self.model.predict_proba(frame), dtype=np.float32)
+
+
+def _own(model: Any) -> bool:
+    """Whether every part of a model is scikit-learn's own, and none calls a user's function."""
+    kind = type(model)
+    if not kind.__module__.startswith("sklearn.") or kind.__name__ == "FunctionTransformer":
+        return False
+    parts = [part for _, part, *_ in (*getattr(model, "steps", ()), *getattr(model, "transformers_", ()))]
+    return all(isinstance(part, str | None) or _own(part) for part in parts)
 
 
 class SklearnFlavor:

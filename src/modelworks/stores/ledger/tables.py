@@ -93,7 +93,7 @@ ingested = Table(
     Index(None, "dataset", "content"),
 )
 ingests = Table(
-    # An ingest that has begun: who finds one that was cut off, undoes it. "before" holds the tables' versions.
+    # An ingest that has begun: who finds one that was cut off undoes it. Before: the versions of the tables.
     "ingests",
     metadata,
     Column("dataset", _Name, primary_key=True),

@@ -60,7 +60,7 @@ class DeltaTables:
             try:
                 table = self._table(name)
                 if transaction is not None:
-                    # Two who make a table at once do not see each other's transactions: it is made empty first.
+                    # Two who make a table at once do not see each other's transactions: make it empty first.
                     table = table or self._make(name, rows)
                     last = table.transaction_version(transaction[0])
                     if last is not None and last >= transaction[1]:
@@ -105,7 +105,7 @@ class DeltaTables:
         return pl.scan_delta(table if version is None else self._pinned(name, version))
 
     def _pinned(self, name: str, version: int) -> DeltaTable:
-        """A handle of its own: a lazy frame asks its handle when it is collected, and the shared one moves on."""
+        """A handle of its own: a lazy frame asks its handle when it is collected; the shared one moves on."""
         table = self._at.pop((name, version), None)
         if table is None:
             try:

@@ -31,8 +31,8 @@ class Tables(Protocol):
         Args:
             name: The table.
             rows: What to add; a column that the table lacks is added to it, null in the older rows.
-            transaction: ``(writer, number)``, committed together with the rows. A number that is not above the
-                writer's last one is skipped: that is what makes a repeated append happen once.
+            transaction: ``(writer, number)``, committed together with the rows. A number that is not above
+                the writer's last one is skipped: that is what makes a repeated append happen once.
         """
         ...
 
@@ -64,5 +64,5 @@ class Tables(Protocol):
         ...
 
     def compact(self, name: str) -> int:
-        """Join small files into larger ones; readers and writers go on meanwhile. Returns the files removed."""
+        """Join small files, while readers and writers go on; returns the number of files removed."""
         ...
