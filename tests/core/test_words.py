@@ -132,7 +132,8 @@ def test_error_codes_are_each_their_own() -> None:
 def test_plain_data() -> None:
     value = {
         "n": np.float32(1.5), "i": np.int64(3), "nan": float("nan"), "set": {2, 1}, "at": NOW,
-        "tuple": (1, 2), "array": np.arange(3), "plug": PLUG, "path": Path("a/b"), "field": Field("c", Kind.BOOL), 4: None,
+        "tuple": (1, 2), "array": np.arange(3), "plug": PLUG, "path": Path("a/b"),
+        "field": Field("c", Kind.BOOL), 4: None,
     }  # fmt: skip
     assert plain(value) == {
         "n": 1.5, "i": 3, "nan": None, "set": [1, 2], "at": "2024-05-01T12:00:00+00:00", "tuple": [1, 2],

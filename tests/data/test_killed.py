@@ -1,0 +1,156 @@
+"""An ingest that is killed, or that is not alone, loses no row and doubles none."""
+
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from data_world import frame, open_station, trips, write
+
+from modelworks.core.errors import Unavailable
+from modelworks.data import ingest as ingesting
+from modelworks.stores.tables import DeltaTables
+
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["modelworks.stores", "modelworks.data.station"])
+
+
+def _die(*_: Any, **__: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _on_call(owner: Any, name: str, call: int, *, after: bool) -> None:
+    """Make the process die before or after the given call of a function."""
+    real, calls = getattr(owner, name), 0
+
+    def counted(*args: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == call and not after:
+            _die()
+        result = real(*args, **options)
+        if calls == call:
+            _die()
+        return result
+
+    setattr(owner, name, counted)
+
+
+POINTS: dict[str, tuple[Any, str, int, bool]] = {
+    "written down": (ingesting, "_begin", 1, True),
+    "bad rows committed": (DeltaTables, "append", 1, True),
+    "rows committed": (DeltaTables, "append", 2, True),
+    "entering": (ingesting, "_enter", 1, False),
+    "in the ledger's transaction": (ingesting.graph, "add", 1, True),
+    "entered": (ingesting, "_enter", 1, True),
+}
+
+
+def _ingest_and_die(root: Path, point: str) -> None:
+    owner, name, call, after = POINTS[point]
+    _on_call(owner, name, call, after=after)
+    station, _ = open_station(root)
+    station.ingest(trips())
+
+
+def _killed(root: Path, point: str) -> None:
+    process = PROCESSES.Process(target=_ingest_and_die, args=(root, point))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("before", [0, 1], ids=["first", "second"])
+def test_killed_at_any_point(tmp_path: Path, point: str, before: int) -> None:
+    station, stores = open_station(tmp_path)
+    if before:
+        write(tmp_path, "0.parquet", frame(100, 2))
+        station.ingest(trips())
+    bad = frame(0, 5, distance=[1.0, -1.0, 2.0, None, 3.0])
+    write(tmp_path, "1.parquet", bad)
+    _killed(tmp_path, point)
+    seen = station.latest_or_none("trips") or 0
+    assert seen == before + (point == "entered")
+    if seen:
+        assert len(station.read("trips").collect()) == 2 * before + 3 * (point == "entered")
+    if point != "entered":  # and what happens to the file meanwhile does not matter
+        write(tmp_path, "1.parquet", bad.with_columns(colour=None))
+        write(tmp_path, "2.parquet", frame(50, 1))
+    report = station.ingest(trips())
+    if point == "entered":
+        assert report.version is None
+    else:
+        assert (report.version, report.rows_added, report.rows_quarantined) == (before + 1, 4, 2)
+        assert "an ingest that had been cut off was undone" in report.notes
+    rows = station.read("trips").collect()
+    expected = ["t0", "t2", "t4"] + ["t50"] * (point != "entered") + ["t100", "t101"] * before
+    assert sorted(rows["id"]) == sorted(expected)
+    assert len(station.quarantined("trips")) == 2
+    assert station.versions("trips")[0].rows == len(rows)
+    stores.ledger.close()
+
+
+def test_an_ingest_that_fails_is_undone_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    station, stores = open_station(tmp_path)
+    write(tmp_path, "1.parquet", frame(0))
+
+    def fails(*_: Any) -> None:
+        raise Unavailable("the ledger does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ingesting, "_enter", fails)
+        with pytest.raises(Unavailable):
+            station.ingest(trips())
+    assert station.ingest(trips()).rows_added == 3
+    assert len(station.read("trips").collect()) == 3
+    stores.ledger.close()
+
+
+def _push(root: Path, writer: int, gate: Any) -> None:
+    station, _ = open_station(root)
+    gate.wait()
+    for n in range(6):
+        assert station.push(trips(), frame(writer * 1000 + n * 10, 4).to_dicts()).rows_added == 4
+
+
+def _ingest(root: Path, gate: Any, results: Any) -> None:
+    station, _ = open_station(root)
+    gate.wait()
+    results.put(station.ingest(trips()).rows_added)
+
+
+def test_many_push_at_once(tmp_path: Path) -> None:
+    gate = PROCESSES.Barrier(3)
+    writers = [PROCESSES.Process(target=_push, args=(tmp_path, writer, gate)) for writer in range(3)]
+    for process in writers:
+        process.start()
+    for process in writers:
+        process.join()
+    assert [process.exitcode for process in writers] == [0, 0, 0]
+    station, stores = open_station(tmp_path)
+    rows = station.read("trips").collect()
+    assert len(rows) == len(set(rows["id"])) == 3 * 6 * 4
+    versions = station.versions("trips", 100)
+    assert [version.version for version in versions] == list(range(18, 0, -1))
+    for version in versions:
+        assert len(station.read(f"trips@{version.version}").collect()) == version.rows == version.version * 4
+    stores.ledger.close()
+
+
+def test_two_ingest_the_same_files_at_once(tmp_path: Path) -> None:
+    for n in range(4):
+        write(tmp_path, f"{n}.parquet", frame(n * 3))
+    gate, results = PROCESSES.Barrier(3), PROCESSES.Queue()
+    processes = [PROCESSES.Process(target=_ingest, args=(tmp_path, gate, results)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    assert sorted(results.get(timeout=60) for _ in processes) == [0, 0, 12]
+    for process in processes:
+        process.join()
+    station, stores = open_station(tmp_path)
+    assert len(station.read("trips").collect()) == 12
+    stores.ledger.close()
