@@ -1,62 +1,22 @@
 """An ingest that is killed, or that is not alone, loses no row and doubles none."""
 
 import multiprocessing
-import os
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
+from data_processes import POINTS, ingest, ingest_and_die, push
 from data_world import frame, open_station, trips, write
 
 from modelworks.core.errors import Unavailable
 from modelworks.data import ingest as ingesting
-from modelworks.stores.tables import DeltaTables
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["modelworks.stores", "modelworks.data.station"])
 
 
-def _die(*_: Any, **__: Any) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _on_call(owner: Any, name: str, call: int, *, after: bool) -> None:
-    """Make the process die before or after the given call of a function."""
-    real, calls = getattr(owner, name), 0
-
-    def counted(*args: Any, **options: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == call and not after:
-            _die()
-        result = real(*args, **options)
-        if calls == call:
-            _die()
-        return result
-
-    setattr(owner, name, counted)
-
-
-POINTS: dict[str, tuple[Any, str, int, bool]] = {
-    "written down": (ingesting, "_begin", 1, True),
-    "bad rows committed": (DeltaTables, "append", 1, True),
-    "rows committed": (DeltaTables, "append", 2, True),
-    "entering": (ingesting, "_enter", 1, False),
-    "in the ledger's transaction": (ingesting.graph, "add", 1, True),
-    "entered": (ingesting, "_enter", 1, True),
-}
-
-
-def _ingest_and_die(root: Path, point: str) -> None:
-    owner, name, call, after = POINTS[point]
-    _on_call(owner, name, call, after=after)
-    station, _ = open_station(root)
-    station.ingest(trips())
-
-
 def _killed(root: Path, point: str) -> None:
-    process = PROCESSES.Process(target=_ingest_and_die, args=(root, point))
+    process = PROCESSES.Process(target=ingest_and_die, args=(root, point))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
@@ -98,7 +58,7 @@ def test_an_ingest_that_fails_is_undone_by_the_next(tmp_path: Path, monkeypatch:
     station, stores = open_station(tmp_path)
     write(tmp_path, "1.parquet", frame(0))
 
-    def fails(*_: Any) -> None:
+    def fails(*_: object) -> None:
         raise Unavailable("the ledger does not answer")
 
     with monkeypatch.context() as patch:
@@ -110,22 +70,9 @@ def test_an_ingest_that_fails_is_undone_by_the_next(tmp_path: Path, monkeypatch:
     stores.ledger.close()
 
 
-def _push(root: Path, writer: int, gate: Any) -> None:
-    station, _ = open_station(root)
-    gate.wait()
-    for n in range(6):
-        assert station.push(trips(), frame(writer * 1000 + n * 10, 4).to_dicts()).rows_added == 4
-
-
-def _ingest(root: Path, gate: Any, results: Any) -> None:
-    station, _ = open_station(root)
-    gate.wait()
-    results.put(station.ingest(trips()).rows_added)
-
-
 def test_many_push_at_once(tmp_path: Path) -> None:
     gate = PROCESSES.Barrier(3)
-    writers = [PROCESSES.Process(target=_push, args=(tmp_path, writer, gate)) for writer in range(3)]
+    writers = [PROCESSES.Process(target=push, args=(tmp_path, writer, gate)) for writer in range(3)]
     for process in writers:
         process.start()
     for process in writers:
@@ -145,7 +92,7 @@ def test_two_ingest_the_same_files_at_once(tmp_path: Path) -> None:
     for n in range(4):
         write(tmp_path, f"{n}.parquet", frame(n * 3))
     gate, results = PROCESSES.Barrier(3), PROCESSES.Queue()
-    processes = [PROCESSES.Process(target=_ingest, args=(tmp_path, gate, results)) for _ in range(3)]
+    processes = [PROCESSES.Process(target=ingest, args=(tmp_path, gate, results)) for _ in range(3)]
     for process in processes:
         process.start()
     assert sorted(results.get(timeout=60) for _ in processes) == [0, 0, 12]

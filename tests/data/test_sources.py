@@ -160,3 +160,8 @@ def test_a_fingerprint_knows_a_file_put_in_anothers_place(tmp_path: Path) -> Non
     os.utime(tmp_path / "_new", ns=(moment, moment))
     (tmp_path / "_new").replace(tmp_path / "a.csv")
     assert Files("a.csv").parts(tmp_path) != [before]
+
+
+def test_a_file_of_no_rows_has_its_columns(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,n\n")
+    assert read(tmp_path, "a.csv").columns == ["id", "n"]

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, select
 
@@ -55,14 +55,15 @@ def news_of(dataset: Dataset, ledger: Ledger, root: Path, pushed: Part | None = 
         new = [part for part in found if part.fingerprint not in known.get(part.uri, ())]
         contents = {part: "" if pushed else dataset.source.content(root, part) for part in new}
         before = _contents(db, dataset.name, [content for content in contents.values() if content])
-    there = {part.uri for part in found}
+    there = {(part.uri, part.fingerprint) for part in found}
     came: dict[Part, int] = {}
     for part in new:
-        places = before.get(contents[part], {})
-        # Where it is, or where it was before somebody moved it.
-        place = next((uri for uri in places if uri == part.uri or uri not in there), None)
-        if place is not None:
-            came[part] = places[place]
+        places = before.get(contents[part], [])
+        here = [place for place in places if place.uri == part.uri]
+        # Nowhere else any more: somebody moved it. Still somewhere else: a copy, which is somebody's other file.
+        moved = not any((place.uri, place.fingerprint) in there for place in places)
+        if places and (here or moved):
+            came[part] = (here or places)[0].version
     notes = [
         f"{part.uri} changed: its rows were added again"
         for part in new
@@ -85,11 +86,19 @@ def _fingerprints(db: Connection, dataset: str, parts: Sequence[Part]) -> dict[s
     return known
 
 
-def _contents(db: Connection, dataset: str, contents: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Where contents were taken in before: content to place to version."""
-    before: defaultdict[str, dict[str, int]] = defaultdict(dict)
+class _Place(NamedTuple):
+    """Where and when a content was taken in."""
+
+    uri: str
+    fingerprint: str
+    version: int
+
+
+def _contents(db: Connection, dataset: str, contents: Sequence[str]) -> dict[str, list[_Place]]:
+    """Where contents were taken in before."""
+    before: defaultdict[str, list[_Place]] = defaultdict(list)
+    query = select(ingested.c.source, ingested.c.fingerprint, ingested.c.version, ingested.c.content)
     for some in chunks(contents):
-        query = select(ingested.c.content, ingested.c.source, ingested.c.version)
         for row in db.execute(query.where(ingested.c.dataset == dataset, ingested.c.content.in_(some))):
-            before[row.content][row.source] = row.version
+            before[row.content].append(_Place(row.source, row.fingerprint, row.version))
     return before

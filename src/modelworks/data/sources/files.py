@@ -16,6 +16,9 @@ from modelworks.data.sources.port import Part
 _CHUNK = 500_000
 """Rows a frame: bounds the memory of an ingest, whatever the size of a file."""
 
+_MAGIC = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd"}
+"""How compressed files begin; what begins otherwise would be read as if it were text."""
+
 _ENDINGS = ".parquet, .csv, .csv.gz, .csv.zst, .csv.zip, .jsonl, .ndjson"
 
 
@@ -69,8 +72,9 @@ class Files:
         """See `Source.read`."""
         path = root / part.uri
         try:
+            lazy = _scan(path)
             last = None
-            for frame in _scan(path).collect_batches(chunk_size=_CHUNK, maintain_order=True):
+            for frame in lazy.collect_batches(chunk_size=_CHUNK, maintain_order=True):
                 if last is not None:
                     yield last
                 last = frame
@@ -79,8 +83,7 @@ class Files:
                 raise Unavailable(
                     f"{part.uri} changed while it was read", "", "rename files into place when complete"
                 )
-            if last is not None:
-                yield last
+            yield lazy.collect_schema().to_frame() if last is None else last
         except OSError as error:
             raise Unavailable(
                 f"{part.uri} is out of reach", str(error)[:300], "it is tried again next time"
@@ -99,6 +102,12 @@ def _scan(path: Path) -> pl.LazyFrame:
         return pl.scan_ndjson(path.read_bytes(), infer_schema_length=None)
     # CSV as text: the contract says what a column is, a guess from the first rows must not.
     if name.endswith((".csv", ".csv.gz", ".csv.zst")):
+        magic = _MAGIC.get(path.suffix.lower(), b"")
+        with path.open("rb") as file:
+            if file.read(len(magic)) != magic:
+                raise Invalid(
+                    f"{path.name} cannot be read", f"it is no {path.suffix} file", "mend or remove the file"
+                )
         return pl.scan_csv(path, infer_schema=False, glob=False)
     if name.endswith(".csv.zip"):
         with ZipFile(path) as archive:
