@@ -146,7 +146,7 @@ def deploy(state: Path) -> None:
 
     stores = open_stores(state)
     model, x, y = fitted()
-    packed = pack(
+    package = pack(
         model,
         signature(x, y, NAMES, model),
         x.head(50),
@@ -166,7 +166,7 @@ def deploy(state: Path) -> None:
                 segment="",
                 version=1,
                 run=new_id(),
-                package=packed.package.to_json(),
+                package=package.to_json(),
                 metrics={},
                 rows_filter={},
                 created=now,

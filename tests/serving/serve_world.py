@@ -112,7 +112,7 @@ def declare(
 def register(stores: Stores, name: str, segment: Segment, fitted: tuple[Any, pd.DataFrame, Any]) -> int:
     """Pack a model as the next version of a segment."""
     model, x, y = fitted
-    packed = pack(
+    package = pack(
         model,
         signature(x, y, list(x.columns), model),
         x.head(50),
@@ -130,7 +130,7 @@ def register(stores: Stores, name: str, segment: Segment, fitted: tuple[Any, pd.
                 segment=segment_text(segment),
                 version=version,
                 run=new_id(),
-                package=packed.package.to_json(),
+                package=package.to_json(),
                 metrics={},
                 rows_filter={},
                 created=system_clock(),

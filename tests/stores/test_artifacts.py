@@ -57,10 +57,10 @@ def test_tampering_is_noticed_and_mended(artifacts: LocalArtifacts, damage: byte
 
 
 def test_a_failed_write_leaves_nothing(artifacts: LocalArtifacts, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_self: Path, _target: object) -> None:
+    def full(_file: int, _content: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "replace", full)
+    monkeypatch.setattr(os, "write", full)
     with pytest.raises(OSError, match="No space"):
         artifacts.put(b"content")
     assert [path for path in artifacts.root.rglob("*") if path.is_file()] == []

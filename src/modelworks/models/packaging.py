@@ -13,7 +13,6 @@ from modelworks.core.errors import Invalid, NotReady
 from modelworks.core.schema import Kind
 from modelworks.models.compile.session import CompiledPredictor
 from modelworks.models.flavors import FLAVORS, flavor_of
-from modelworks.models.flavors.port import Flavor
 from modelworks.models.layout import to_batch
 from modelworks.models.package import Package, Proof
 from modelworks.models.predictor import Predictor
@@ -32,16 +31,23 @@ _UNSEEN = "\x00 a value that no row had"
 
 
 @dataclass(frozen=True)
-class Packed:
-    """A package, and the answers of the original on the held-out rows.
+class Answered:
+    """What the original answers, before it is compiled.
 
     Attributes:
-        package: The package, its blobs stored.
-        scores: float32, shape (rows, classes) or (rows, 1).
+        rows: The held-out rows, then those derived from them (see `probes`).
+        all_scores: Its answers to all of them: float32, shape (rows, classes) or (rows, 1).
+        held_out: Number of held-out rows.
     """
 
-    package: Package
-    scores: Scores
+    rows: Batch
+    all_scores: Scores
+    held_out: int
+
+    @property
+    def scores(self) -> Scores:
+        """The answers on the held-out rows alone."""
+        return self.all_scores[: self.held_out]
 
 
 def pack(
@@ -53,13 +59,13 @@ def pack(
     code: str,
     environment: str,
     reference: bytes | None,
-) -> Packed:
-    """Make a package of a fitted model.
+) -> Package:
+    """Make a package of a fitted model: `answered`, `proven` and `stored` in one.
 
     Args:
         model: The fitted model.
         signature: What it takes and gives.
-        holdout: Rows it has not seen; the proof is on these, and on rows derived from them (see `probes`).
+        holdout: Rows it has not seen; the proof is on these, and on rows derived from them.
         artifacts: Where the blobs are stored.
         code: Digest of the definition's source.
         environment: Digest of the list of installed packages.
@@ -68,11 +74,80 @@ def pack(
     Raises:
         Invalid: no flavor accepts the model, or it does not answer the held-out rows.
     """
+    asked = answered(model, signature, to_batch(holdout, signature))
+    graph, proof = proven(model, signature, asked)
+    return stored(
+        model, signature, graph, proof, artifacts, code=code, environment=environment, reference=reference
+    )
+
+
+def answered(model: Any, signature: Signature, holdout: Batch) -> Answered:
+    """Ask the original about its held-out rows, and about the probes where it answers those.
+
+    Raises:
+        Invalid: no flavor accepts the model, or it does not answer the held-out rows.
+    """
+    native = flavor_of(model).predictor(model, signature)
+    more = probes(holdout, signature)
+    both = Batch(np.concatenate([holdout.numbers, more.numbers]), np.concatenate([holdout.texts, more.texts]))
+    try:
+        return Answered(both, native.predict(both), len(holdout))
+    except Exception:
+        try:
+            return Answered(holdout, native.predict(holdout), len(holdout))
+        except Exception as error:
+            raise Invalid(
+                "the model does not answer its held-out rows", f"{type(error).__name__}: {error}", ""
+            ) from error
+
+
+def proven(model: Any, signature: Signature, asked: Answered) -> tuple[bytes | None, Proof]:
+    """Compile, and compare; from a template first, converted whole where that is not equal.
+
+    Returns:
+        The graph, ``None`` where none is equal to the original; and the proof, which says why.
+    """
+    rows, expected = asked.rows, asked.all_scores
+    if not len(rows):
+        return None, Proof(0, None, TOLERANCE, "there were no held-out rows to prove a compiled model on")
     flavor = flavor_of(model)
-    batch = to_batch(holdout, signature)
-    rows, expected = _answers(flavor.predictor(model, signature), batch, signature)
-    graph, proof = _prove(flavor, model, signature, rows, expected)
-    package = Package(
+    scale = float(np.nanstd(expected)) or 1.0 if signature.task == "regression" else 1.0
+    reason, difference = "", None
+    for template in (True, False):
+        try:
+            graph = flavor.compile(model, signature, template=template)
+            answers = CompiledPredictor(graph).predict(rows)
+        except Invalid as error:
+            reason = f"{error.what}: {error.why}"
+            continue
+        except Exception as error:
+            reason = "the compiled model does not run: " + " ".join(str(error).split())[:300]
+            continue
+        difference = float(np.max(np.abs(answers - expected))) / scale
+        if difference <= TOLERANCE:
+            return graph, Proof(len(rows), difference, TOLERANCE)
+        reason = f"the compiled model differs by {difference:.2g} on held-out rows, more than {TOLERANCE:g}"
+    return None, Proof(len(rows), difference, TOLERANCE, reason)
+
+
+def stored(
+    model: Any,
+    signature: Signature,
+    graph: bytes | None,
+    proof: Proof,
+    artifacts: Artifacts,
+    *,
+    code: str,
+    environment: str,
+    reference: bytes | None,
+) -> Package:
+    """Store what a package consists of; the arguments are those of `pack` and the results of `proven`.
+
+    Raises:
+        Invalid: the model cannot be stored.
+    """
+    flavor = flavor_of(model)
+    return Package(
         signature=signature,
         flavor=flavor.name,
         native=artifacts.put(flavor.dump(model)),
@@ -82,7 +157,6 @@ def pack(
         environment=environment,
         code=code,
     )
-    return Packed(package, expected[: len(batch)])
 
 
 def load(package: Package, artifacts: Artifacts) -> Predictor:
@@ -122,43 +196,3 @@ def probes(batch: Batch, signature: Signature) -> Batch:
     texts[1, :] = _UNSEEN
     texts[0, :] = ""
     return Batch(numbers, texts)
-
-
-def _answers(native: Predictor, batch: Batch, signature: Signature) -> tuple[Batch, Scores]:
-    """The original's answers on the held-out rows and the probes; on the held-out rows alone where it refuses these."""
-    more = probes(batch, signature)
-    both = Batch(np.concatenate([batch.numbers, more.numbers]), np.concatenate([batch.texts, more.texts]))
-    try:
-        return both, native.predict(both)
-    except Exception:
-        try:
-            return batch, native.predict(batch)
-        except Exception as error:
-            raise Invalid(
-                "the model does not answer its held-out rows", f"{type(error).__name__}: {error}", ""
-            ) from error
-
-
-def _prove(
-    flavor: Flavor, model: Any, signature: Signature, rows: Batch, expected: Scores
-) -> tuple[bytes | None, Proof]:
-    """Compile, and compare; from a template first, converted whole where that is not equal."""
-    if not len(rows):
-        return None, Proof(0, None, TOLERANCE, "there were no held-out rows to prove a compiled model on")
-    scale = float(np.nanstd(expected)) or 1.0 if signature.task == "regression" else 1.0
-    reason, difference = "", None
-    for template in (True, False):
-        try:
-            graph = flavor.compile(model, signature, template=template)
-            answers = CompiledPredictor(graph).predict(rows)
-        except Invalid as error:
-            reason = f"{error.what}: {error.why}"
-            continue
-        except Exception as error:
-            reason = "the compiled model does not run: " + " ".join(str(error).split())[:300]
-            continue
-        difference = float(np.max(np.abs(answers - expected))) / scale
-        if difference <= TOLERANCE:
-            return graph, Proof(len(rows), difference, TOLERANCE)
-        reason = f"the compiled model differs by {difference:.2g} on held-out rows, more than {TOLERANCE:g}"
-    return None, Proof(len(rows), difference, TOLERANCE, reason)

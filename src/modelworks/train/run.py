@@ -125,12 +125,12 @@ class Run:
         artifacts = self._stores.artifacts
         artifacts.put(content)
         code = artifacts.put(f"logged by run {self.name}\n".encode())
-        packed = packaging.pack(
+        package = packaging.pack(
             model, takes, example, artifacts, code=code, environment=digest, reference=None
         )
         with self._stores.ledger.write() as db:
             self._write(db, "running", None, None)
-            draft = Draft(name, (), self.id, packed.package, dict(self._metrics))
+            draft = Draft(name, (), self.id, package, dict(self._metrics))
             version = self._registry.register_many(db, [draft])[0]
         self._logged = version.ref
         return version

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -22,10 +23,12 @@ from modelworks.train import columns
 from modelworks.train.candidate import Candidate
 from modelworks.train.environment import code_digest, code_document, environment
 from modelworks.train.segments import chosen, select, slices
-from modelworks.train.work import Plan, Task, failed, work
+from modelworks.train.work import Plan, Task, Worked, failed, work
 
 _FIXED_COST = 500
 """What a segment costs beyond its rows, in rows: packaging costs as much however few they are."""
+_COHORT = 24 * _FIXED_COST
+"""Cost up to which segments are worked on side by side."""
 
 _pool = Processes(preload=["modelworks.train.preload"])
 """Kept warm between trainings: its start costs seconds, a retraining of a few segments tenths."""
@@ -77,15 +80,25 @@ def train(
     artifacts = LocalArtifacts(artifacts_root)
     with TemporaryDirectory(prefix="modelworks-train-") as folder:
         plan = _plan(definition, columns.write(rows.frame, Path(folder, "rows.arrow")), rows.since, artifacts)
-        results = (executor or _pool).run(
-            work,
-            tasks,
-            workers=max(workers, 1),
-            initial=plan,
-            weights=[_FIXED_COST + task.slice.length for task in tasks],
-        )
-        for result in results:
-            yield replace(_candidate(plan, result, artifacts), total=len(tasks))
+        workers = max(workers, 1)
+        waiting = list(_cohorts(tasks, workers))
+        while waiting:
+            alone: list[Task] = []
+            results = (executor or _pool).run(
+                work,
+                waiting,
+                workers=workers,
+                initial=plan,
+                weights=[sum(map(_weight, some)) for some in waiting],
+            )
+            for result in results:
+                if result.value is None and len(result.item) > 1:
+                    alone += result.item  # one of them kills its worker; alone, it is known which
+                    continue
+                for candidate in _candidates(plan, result, artifacts):
+                    yield replace(candidate, total=len(tasks))
+                alone += result.value.left if result.value else ()
+            waiting = [(task,) for task in alone]
 
 
 def warm(workers: int) -> None:
@@ -123,16 +136,38 @@ def _plan(
     )
 
 
-def _candidate(plan: Plan, result: Done[Task, Candidate], artifacts: Artifacts) -> Candidate:
+def _weight(task: Task) -> int:
+    return _FIXED_COST + task.slice.length
+
+
+def _cohorts(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, ...]]:
+    """Tasks to be worked on side by side, the dearest first; fewer and fewer, so that workers end together.
+
+    Source of the sizes: Polychronopoulos and Kuck, "Guided Self-Scheduling" (1987).
+    """
+    waiting = deque(sorted(tasks, key=_weight, reverse=True))
+    left = sum(map(_weight, tasks))
+    while waiting:
+        share = min(left / (4 * workers), _COHORT)
+        some = [waiting.popleft()]
+        weight = _weight(some[0])
+        while waiting and weight + _weight(waiting[0]) <= share:
+            some.append(waiting.popleft())
+            weight += _weight(some[-1])
+        left -= weight
+        yield tuple(some)
+
+
+def _candidates(
+    plan: Plan, result: Done[tuple[Task, ...], Worked], artifacts: Artifacts
+) -> Sequence[Candidate]:
     """What came back; a failed candidate where the worker could not even say what went wrong."""
     if result.value is not None:
-        return result.value
+        return result.value.candidates
     traces = {"traceback": artifacts.put(result.trace.encode())} if result.trace else {}
-    return failed(
-        plan.model,
-        result.item.slice.segment,
-        result.error,
-        system_clock(),
-        params=plan.params,
-        artifacts=traces,
-    )
+    (task,) = result.item
+    return [
+        failed(
+            plan.model, task.slice.segment, result.error, system_clock(), params=plan.params, artifacts=traces
+        )
+    ]
