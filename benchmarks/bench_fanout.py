@@ -31,7 +31,7 @@ from modelworks.demos.flights import prepare as prepare_flights
 from modelworks.factory import Factory
 from modelworks.jobs.executors.portable import portable
 from modelworks.train import trainer
-from modelworks.train.columns import Stored, opened, write
+from modelworks.train.columns import Stored, opened, to_frame, write
 from modelworks.train.segments import TARGET, Slice, select, slices, split
 from modelworks.train.work import _loaded, _ordered
 
@@ -96,7 +96,8 @@ def prepare(bare: Bare, parts: list[Slice]) -> int:
     for part in parts:
         rows, moments = _ordered(columns, part, parent=len(part.segment) < len(bare.per))
         cut = split(moments, bare.holdout)
-        ready[part.segment] = columns.frame(bare.features, rows[:cut]), columns.values(TARGET, rows[:cut])
+        x = to_frame({name: columns.values(name, rows[:cut]) for name in bare.features})
+        ready[part.segment] = x, columns.values(TARGET, rows[:cut])
     _memory()["ready"] = ready
     return len(ready)
 
@@ -125,18 +126,16 @@ def wait_for_all(barrier: Path, number: int) -> int:
 
 
 @contextmanager
-def project(case: Case, rows: pl.DataFrame) -> Iterator[Factory]:
-    """A new project, opened, with its rows in a file and nothing ingested."""
-    with tempfile.TemporaryDirectory(prefix="bench-fanout-") as folder:
-        root = Path(folder)
-        (root / "data" / "flights").mkdir(parents=True)
-        rows.write_parquet(root / "data" / "flights" / "flights.parquet")
-        (root / "factory.py").write_text(definitions(case))
-        (root / "modelworks.toml").write_text(f"[train]\nworkers = {WORKERS}\n")
-        factory = Factory(root)
-        _ = factory.stations
-        yield factory
-        factory.stores.ledger.close()
+def project(case: Case, rows: pl.DataFrame, root: Path) -> Iterator[Factory]:
+    """A new project in `root`, opened, with its rows in a file and nothing ingested."""
+    (root / "data" / "flights").mkdir(parents=True)
+    rows.write_parquet(root / "data" / "flights" / "flights.parquet")
+    (root / "factory.py").write_text(definitions(case))
+    (root / "modelworks.toml").write_text(f"[train]\nworkers = {WORKERS}\n")
+    factory = Factory(root)
+    _ = factory.stations
+    yield factory
+    factory.stores.ledger.close()
 
 
 def cpu() -> float:
@@ -206,10 +205,11 @@ def measure(case: Case, repeats: int) -> dict[str, Any]:
     """Whole and bare in turn, `repeats` times each after one round to warm up."""
     rows = flights(case)
     wholes, bares = [], []
+    # Projects are removed at the end: just after files were removed, ext4 makes new ones at a fifth of the speed.
     with tempfile.TemporaryDirectory(prefix="bench-fanout-") as folder:
         only_fits = None
-        for _ in range(repeats + 1):
-            with project(case, rows) as factory:
+        for turn in range(repeats + 1):
+            with project(case, rows, Path(folder, str(turn))) as factory:
                 only_fits = only_fits or bare(factory, rows, Path(folder, "bare"))
                 bares.append(only_fits())
                 wholes.append(whole(factory))

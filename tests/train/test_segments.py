@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from modelworks.core.errors import Invalid
 from modelworks.models.definition import Definition
-from modelworks.train.columns import Columns, write
+from modelworks.train.columns import Columns, to_frame, write
 from modelworks.train.segments import TARGET, TIME, chosen, select, slices, split
 
 START = datetime(2013, 1, 1, tzinfo=UTC)
@@ -137,7 +137,7 @@ def test_columns_come_back_as_a_fit_expects_them(tmp_path: Path) -> None:
         }
     )
     columns = Columns(write(frame, tmp_path / "rows.arrow"))
-    back = columns.frame(frame.columns, np.array([2, 1]))
+    back = to_frame({name: columns.values(name, np.array([2, 1])) for name in frame.columns})
     assert back["number"].tolist()[0] == 2.5
     assert np.isnan(back["number"].tolist()[1])
     assert [str(kind) for kind in back.dtypes] == [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 from modelworks.core.errors import Invalid
@@ -33,6 +34,7 @@ def check_name(name: str, what: str = "name") -> str:
     return name
 
 
+@lru_cache(maxsize=65_536)
 def segment_text(segment: Segment) -> str:
     """The canonical text of a segment: ``("UA", "EWR")`` is ``"UA,EWR"``, the global one is ``""``.
 

@@ -6,10 +6,11 @@ graph. Numbers pass through float32, so that the original and the compiled model
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
+import numpy.typing as npt
 
 from modelworks.core.batch import Batch, Floats, Texts
 from modelworks.models.signature import Signature
@@ -17,29 +18,22 @@ from modelworks.models.signature import Signature
 if TYPE_CHECKING:
     import pandas as pd
 
-
-def to_polars(batch: Batch, signature: Signature) -> pl.DataFrame:
-    """The rows of a batch as a Polars frame: numbers Float64, texts String, columns in order."""
-    numbers = batch.numbers.astype(np.float64)
-    place = {name: numbers[:, position] for position, name in enumerate(signature.numbers)}
-    texts = {name: batch.texts[:, position].tolist() for position, name in enumerate(signature.texts)}
-    columns = [
-        pl.Series(field.name, texts[field.name], dtype=pl.String)
-        if field.name in texts
-        else pl.Series(field.name, place[field.name])
-        for field in signature.inputs
-    ]
-    return pl.DataFrame(columns)
+    Columns = pd.DataFrame | Mapping[str, npt.NDArray[Any]]
 
 
-def to_batch(frame: pd.DataFrame, signature: Signature) -> Batch:
-    """The rows of a frame, shape (rows, any), in the layout of a signature."""
-    numbers: Floats = np.empty((len(frame), len(signature.numbers)), dtype=np.float32)
+def to_batch(columns: Columns, signature: Signature) -> Batch:
+    """The rows of a frame, or of arrays by column name, in the layout of a signature."""
+    given = {field.name: columns[field.name] for field in signature.inputs}
+    rows = len(next(iter(given.values()), ()))
+    numbers: Floats = np.empty((rows, len(signature.numbers)), dtype=np.float32)
     for position, name in enumerate(signature.numbers):
-        numbers[:, position] = frame[name].to_numpy(dtype=np.float32, na_value=np.nan)
-    texts: Texts = np.empty((len(frame), len(signature.texts)), dtype=object)
+        values = given[name]
+        if not isinstance(values, np.ndarray):  # pandas has kinds of missing of its own
+            values = values.to_numpy(dtype=np.float32, na_value=np.nan)
+        numbers[:, position] = values
+    texts: Texts = np.empty((rows, len(signature.texts)), dtype=object)
     for position, name in enumerate(signature.texts):
-        values = frame[name].to_numpy(dtype=object)
+        values = np.asarray(given[name], dtype=object)
         texts[:, position] = [value if isinstance(value, str) else "" for value in values]
     return Batch(numbers, texts)
 

@@ -13,7 +13,7 @@ from modelworks.core.schema import Field, Kind
 from modelworks.models.signature import Label, Signature
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from modelworks.models.layout import Columns
 
 _KINDS = {
     "f": Kind.NUMBER,
@@ -25,14 +25,14 @@ _KINDS = {
 }
 
 
-def signature(frame: pd.DataFrame, y: npt.NDArray[Any], features: Sequence[str], model: Any) -> Signature:
+def signature(columns: Columns, y: npt.NDArray[Any], features: Sequence[str], model: Any) -> Signature:
     """What `model` takes and gives.
 
     A number may be missing in a request where it was missing in the rows of the fit, a text always: it is
     ``""``, one more category that was not seen.
 
     Args:
-        frame: Rows of the fit, with the columns `features`.
+        columns: Rows of the fit, a frame or arrays by name, with the columns `features`.
         y: Their targets, shape (rows,); tells labels from numbers where the model does not.
         features: The inputs, in order.
         model: The fitted model.
@@ -40,7 +40,7 @@ def signature(frame: pd.DataFrame, y: npt.NDArray[Any], features: Sequence[str],
     Raises:
         Invalid: a feature holds neither numbers nor texts.
     """
-    inputs = tuple(_field(name, frame[name].to_numpy()) for name in features)
+    inputs = tuple(_field(name, np.asarray(columns[name])) for name in features)
     classes = getattr(model, "classes_", None)
     if classes is None or not hasattr(model, "predict_proba"):
         return Signature(inputs, "regression")

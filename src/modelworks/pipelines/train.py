@@ -27,7 +27,7 @@ from modelworks.stores.ledger.tables import campaigns, runs
 from modelworks.train import trainer
 from modelworks.train.candidate import Candidate
 
-_BATCH = 32
+_BATCH = 64
 """Candidates that are written in one transaction: the most that a kill makes us train again."""
 _BATCH_SECONDS = 1.0
 

@@ -114,20 +114,20 @@ class Columns:
                 return raw.astype("datetime64[us]")
         return raw
 
-    def frame(self, names: Sequence[str], rows: npt.NDArray[np.int64]) -> pd.DataFrame:
-        """Columns as the frame that a fit sees; texts are of dtype object whatever pandas prefers."""
-        import pandas as pd
 
-        columns = {
-            name: pd.Series(self.values(name, rows), dtype=object)
-            if self.forms[name] == "text"
-            else self.values(name, rows)
-            for name in names
+def to_frame(values: Mapping[str, npt.NDArray[Any]]) -> pd.DataFrame:
+    """Columns as the frame that a fit sees; texts are of dtype object whatever pandas prefers."""
+    import pandas as pd
+
+    frame = pd.DataFrame(
+        {
+            name: pd.Series(column, dtype=object) if column.dtype == object else column
+            for name, column in values.items()
         }
-        frame = pd.DataFrame(columns)
-        # A plain index of names: pandas' own one for text costs a tenth of a small fit.
-        frame.columns = pd.Index(list(names), dtype=object)
-        return frame
+    )
+    # A plain index of names: pandas' own one for text costs a tenth of a small fit.
+    frame.columns = pd.Index(list(values), dtype=object)
+    return frame
 
 
 _held: dict[Path, Columns] = {}

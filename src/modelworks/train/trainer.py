@@ -30,6 +30,9 @@ _FIXED_COST = 500
 _COHORT = 24 * _FIXED_COST
 """Cost up to which segments are worked on side by side."""
 
+_SMALLEST = 3 * _FIXED_COST
+"""Cost up to which they are even where little is left: an end that is uneven by so much is cheaper."""
+
 _pool = Processes(preload=["modelworks.train.preload"])
 """Kept warm between trainings: its start costs seconds, a retraining of a few segments tenths."""
 
@@ -148,7 +151,7 @@ def _cohorts(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, ...]]:
     waiting = deque(sorted(tasks, key=_weight, reverse=True))
     left = sum(map(_weight, tasks))
     while waiting:
-        share = min(left / (4 * workers), _COHORT)
+        share = min(max(left / (4 * workers), _SMALLEST), _COHORT)
         some = [waiting.popleft()]
         weight = _weight(some[0])
         while waiting and weight + _weight(waiting[0]) <= share:

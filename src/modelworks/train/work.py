@@ -36,7 +36,7 @@ from modelworks.models.signature_of import signature
 from modelworks.stores.artifacts import Artifacts, LocalArtifacts
 from modelworks.train import evaluate
 from modelworks.train.candidate import Candidate
-from modelworks.train.columns import Columns, Stored, opened
+from modelworks.train.columns import Columns, Stored, opened, to_frame
 from modelworks.train.segments import TARGET, TIME, Slice, split
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -106,19 +106,24 @@ class Worked:
 def work(plan: Plan, tasks: Sequence[Task]) -> Worked:
     """Train segments; whatever goes wrong in one becomes a failed candidate.
 
-    The first goes alone. If it was quick, the others go side by side, stage by stage: the caches of the
-    processor then hold the code of a stage when it comes to the next segment, and everything but the fit costs
-    a third less than one segment after the other.
+    They go side by side, stage by stage: the caches of the processor then hold the code of a stage when it
+    comes to the next segment, and everything but the fit costs a third less than one segment after the other.
+    Where a fit takes long that gains nothing and makes results late: then the others are left for later.
     """
-    first, *others = [_Making(plan, task) for task in tasks]
-    begun = perf_counter()
-    first.finish()
-    if others and perf_counter() - begun > _SLOW:
-        return Worked((first.candidate(),), tuple(tasks[1:]))
-    going = others
+    making = [_Making(plan, task) for task in tasks]
+    left: list[_Making] = []
+    going = making
     while going:
-        going = [one for one in going if one.step()]
-    return Worked(tuple(one.candidate() for one in (first, *others)))
+        following = []
+        for place, one in enumerate(going):
+            if one.step():
+                following.append(one)
+            if one.stage in ("fit", "failed") and one.seconds[one.stage] > _SLOW:
+                left = going[place + 1 :]
+                break
+        going = following
+    done = tuple(one.candidate() for one in making if one not in left)
+    return Worked(done, tuple(one.task for one in left))
 
 
 class _Making:
@@ -133,28 +138,24 @@ class _Making:
         self.rows_trained = 0
         self.rows_held_out = 0
         self.rows_filter: dict[str, Any] = {}
+        self.stage = ""
         self._said: dict[str, None] = {}
         self._steps = self._make()
         self._done: Candidate | None = None
 
-    def finish(self) -> None:
-        """Go through all stages."""
-        while self.step():
-            pass
-
     def step(self) -> bool:
         """Go through the next stage; whether there is another one after it."""
-        begun, stage = perf_counter(), "rows"
+        begun = perf_counter()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
-                stage = next(self._steps)
+                self.stage = next(self._steps)
             except StopIteration as end:
-                stage, self._done = "champion", end.value
+                self.stage, self._done = "champion", end.value
             except Exception as error:
-                self._done = self._failed(error)
+                self.stage, self._done = "failed", self._failed(error)
         self._said |= dict.fromkeys(f"{item.category.__name__}: {item.message}" for item in caught)
-        self.seconds[stage] = perf_counter() - begun
+        self.seconds[self.stage] = perf_counter() - begun
         return self._done is None
 
     def candidate(self) -> Candidate:
@@ -190,7 +191,8 @@ class _Making:
         cut = split(time, plan.holdout)
         y = columns.values(TARGET, rows)
         _check(plan, task.slice, y[:cut])
-        frame = columns.frame(plan.features, rows)
+        x = {name: columns.values(name, rows) for name in plan.features}
+        frame = to_frame(x)
         held_out = len(time) - cut
         self.rows_trained, self.rows_held_out = cut, held_out
         self.rows_filter = {
@@ -205,11 +207,12 @@ class _Making:
             raise Invalid("its fit returned nothing", "", "return the fitted model")
         yield "fit"
 
-        takes = signature(frame.iloc[:cut], y[:cut], plan.features, model)
-        newest = to_batch(frame.iloc[-max(held_out, _REFERENCE_ROWS) :], takes)
+        takes = signature({name: column[:cut] for name, column in x.items()}, y[:cut], plan.features, model)
+        newest = max(held_out, _REFERENCE_ROWS)
+        batch = to_batch({name: column[-newest:] for name, column in x.items()}, takes)
         yield "signature"
 
-        asked = packaging.answered(model, takes, newest.take(slice(len(newest) - held_out, None)))
+        asked = packaging.answered(model, takes, batch.take(slice(len(batch) - held_out, None)))
         yield "predict"
 
         truth = y[cut:]
@@ -219,7 +222,7 @@ class _Making:
         graph, proof = packaging.proven(model, takes, asked)
         yield "compile and prove"
 
-        reference = _reference(newest, takes, asked.scores)
+        reference = _reference(batch, takes, asked.scores)
         yield "reference"
 
         package = packaging.stored(
@@ -316,18 +319,18 @@ def _champion_scores(
     names = [column.name for column in champion.signature.inputs]
     if not all(name in columns for name in names):
         return None
-    batch = to_batch(columns.frame(names, rows), champion.signature)
+    batch = to_batch({name: columns.values(name, rows) for name in names}, champion.signature)
     scores: npt.NDArray[np.float32] = packaging.load(champion, artifacts).predict(batch)
     return scores
 
 
-def _reference(newest: Batch, takes: Signature, scores: npt.NDArray[np.float32]) -> bytes:
+def _reference(batch: Batch, takes: Signature, scores: npt.NDArray[np.float32]) -> bytes:
     """The sketch that monitoring compares later rows with.
 
     Features are those of the newest rows, learned from and held out: the tests of a shift need as many as there
     are. Outputs are those of the held-out rows, which are not flattered by having been learned from.
     """
-    newest = newest.take(slice(-_REFERENCE_ROWS, None))
+    newest = batch.take(slice(-_REFERENCE_ROWS, None))
     regression = takes.task == "regression"
     return Reference.build(newest, evaluate.main(takes, scores), probabilities=not regression).to_bytes()
 

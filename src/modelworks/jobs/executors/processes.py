@@ -23,21 +23,7 @@ from typing import Any
 
 from modelworks.jobs.executors.port import Done, Initial, Item, Value, dearest_first
 from modelworks.jobs.executors.portable import dumps, foreign
-from modelworks.jobs.executors.worker import serve
-
-THREADS = dict.fromkeys(
-    (
-        "OMP_NUM_THREADS",
-        "OPENBLAS_NUM_THREADS",
-        "MKL_NUM_THREADS",
-        "BLIS_NUM_THREADS",
-        "VECLIB_MAXIMUM_THREADS",
-        "NUMEXPR_NUM_THREADS",
-        "POLARS_MAX_THREADS",
-    ),
-    "1",
-)
-"""A worker has one core: more threads only wait for each other."""
+from modelworks.jobs.executors.worker import THREADS, serve
 
 STRIKES = 2
 """Workers that an item may kill before it is given up."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import signal
 import sys
@@ -12,6 +13,20 @@ from typing import Any
 
 import cloudpickle
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+THREADS = dict.fromkeys(
+    (
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "BLIS_NUM_THREADS",
+        "VECLIB_MAXIMUM_THREADS",
+        "NUMEXPR_NUM_THREADS",
+        "POLARS_MAX_THREADS",
+    ),
+    "1",
+)
+"""A worker has one core: more threads only wait for each other."""
 
 Start = tuple[bytes, Sequence[str]]
 """Opens a run: the pickled ``(function, initial)``, and the import path."""
@@ -24,6 +39,8 @@ def serve(connection: Connection) -> None:
     item is ``(position, True, value)`` or ``(position, False, (error line, traceback))``.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    # The fork server has these already, unless somebody else's work in this process had started it before.
+    os.environ.update(THREADS)
     threadpool_limits(1)
     function: Callable[[Any], Any] = _not_started
     while True:

@@ -177,29 +177,73 @@ def _is_texts(value: Any) -> bool:
 
 
 def _structure(model: Any) -> Any:
-    """What two models must share to be filled into one template; hashable."""
+    """What two models must share to be filled into one template; hashable.
+
+    It is looked at for every model that is packaged, so it walks by itself instead of asking `_parts` for paths.
+
+    Raises:
+        _Opaque: see `_parts`.
+    """
     key: list[Any] = []
-    for path, value in _parts(model):
-        if path[-1][0] == "attribute" and str(path[-1][1]).lstrip("_").startswith("n_"):
-            continue  # counts of rows, iterations and widths: no graph depends on them but through its arrays
-        if not _fitted(path):
-            key.append((path, value.tobytes() if isinstance(value, np.ndarray) else repr(value)))
-        elif isinstance(value, np.ndarray | np.generic | float):
-            array = np.asarray(value)
-            if _is_texts(array) and path[-2:-1] == (("attribute", "categories_"),):
-                key.append((path, "categories"))
-            elif array.dtype.kind == "f":
-                # A width depends on the categories, so only the rank counts; NaN means something of its own.
-                key.append((path, array.ndim, np.isnan(array).tobytes() if np.isnan(array).any() else b""))
-            elif array.dtype.kind in "iu" and array.ndim == 0:
-                key.append((path, "count"))
-            else:
-                key.append((path, array.dtype.str, array.shape, str(array.tolist())))
-        elif isinstance(value, np.dtype | str | bool | type | None):
-            key.append((path, value))
-        else:
-            key.append((path, type(value)))
+    _walk(model, key, "", fitted=False)
     return tuple(key)
+
+
+_PLAIN = (str, bytes, int, float, type, type(None), slice, np.generic, np.dtype)
+
+
+def _walk(value: Any, key: list[Any], name: str, *, fitted: bool) -> None:
+    """Add what `value`, the attribute `name`, has to say to the key."""
+    if isinstance(value, np.ndarray):
+        if fitted:
+            _describe(value, key, name)
+        else:
+            key.append(value.tobytes())
+    elif isinstance(value, _PLAIN):
+        if not fitted:
+            key.append(repr(value))
+        elif isinstance(value, np.generic | float):
+            _describe(np.asarray(value), key, name)
+        elif isinstance(value, str | bool | type | None | np.dtype):
+            key.append(value)
+        else:
+            key.append(type(value))
+    elif isinstance(value, dict):
+        for item in sorted(value, key=str):
+            key.append(item)
+            _walk(value[item], key, "", fitted=fitted)
+    elif isinstance(value, list | tuple):
+        key.append(len(value))
+        for item in value:
+            _walk(item, key, name, fitted=fitted)
+    elif hasattr(value, "get_params") and hasattr(value, "__dict__"):
+        key.append(type(value))
+        attributes = vars(value)
+        for item in sorted(attributes):
+            plain = item.lstrip("_")
+            if plain.startswith("n_"):
+                continue  # counts of rows, iterations and widths: no graph depends on them but through its arrays
+            key.append(item)
+            _walk(attributes[item], key, item, fitted=item[-1] == "_" or item[0] == "_")
+    elif callable(value):
+        key.append(f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', value)!r}")
+    else:
+        raise _Opaque(type(value).__name__)
+
+
+def _describe(array: npt.NDArray[Any], key: list[Any], name: str) -> None:
+    """Of what fitting made, only what a template cannot fill in."""
+    kind = array.dtype.kind
+    if name == "categories_" and _is_texts(array):
+        key.append("categories")
+    elif kind == "f":
+        # A width depends on the categories, so only the rank counts; NaN means something of its own.
+        missing = np.isnan(array)
+        key.append((array.ndim, missing.tobytes() if missing.any() else b""))
+    elif kind in "iu" and not array.ndim:
+        key.append("count")
+    else:
+        key.append((array.dtype.str, array.shape, str(array.tolist())))
 
 
 def _tagged(model: Any, seed: int) -> Any:
@@ -229,7 +273,7 @@ def _template(model: Any, signature: Signature) -> _Template | None:
         return None
     slots = []
     for (get, one), (_, two) in zip(_places(graphs[0]), _places(graphs[1]), strict=True):
-        same = np.array_equal(one, two, equal_nan=one.dtype.kind == "f")
+        same = _same(one, two)
         if one.dtype.kind == "f" and not same:
             found = _explain(first, one) & _explain(second, two)
             if not found:
@@ -247,7 +291,23 @@ def _template(model: Any, signature: Signature) -> _Template | None:
             encoders = [path for path in _encoders(model) if sum(map(len, _at(model, path))) == one[1]]
             if len(encoders) == 1:
                 slots.append(_Slot(get, encoders[0], "width"))
-    return _Template(graphs[0], tuple(slots))
+        elif not same:
+            return None
+    template = _Template(graphs[0], tuple(slots))
+    # A choice that follows from fitted numbers (which features are selected, say) may be the same for both tags.
+    return (
+        template if _alike(onnx.load_from_string(template.fill(model)), convert(model, signature)) else None
+    )
+
+
+def _alike(one: onnx.ModelProto, other: onnx.ModelProto) -> bool:
+    """Whether two graphs have the same constants."""
+    places = [[values for _, values in _places(graph)] for graph in (one, other)]
+    return len(places[0]) == len(places[1]) and all(map(_same, *places))
+
+
+def _same(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
+    return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
 
 
 def _encoders(model: Any) -> list[Path]:
@@ -284,6 +344,8 @@ def _places(graph: onnx.ModelProto) -> Iterator[tuple[Callable[[onnx.ModelProto]
                 values = np.array([attribute.f], dtype=np.float32)
             elif attribute.type == onnx.AttributeProto.STRINGS:
                 values = np.array([text.decode() for text in attribute.strings], dtype=object)
+            elif attribute.type in (onnx.AttributeProto.INTS, onnx.AttributeProto.INT):
+                values = np.array([*attribute.ints, attribute.i], dtype=np.int64)
             else:
                 continue
             yield partial(_attribute, number, position), values

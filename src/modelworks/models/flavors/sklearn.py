@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,40 +13,54 @@ import numpy.typing as npt
 
 from modelworks.core.batch import Batch
 from modelworks.core.errors import Invalid
-from modelworks.models.layout import to_frame, to_polars
+from modelworks.models.flavors.direct import Direct, direct
+from modelworks.models.layout import to_frame
 from modelworks.models.signature import Signature
+
+_checked: dict[tuple[Any, ...], bool] = {}
+"""Structures whose direct form was compared with the whole in this process; whether it was the same."""
 
 
 @dataclass(frozen=True)
 class NativePredictor:
-    """A fitted estimator that answers batches through a frame, pandas or Polars.
+    """A fitted estimator that answers batches, by its parts directly or through a frame.
 
-    What is scikit-learn's own through and through is given Polars: it selects columns and turns them into the
-    same arrays, at half the cost of pandas. Anybody else's code gets the pandas frame it was fitted on.
+    The first answer of a structure in a process is given both ways: only where both are the same, to the last
+    bit, the direct way is taken from then on. The frame is pandas, as the model was fitted on.
     """
 
     model: Any
     signature: Signature
 
     @cached_property
-    def _frame(self) -> Callable[[Batch, Signature], Any]:
-        return to_polars if _own(self.model) else to_frame
+    def _direct(self) -> Direct | None:
+        return direct(self.model, self.signature)
 
     def predict(self, batch: Batch) -> npt.NDArray[np.float32]:
         """See `Predictor.predict`."""
-        frame = self._frame(batch, self.signature)
+        answers = self._answers(batch)
         if self.signature.task == "regression":
-            return np.asarray(self.model.predict(frame), dtype=np.float32).reshape(len(batch), 1)
-        return np.asarray(self.model.predict_proba(frame), dtype=np.float32)
+            return np.asarray(answers, dtype=np.float32).reshape(len(batch), 1)
+        return np.asarray(answers, dtype=np.float32)
 
+    def _answers(self, batch: Batch) -> npt.NDArray[Any]:
+        if self._direct is None:
+            return self._whole(batch)
+        same = _checked.get(self._direct.structure)
+        if same is None:
+            answers = self._whole(batch)
+            try:
+                same = np.array_equal(answers, self._direct.answer(batch), equal_nan=True)
+            except Exception:
+                same = False
+            _checked[self._direct.structure] = same
+            return answers
+        return self._direct.answer(batch) if same else self._whole(batch)
 
-def _own(model: Any) -> bool:
-    """Whether every part of a model is scikit-learn's own, and none calls a user's function."""
-    kind = type(model)
-    if not kind.__module__.startswith("sklearn.") or kind.__name__ == "FunctionTransformer":
-        return False
-    parts = [part for _, part, *_ in (*getattr(model, "steps", ()), *getattr(model, "transformers_", ()))]
-    return all(isinstance(part, str | None) or _own(part) for part in parts)
+    def _whole(self, batch: Batch) -> npt.NDArray[Any]:
+        frame = to_frame(batch, self.signature)
+        ask = self.model.predict if self.signature.task == "regression" else self.model.predict_proba
+        return np.asarray(ask(frame))
 
 
 class SklearnFlavor:

@@ -8,14 +8,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import orjson
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from modelworks.core.errors import Unavailable
+from modelworks.core.plain import to_json
 from modelworks.stores.ledger.alone import among_files, among_sessions
 
 HEAD = "0001"
 """The newest migration: a ledger at this revision needs none."""
+_JSON: dict[str, Any] = {
+    "json_serializer": lambda value: to_json(value).decode(),
+    "json_deserializer": orjson.loads,
+}
 
 
 class Ledger:
@@ -46,10 +52,10 @@ class Ledger:
     def engine(self) -> Engine:
         """The SQLAlchemy engine."""
         if not self.url.startswith("sqlite"):
-            return create_engine(self.url, pool_pre_ping=True)
+            return create_engine(self.url, pool_pre_ping=True, **_JSON)
         path = self.url.removeprefix("sqlite:///")
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(self.url, connect_args={"timeout": 30, "check_same_thread": False})
+        engine = create_engine(self.url, connect_args={"timeout": 30, "check_same_thread": False}, **_JSON)
 
         @event.listens_for(engine, "connect")
         def _configure(connection: Any, _record: Any) -> None:
