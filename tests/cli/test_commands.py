@@ -47,6 +47,29 @@ def test_a_new_project_works_at_once(
 
 
 @pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["train", "--jsn"], "No such option"), (["nope"], "No such command"), (["predict"], "Missing argument"),
+        (["predict", "diagnosis", "--limit"], ""),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_wrong_word_is_told_without_a_traceback(mw: Any, words: list[str], says: str) -> None:
+    code, out, err = mw(*words)
+    assert (code, out) == (2, "")
+    assert says in err
+    assert "Traceback" not in err
+
+
+def test_json_at_the_end_is_json_as_well_and_so_is_an_error(mw: Any) -> None:
+    code, out, _ = mw("models", "list", "--json")
+    assert (code, json.loads(out)[0]["name"]) == (0, "diagnosis")
+    code, out, err = mw("models", "show", "nothing", "--json")
+    assert (code, err) == (1, "")
+    assert set(json.loads(out)["error"]) >= {"code", "what", "why", "fix"}
+
+
+@pytest.mark.parametrize(
     "words",
     [
         ["status"], ["data", "list"], ["data", "show", "tumours"], ["data", "quarantine", "tumours"],

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 
 def main() -> None:
     """Run the command; errors become a panel and an exit code, never a traceback."""
-    from click.exceptions import Abort, ClickException
-    from click.exceptions import Exit as ClickExit
+    from typer import Abort, BadParameter
     from typer.main import get_command
 
     from modelworks.cli.app import app
@@ -18,17 +18,21 @@ def main() -> None:
     if os.environ.get("MODELWORKS_DEBUG"):
         app()
         return
+    refusal: Any = BadParameter.__mro__[
+        2
+    ]  # click's own, which typer carries within itself under a private name
     code = 0
     try:
-        code = get_command(app).main(standalone_mode=False) or 0
+        code = get_command(app).main(_arguments(sys.argv[1:]), standalone_mode=False) or 0
     except ModelworksError as error:
-        from modelworks.console.terminal import failure
+        from modelworks.console.terminal import failure, raw
 
-        failure(error)
+        if "--json" in sys.argv:
+            raw({"error": error.to_json()})
+        else:
+            failure(error)
         code = 2 if isinstance(error, Invalid) and error.what.startswith("usage:") else 1
-    except ClickExit as done:
-        code = done.exit_code
-    except ClickException as error:
+    except refusal as error:
         error.show()
         code = error.exit_code
     except (Abort, KeyboardInterrupt):
@@ -37,3 +41,12 @@ def main() -> None:
         sys.stderr.close()
         code = 1
     sys.exit(code)
+
+
+def _arguments(given: list[str]) -> list[str]:
+    """The arguments with ``--json`` in front, where it is understood: people write it at the end."""
+    words = given[: given.index("--")] if "--" in given else given
+    if "--json" not in words:
+        return given
+    place = words.index("--json")
+    return ["--json", *given[:place], *given[place + 1 :]]

@@ -7,7 +7,7 @@ campaign that was killed is found again by its key, and only the segments that i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from time import monotonic
@@ -30,6 +30,7 @@ from modelworks.train.candidate import Candidate
 _BATCH = 64
 """Candidates that are written in one transaction: the most that a kill makes us train again."""
 _BATCH_SECONDS = 1.0
+"""Seconds after which fewer are written."""
 
 
 @dataclass(frozen=True)
@@ -151,12 +152,26 @@ def train(
         segments=wanted,
         champions=champions,
         skip=finished,
+        idle=lambda: keep(),
     )
-    tally = _Tally()
-    for batch in _batches(candidates, definition.name, progress):
-        with stations.stores.ledger.write() as db:
-            results = release.record(db, stations, model, identifier, version, batch)
-        tally.add(batch, results)
+    tally, batch, since = _Tally(), list[Candidate](), monotonic()
+
+    def keep() -> None:
+        """Write down what is done."""
+        nonlocal since
+        if batch:
+            with stations.stores.ledger.write() as db:
+                results = release.record(db, stations, model, identifier, version, batch)
+            tally.add(batch, results)
+        batch.clear()
+        since = monotonic()
+
+    for done, candidate in enumerate(candidates, 1):
+        batch.append(candidate)
+        progress(f"train {definition.name}", done, candidate.total)
+        if len(batch) >= _BATCH or monotonic() - since > _BATCH_SECONDS:
+            keep()
+    keep()
     with stations.stores.ledger.write() as db:
         db.execute(
             update(campaigns)
@@ -246,20 +261,6 @@ def _checked(definition: Definition, text: str) -> Segment:
             "give up to as many values as there are columns, for instance 'UA,EWR'",
         )
     return segment
-
-
-def _batches(candidates: Iterable[Candidate], name: str, progress: Progress) -> Iterator[list[Candidate]]:
-    """Group what is done by number or age, whichever comes first."""
-    batch: list[Candidate] = []
-    since = monotonic()
-    for done, candidate in enumerate(candidates, 1):
-        batch.append(candidate)
-        progress(f"train {name}", done, candidate.total)
-        if len(batch) >= _BATCH or monotonic() - since > _BATCH_SECONDS:
-            yield batch
-            batch, since = [], monotonic()
-    if batch:
-        yield batch
 
 
 class _Tally:

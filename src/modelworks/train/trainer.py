@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -49,6 +49,7 @@ def train(
     skip: Collection[Segment] = (),
     as_of: datetime | None = None,
     executor: Executor | None = None,
+    idle: Callable[[], None] | None = None,
 ) -> Iterator[Candidate]:
     """Train segments, and yield each candidate as it is finished.
 
@@ -68,6 +69,7 @@ def train(
         skip: Segments that are finished already.
         as_of: The training's present: later rows do not exist for it.
         executor: Where to train; by default in processes that stay warm until `close`.
+        idle: Called now and then while nothing is finished: see `Executor.run`.
 
     Raises:
         Invalid: the frame lacks a column, or one cannot be learned from.
@@ -93,6 +95,7 @@ def train(
                 workers=workers,
                 initial=plan,
                 weights=[sum(map(_weight, some)) for some in waiting],
+                idle=idle,
             )
             for result in results:
                 if result.value is None and len(result.item) > 1:

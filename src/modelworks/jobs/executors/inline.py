@@ -22,8 +22,9 @@ class Inline:
         workers: int,
         initial: Initial,
         weights: Sequence[float] | None = None,
+        idle: Callable[[], None] | None = None,
     ) -> Iterator[Done[Item, Value]]:
-        """See `Executor.run`; `workers` is of no use here."""
+        """See `Executor.run`; `workers` and `idle` are of no use here."""
         for position in dearest_first(len(items), weights):
             item = items[position]
             try:

@@ -28,6 +28,10 @@ class Done(Generic[Item, Value]):
     trace: str = ""
 
 
+IDLE = 1.0
+"""Seconds without a result after which a run says so."""
+
+
 class Executor(Protocol):
     """Runs work somewhere. An item that fails never stops the others."""
 
@@ -39,6 +43,7 @@ class Executor(Protocol):
         workers: int,
         initial: Initial,
         weights: Sequence[float] | None = None,
+        idle: Callable[[], None] | None = None,
     ) -> Iterator[Done[Item, Value]]:
         """Call ``function(initial, item)`` for each item; yields each as it is finished, in any order.
 
@@ -49,6 +54,8 @@ class Executor(Protocol):
             workers: How many run at a time.
             initial: What all items share; it travels once a worker, not once an item.
             weights: Relative cost of each item; the dearest start first. Without them, the given order.
+            idle: Called when `IDLE` seconds passed in which nothing was finished, where work leaves this
+                process: the time to bring to safety what has come so far.
         """
         ...
 

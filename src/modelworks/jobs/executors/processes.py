@@ -21,7 +21,7 @@ from multiprocessing.context import ForkServerProcess
 from types import ModuleType
 from typing import Any
 
-from modelworks.jobs.executors.port import Done, Initial, Item, Value, dearest_first
+from modelworks.jobs.executors.port import IDLE, Done, Initial, Item, Value, dearest_first
 from modelworks.jobs.executors.portable import dumps, foreign
 from modelworks.jobs.executors.worker import THREADS, serve
 
@@ -67,6 +67,7 @@ class Processes:
         workers: int,
         initial: Initial,
         weights: Sequence[float] | None = None,
+        idle: Callable[[], None] | None = None,
     ) -> Iterator[Done[Item, Value]]:
         """See `Executor.run`; several runs may go on at once, each with workers of its own.
 
@@ -77,7 +78,7 @@ class Processes:
         run = _Run(self, function, items, initial, weights)
         try:
             run.hire(min(workers, len(items)))
-            yield from run.results()
+            yield from run.results(idle)
         finally:
             self._take_back(run.staff)
 
@@ -142,12 +143,15 @@ class _Run:
             with suppress(OSError):  # its death is noticed in `results`
                 worker.pipe.send_bytes(self.start)
 
-    def results(self) -> Iterator[Done[Any, Any]]:
+    def results(self, idle: Callable[[], None] | None) -> Iterator[Done[Any, Any]]:
         """Give out items, and yield what comes back."""
         while self.waiting or any(worker.items for worker in self.staff):
             self._give_out()
             pipes = {worker.pipe: worker for worker in self.staff if worker.items}
-            for pipe in wait(list(pipes)):
+            ready = wait(list(pipes), None if idle is None else IDLE)
+            if not ready and idle is not None:
+                idle()
+            for pipe in ready:
                 worker = pipes[pipe]  # type: ignore[index]
                 try:
                     position, good, content = pickle.loads(worker.pipe.recv_bytes())  # noqa: S301 - our child
