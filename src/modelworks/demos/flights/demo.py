@@ -272,18 +272,15 @@ def _report(
 def _print(console: Console, told: Report) -> None:
     """The report, for people."""
     shown = [
-        (
-            "Log loss: the living factory, February's models frozen, no model (base rate)",
-            "log_loss",
-            ARMS,
-            "{:.4f}",
-        ),
-        ("Area under the ROC curve", "auc", ARMS[:2], "{:.3f}"),
-        ("EUR a flight, for acting where it pays", "value", ARMS, "{:.2f}"),
+        ("loss", "log_loss", ARMS, "{:.4f}"),
+        ("AUC", "auc", ARMS[:2], "{:.3f}"),
+        ("EUR", "value", ARMS, "{:.2f}"),
     ]
-    table = Table(header_style="dim", box=None, pad_edge=False)
-    for head in ("month", "flights", "late", *(f"{arm}" for _, _, arms, _ in shown for arm in arms)):
-        table.add_column(head, justify="left" if head == "month" else "right", no_wrap=True)
+    # Narrow enough for a terminal of 80 characters.
+    table = Table(header_style="dim", box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    heads = [f"{head}\n{arm}" for head, _, arms, _ in shown for arm in arms]
+    for head in ("\nmonth", "\nflights", "\nlate", *heads):
+        table.add_column(head, justify="left" if head == "\nmonth" else "right", no_wrap=True)
     for month in told.months:
         cells = [month.month, f"{month.flights:,}", f"{month.late:.0%}"]
         for _, measure, arms, form in shown:
@@ -293,9 +290,12 @@ def _print(console: Console, told: Report) -> None:
             best = min(values) if measure == "log_loss" else max(values)
             cells += [f"[green]{form.format(v)}[/green]" if v == best else form.format(v) for v in values]
         table.add_row(*cells, style="bold" if month.month == "all" else "")
-    console.print("\n[bold]Was it worth it?[/bold] The best of each is green. From left to right:")
-    for title, _, arms, _ in shown:
-        console.print(f"  {', '.join(arms)}: {title}", style="dim")
+    console.print("\n[bold]Was it worth it?[/bold] On the same flights, the best of each in green:")
+    for line in (
+        "living: this factory; frozen: February's models, never trained again; none: February's rate for all",
+        "loss: log loss, lower is better; AUC: area under the ROC curve; EUR: a flight, acting where it pays",
+    ):
+        console.print(line, style="dim")
     console.print(table)
     reasons = ", ".join(f"{trigger} {number:,}" for trigger, number in told.retrainings.items())
     grid = Table.grid(padding=(0, 2))
