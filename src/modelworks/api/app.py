@@ -73,7 +73,7 @@ def create_app(factory: Factory, guard: Guard) -> FastAPI:
     for name, route in VERBS.items():
         _add(app, factory, name, route)
 
-    @app.post("/ingest/{dataset}", tags=["data"])
+    @app.post("/ingest/{dataset}", tags=["data"], summary="Send rows to a dataset")
     async def push(dataset: str, request: Request) -> Response:
         """Push rows: `{"rows": [{...}, ...]}`, held against the dataset's contract."""
         body = await _json(request, factory.config.settings.server_max_body)

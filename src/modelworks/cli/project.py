@@ -72,7 +72,7 @@ def up(
                 show.raw({"url": url})
             else:
                 live = len(factory.stations.deploy.state())
-                show.OUT.print(f"[bold]{url}[/bold]  {live:,} models live")
+                show.OUT.print(f"[bold]{url}[/bold]  {live:,} model{'' if live == 1 else 's'} live")
                 show.OUT.print(
                     f"  console {url}/   docs {url}/docs   metrics {url}/metrics   [dim]Ctrl-C ends it[/dim]"
                 )

@@ -48,12 +48,14 @@ def table(
         OUT.print(f"{escape(title)}: [dim]{escape(empty)}[/dim]")
         return
     shown = Table(
-        title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False
-    )
+        title=title, title_justify="left", title_style="bold", header_style="dim", box=None,
+        padding=(0, 1, 0, 0), pad_edge=False,
+    )  # fmt: skip
     for name in columns:
         number = name.endswith("#")
+        whole = number or name in ("id", "when")  # an id in two pieces cannot be copied
         shown.add_column(
-            name.rstrip("#"), justify="right" if number else "left", no_wrap=number, overflow="fold"
+            name.rstrip("#"), justify="right" if number else "left", no_wrap=whole, overflow="fold"
         )
     for row in rows:
         shown.add_row(*(cell(value) for value in row))
