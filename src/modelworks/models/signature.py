@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from modelworks.core.schema import Field, Kind
@@ -39,7 +40,7 @@ class Signature:
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
         return {
-            "inputs": [f.to_json() for f in self.inputs],
+            "inputs": _as_json(self.inputs),
             "task": self.task,
             "classes": list(self.classes),
         }
@@ -48,3 +49,9 @@ class Signature:
     def from_json(cls, data: Mapping[str, Any]) -> Signature:
         """The inverse of `to_json`."""
         return cls(tuple(Field.from_json(f) for f in data["inputs"]), data["task"], tuple(data["classes"]))
+
+
+@lru_cache(maxsize=4_096)
+def _as_json(inputs: tuple[Field, ...]) -> list[dict[str, Any]]:
+    """Hundreds of segments share their inputs; what is returned is only ever read."""
+    return [field.to_json() for field in inputs]
