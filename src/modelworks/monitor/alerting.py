@@ -180,4 +180,7 @@ def _largest_loss(watch: Watch) -> float:
 
 
 def _rate(per_day: float) -> str:
-    return f"about {per_day:.0f} a day" if per_day >= 1.5 else f"one in about {math.ceil(1 / per_day)} days"
+    if per_day >= 1.5:
+        return f"about {per_day:.0f} a day"
+    days = math.ceil(1 / per_day)
+    return "about one a day" if days == 1 else f"one in about {days} days"
