@@ -166,7 +166,7 @@ def bare(factory: Factory, rows: pl.DataFrame, folder: Path) -> Callable[[], dic
     definition = factory.project.model("delay").definition
     chosen = select(definition, rows, time="sched_dep")
     parts = slices(chosen, definition.min_rows)
-    folder.mkdir(parents=True)
+    folder.mkdir()
     stored = write(chosen.frame, folder / "rows.arrow")
     barrier = folder / "barrier"
     barrier.mkdir()
@@ -201,18 +201,16 @@ def bare(factory: Factory, rows: pl.DataFrame, folder: Path) -> Callable[[], dic
     return run
 
 
-def measure(case: Case, repeats: int) -> dict[str, Any]:
+def measure(case: Case, repeats: int, folder: Path) -> dict[str, Any]:
     """Whole and bare in turn, `repeats` times each after one round to warm up."""
     rows = flights(case)
     wholes, bares = [], []
-    # Projects are removed at the end: just after files were removed, ext4 makes new ones at a fifth of the speed.
-    with tempfile.TemporaryDirectory(prefix="bench-fanout-") as folder:
-        only_fits = None
-        for turn in range(repeats + 1):
-            with project(case, rows, Path(folder, str(turn))) as factory:
-                only_fits = only_fits or bare(factory, rows, Path(folder, "bare"))
-                bares.append(only_fits())
-                wholes.append(whole(factory))
+    only_fits = None
+    for turn in range(repeats + 1):
+        with project(case, rows, folder / str(turn)) as factory:
+            only_fits = only_fits or bare(factory, rows, folder / "bare")
+            bares.append(only_fits())
+            wholes.append(whole(factory))
     wholes, bares = wholes[1:], bares[1:]
     ratios = [one["seconds"] / other["seconds"] for one, other in zip(wholes, bares, strict=True)]
     cpu_ratios = [one["cpu"] / other["cpu"] for one, other in zip(wholes, bares, strict=True)]
@@ -256,7 +254,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         list(trainer._pool.run(wait_for_all, range(WORKERS), workers=WORKERS, initial=Path(folder)))
     started = time.perf_counter() - begun
-    results = [measure(CASES[name], options.repeats) for name in options.cases]
+    # Projects are removed at the end: for minutes after files were removed, ext4 makes new ones at a fifth of
+    # the speed.
+    with tempfile.TemporaryDirectory(prefix="bench-fanout-") as folder:
+        results = [measure(CASES[name], options.repeats, Path(folder, name)) for name in options.cases]
     trainer.close()
     if options.json:
         print(json.dumps({"start_of_workers_seconds": started, "results": results}, indent=2))

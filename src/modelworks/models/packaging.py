@@ -185,14 +185,12 @@ def probes(batch: Batch, signature: Signature) -> Batch:
     if not len(batch):
         return batch
     numbers, texts = np.repeat(batch.numbers[:1], 4, axis=0), np.repeat(batch.texts[:1], 4, axis=0)
-    fields = [field for field in signature.inputs if field.kind is not Kind.TEXT]
-    for position, field in enumerate(fields):
-        column = batch.numbers[:, position]
-        column = column[np.isfinite(column)]
-        if field.nullable:
-            numbers[0, position] = np.nan
-        if len(column):
-            numbers[2, position], numbers[3, position] = column.min(), column.max()
+    nullable = [field.nullable for field in signature.inputs if field.kind is not Kind.TEXT]
+    numbers[0, nullable] = np.nan
+    there = np.isfinite(batch.numbers)
+    known = there.any(axis=0)
+    numbers[2, known] = np.min(batch.numbers, axis=0, initial=np.inf, where=there)[known]
+    numbers[3, known] = np.max(batch.numbers, axis=0, initial=-np.inf, where=there)[known]
     texts[1, :] = _UNSEEN
     texts[0, :] = ""
     return Batch(numbers, texts)

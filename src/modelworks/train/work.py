@@ -192,7 +192,7 @@ class _Making:
         y = columns.values(TARGET, rows)
         _check(plan, task.slice, y[:cut])
         x = {name: columns.values(name, rows) for name in plan.features}
-        frame = to_frame(x)
+        frame = to_frame({name: column[:cut] for name, column in x.items()})
         held_out = len(time) - cut
         self.rows_trained, self.rows_held_out = cut, held_out
         self.rows_filter = {
@@ -202,7 +202,7 @@ class _Making:
         }
         yield "rows"
 
-        model = _loaded(plan.fit)(frame.iloc[:cut], y[:cut], dict(plan.params))
+        model = _loaded(plan.fit)(frame, y[:cut], dict(plan.params))
         if model is None:
             raise Invalid("its fit returned nothing", "", "return the fitted model")
         yield "fit"
