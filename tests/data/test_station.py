@@ -126,12 +126,12 @@ def test_only_broken_files(station: DataStation, tmp_path: Path) -> None:
 class Flaky(Files):
     """Files of which one cannot be reached now and then."""
 
-    def read(self, root: Path, part: Any) -> Iterator[pl.DataFrame]:
+    def read(self, root: Path, part: Any, expected: Any = None) -> Iterator[pl.DataFrame]:
         path = root / part.uri
         if path.with_name(f"_away-{path.name}").exists():
             path = path.with_name("nowhere.parquet")
-            return super().read(root, type(part)(str(path), part.fingerprint))
-        return super().read(root, part)
+            return super().read(root, type(part)(str(path), part.fingerprint), expected)
+        return super().read(root, part, expected)
 
 
 def test_a_file_out_of_reach_is_tried_again(station: DataStation, tmp_path: Path) -> None:
@@ -203,8 +203,8 @@ def test_a_large_ingest_is_one_version_of_several_commits(station: DataStation, 
 class Breaks(Files):
     """Files of which one breaks when 800 of its rows have been read."""
 
-    def read(self, root: Path, part: Any) -> Iterator[pl.DataFrame]:
-        for number, rows in enumerate(super().read(root, part)):
+    def read(self, root: Path, part: Any, expected: Any = None) -> Iterator[pl.DataFrame]:
+        for number, rows in enumerate(super().read(root, part, expected)):
             if part.uri == "data/2.parquet" and number == 8:
                 raise Invalid("data/2.parquet cannot be read", "cut off", "mend it")
             yield rows

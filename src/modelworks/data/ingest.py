@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -33,7 +34,7 @@ from modelworks.stores.ledger.portable import upsert
 from modelworks.stores.ledger.tables import dataset_versions, ingested, ingests
 from modelworks.stores.tables import Tables
 
-_BATCH = 1_000_000
+_BATCH = 500_000
 """Rows from which what is waiting is committed."""
 
 _COMPACT_EVERY = 50
@@ -178,15 +179,26 @@ def _take_in(
     """Commit the rows of one ingest."""
     tally = _Tally()
     tables, table, quarantine = stores.tables, _table(dataset), table_of(dataset.name)
-    for good, bad in _batches(dataset, stores.root, parts, pushed, version, now, broken, tally):
-        tally.added += len(good)
-        rows = bad.filter(pl.col("row").is_not_null())
-        tally.refused += len(rows)
-        tally.reasons.update(dict(rows["reason"].value_counts().iter_rows()))
+
+    def commit(good: pl.DataFrame, bad: pl.DataFrame) -> None:
         if len(bad):
             tables.append(quarantine, bad)
         if len(good) or not tables.exists(table):
             tables.append(table, good)
+
+    # While rows are being written, the next ones are read and held against the contract.
+    with ThreadPoolExecutor(1, thread_name_prefix="commit") as writer:
+        writing: Future[None] | None = None
+        for good, bad in _batches(dataset, stores.root, parts, pushed, version, now, broken, tally):
+            tally.added += len(good)
+            rows = bad.filter(pl.col("row").is_not_null())
+            tally.refused += len(rows)
+            tally.reasons.update(dict(rows["reason"].value_counts().iter_rows()))
+            if writing is not None:
+                writing.result()
+            writing = writer.submit(commit, good, bad)
+        if writing is not None:
+            writing.result()
     return tally
 
 
@@ -215,7 +227,9 @@ def _batches(
         try:
             if part in broken:
                 raise broken[part]
-            for frame in [pushed.rows] if pushed is not None else dataset.source.read(root, part):
+            for frame in (
+                [pushed.rows] if pushed is not None else dataset.source.read(root, part, dataset.contract)
+            ):
                 held = hold(frame, dataset.contract, dataset.key)
                 good.append(held.good)
                 if len(held.bad):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -11,11 +12,13 @@ from zipfile import BadZipFile, ZipFile
 import polars as pl
 
 from modelworks.core.errors import Invalid, Unavailable
+from modelworks.core.schema import Field, Kind
 from modelworks.data.sources.port import Part
 
-_CHUNK = 500_000
+_CHUNK = 250_000
 """Rows a frame: bounds the memory of an ingest, whatever the size of a file."""
 
+_NUMBERS = {Kind.NUMBER: pl.Float64(), Kind.INTEGER: pl.Int64()}
 _MAGIC = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd"}
 """How compressed files begin; what begins otherwise would be read as if it were text."""
 
@@ -68,13 +71,14 @@ class Files:
         except OSError:
             return ""
 
-    def read(self, root: Path, part: Part) -> Iterator[pl.DataFrame]:
+    def read(
+        self, root: Path, part: Part, expected: Mapping[str, Field] | None = None
+    ) -> Iterator[pl.DataFrame]:
         """See `Source.read`."""
         path = root / part.uri
         try:
-            lazy = _scan(path)
             last = None
-            for frame in lazy.collect_batches(chunk_size=_CHUNK, maintain_order=True):
+            for frame in _frames(path, expected or {}):
                 if last is not None:
                     yield last
                 last = frame
@@ -83,7 +87,7 @@ class Files:
                 raise Unavailable(
                     f"{part.uri} changed while it was read", "", "rename files into place when complete"
                 )
-            yield lazy.collect_schema().to_frame() if last is None else last
+            yield _scan(path).collect_schema().to_frame() if last is None else last
         except OSError as error:
             raise Unavailable(
                 f"{part.uri} is out of reach", str(error)[:300], "it is tried again next time"
@@ -93,7 +97,36 @@ class Files:
             raise Invalid(f"{part.uri} cannot be read", why, "mend or remove the file") from error
 
 
-def _scan(path: Path) -> pl.LazyFrame:
+def _frames(path: Path, expected: Mapping[str, Field]) -> Iterator[pl.DataFrame]:
+    """A file's rows. CSV as numbers where the contract says so, at a third of the cost, as long as all are."""
+    done = 0
+    if ".csv" in path.suffixes[-2:]:
+        columns = _scan(path).collect_schema().names()
+        numbers = {
+            name: _NUMBERS[expected[name].kind]
+            for name in columns
+            if name in expected and expected[name].kind in _NUMBERS
+        }
+        with suppress(pl.exceptions.ComputeError):
+            for frame in _batches(_scan(path, numbers)):
+                if any(
+                    not (frame[name].is_finite().all())
+                    for name, kind in numbers.items()
+                    if kind == pl.Float64
+                ):
+                    break  # "nan" and "inf" are texts that are no numbers: they have to come as they are
+                yield frame
+                done += len(frame)
+            else:
+                return
+    yield from _batches(_scan(path).slice(done))
+
+
+def _batches(rows: pl.LazyFrame) -> Iterator[pl.DataFrame]:
+    return rows.collect_batches(chunk_size=_CHUNK, maintain_order=True)
+
+
+def _scan(path: Path, types: Mapping[str, pl.DataType] | None = None) -> pl.LazyFrame:
     name = path.name.lower()
     # A path is a path here, even with characters that mean something in a pattern.
     if name.endswith(".parquet"):
@@ -108,13 +141,13 @@ def _scan(path: Path) -> pl.LazyFrame:
                 raise Invalid(
                     f"{path.name} cannot be read", f"it is no {path.suffix} file", "mend or remove the file"
                 )
-        return pl.scan_csv(path, infer_schema=False, glob=False)
+        return pl.scan_csv(path, infer_schema=False, schema_overrides=types, glob=False)
     if name.endswith(".csv.zip"):
         with ZipFile(path) as archive:
             inside = [entry for entry in archive.namelist() if entry.lower().endswith(".csv")]
             if len(inside) != 1:
                 raise Invalid(f"{path.name} holds {len(inside)} CSV files", "", "zip one CSV file at a time")
-            return pl.scan_csv(archive.read(inside[0]), infer_schema=False)
+            return pl.scan_csv(archive.read(inside[0]), infer_schema=False, schema_overrides=types)
     raise Invalid(
         f"{path.name} has no known format", f"known endings: {_ENDINGS}", "narrow the pattern of mw.Files"
     )

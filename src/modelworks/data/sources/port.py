@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import polars as pl
+
+from modelworks.core.schema import Field
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,16 @@ class Source(Protocol):
         """
         ...
 
-    def read(self, root: Path, part: Part) -> Iterator[pl.DataFrame]:
+    def read(
+        self, root: Path, part: Part, expected: Mapping[str, Field] | None = None
+    ) -> Iterator[pl.DataFrame]:
         """The rows of one part, in frames of bounded size.
+
+        Args:
+            root: The project's folder.
+            part: Which.
+            expected: What a contract says of columns. A source of text may give them so, where every value of
+                a frame fits; what does not fit has to come as it is, for the quarantine.
 
         Raises:
             Invalid: its content cannot be read; the reason is for the quarantine.
