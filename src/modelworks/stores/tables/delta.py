@@ -11,8 +11,10 @@ from typing import Any
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction
 
 from modelworks.core.errors import NotFound, Unavailable
+from modelworks.stores.tables.parquet import written
 from modelworks.stores.tables.port import Commit
 
 _ATTEMPTS = 20
@@ -28,6 +30,7 @@ class DeltaTables:
     def __init__(self, root: str, options: Mapping[str, str] | None = None) -> None:
         self.root = root.rstrip("/")
         self.options = dict(options or {})
+        self._local = "://" not in self.root
         self._open: dict[str, DeltaTable] = {}
         self._at: dict[tuple[str, int], DeltaTable] = {}
 
@@ -38,7 +41,7 @@ class DeltaTables:
         table = self._open.get(name)
         try:
             if table is None:
-                if "://" not in self.root and not Path(self._uri(name), "_delta_log").is_dir():
+                if self._local and not Path(self._uri(name), "_delta_log").is_dir():
                     return None
                 table = self._open[name] = DeltaTable(self._uri(name), storage_options=self.options)
             else:
@@ -56,6 +59,7 @@ class DeltaTables:
         properties = None
         if transaction is not None:
             properties = CommitProperties(app_transactions=[Transaction(*transaction)])
+        file: AddAction | None = None
         for attempt in range(_ATTEMPTS):
             try:
                 table = self._table(name)
@@ -65,14 +69,22 @@ class DeltaTables:
                     last = table.transaction_version(transaction[0])
                     if last is not None and last >= transaction[1]:
                         return Commit(table.version(), applied=False)
-                write_deltalake(
-                    table if table is not None else self._uri(name),
-                    rows,
-                    mode="append",
-                    schema_mode="merge",
-                    storage_options=None if table is not None else self.options,
-                    commit_properties=properties,
-                )
+                if table is not None and self._local and _schema(rows) == table.schema():
+                    # Polars writes a file in half the time; the library only commits it.
+                    file = file or written(rows, Path(self._uri(name)))
+                    table.create_write_transaction(
+                        [file], "append", table.schema(), commit_properties=properties
+                    )
+                else:
+                    write_deltalake(
+                        table if table is not None else self._uri(name),
+                        rows,
+                        mode="append",
+                        schema_mode="merge",
+                        storage_options=None if table is not None else self.options,
+                        commit_properties=properties,
+                    )
+                table = self._table(name)
             except (
                 Exception
             ) as error:  # the library raises bare ones too, for instance when a value does not fit
@@ -84,15 +96,13 @@ class DeltaTables:
                     ) from error
                 time.sleep(random.uniform(0, 0.02 * 2 ** min(attempt, 5)))  # noqa: S311 - spreads the writers out
                 continue
-            table = table or self._table(name)
             assert table is not None
             return Commit(table.version(), applied=True)
         raise AssertionError("unreachable")
 
     def _make(self, name: str, rows: pl.DataFrame) -> DeltaTable:
         """A new table without rows; if another process makes it first, that one."""
-        schema = Schema.from_arrow(rows.head(0).to_arrow(compat_level=pl.CompatLevel.oldest()).schema)
-        DeltaTable.create(self._uri(name), schema, mode="ignore", storage_options=self.options)
+        DeltaTable.create(self._uri(name), _schema(rows), mode="ignore", storage_options=self.options)
         table = self._table(name)
         assert table is not None
         return table
@@ -151,6 +161,10 @@ class DeltaTables:
             return 0
         metrics: dict[str, Any] = table.optimize.compact()
         return int(metrics["numFilesRemoved"])
+
+
+def _schema(rows: pl.DataFrame) -> Schema:
+    return Schema.from_arrow(rows.head(0).to_arrow(compat_level=pl.CompatLevel.oldest()).schema)
 
 
 def _is_race(error: Exception) -> bool:
