@@ -46,7 +46,7 @@ def ingest(csv: Path, folder: Path) -> dict[str, Any]:
     source = files("modelworks.demos.flights.project").joinpath("factory.py").read_text(encoding="utf-8")
     (folder / "factory.py").write_text(source.replace("data/flights/*.parquet", str(csv)))
     with Factory(folder) as factory:
-        _ = factory.stations
+        _ = factory.stations  # opens the stores and loads factory.py, with scikit-learn
         begun = time.perf_counter()
         (report,) = factory.ingest()
         seconds = time.perf_counter() - begun

@@ -28,7 +28,9 @@ def written(rows: pl.DataFrame, folder: Path) -> AddAction:
     path = folder / f"part-{uuid4()}.zstd.parquet"
     rows.write_parquet(path, compression="zstd")
     stats = _statistics(rows.select(rows.columns[:_COLUMNS]))
-    return AddAction(path.name, path.stat().st_size, {}, int(time.time() * 1000), data_change=True, stats=stats)
+    return AddAction(
+        path.name, path.stat().st_size, {}, int(time.time() * 1000), data_change=True, stats=stats
+    )
 
 
 def _statistics(rows: pl.DataFrame) -> str:
