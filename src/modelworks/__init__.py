@@ -19,6 +19,8 @@ __version__ = "0.1.0"
 _DOORS = {
     "Dataset": "modelworks.data.dataset",
     "Files": "modelworks.data.sources.files",
+    "Nats": "modelworks.data.streams.nats",
+    "Kafka": "modelworks.data.streams.kafka",
     "Number": "modelworks.core.schema",
     "Text": "modelworks.core.schema",
     "Bool": "modelworks.core.schema",

@@ -106,9 +106,9 @@ def hold(frame: pl.DataFrame, contract: Mapping[str, Field], key: str | None) ->
         again = good[_ROW].filter(~first).to_frame()
         said.append(again.with_columns(_said(key, "came before, and is the key")))
         good = good.filter(first)
-    broken = pl.concat(said).sort(_ROW) if said else pl.DataFrame()
+    refused = pl.concat(said).sort(_ROW) if said else pl.DataFrame()
     extra = tuple(name for name in frame.columns if name not in contract)
-    return Held(good.drop(_ROW), _bad(frame, broken), extra)
+    return Held(good.drop(_ROW), _bad(frame, refused), extra)
 
 
 def _reasons(rows: pl.Series, flags: pl.DataFrame, rules: Sequence[tuple[str, pl.Expr, str]]) -> pl.DataFrame:

@@ -9,6 +9,7 @@ from modelworks.core.errors import Invalid
 from modelworks.core.ref import check_name
 from modelworks.core.schema import ColumnSpec, Field, Kind, as_field
 from modelworks.data.sources.port import Source
+from modelworks.data.streams.port import Stream
 from modelworks.data.version import VERSION
 
 
@@ -25,7 +26,7 @@ class Dataset:
     """
 
     name: str
-    source: Source
+    source: Source | Stream
     contract: Mapping[str, Field]
     key: str | None
     time: str | None
@@ -34,7 +35,7 @@ class Dataset:
         self,
         name: str,
         *,
-        source: Source,
+        source: Source | Stream,
         contract: Mapping[str, ColumnSpec],
         key: str | None = None,
         time: str | None = None,
@@ -43,7 +44,8 @@ class Dataset:
 
         Args:
             name: Its name.
-            source: Where its rows come from, for instance ``mw.Files("data/*.parquet")``.
+            source: Where its rows come from, for instance ``mw.Files("data/*.parquet")`` or
+                ``mw.Nats("FLIGHTS")``.
             contract: Column name to type: ``str``, ``float``, ``int``, ``bool``, ``datetime``, or
                 ``mw.Number(...)``, ``mw.Text(...)``, ``mw.Bool()``, ``mw.Time()``.
             key: Column whose value names a row.

@@ -23,9 +23,11 @@ from modelworks.core.clock import Clock
 from modelworks.core.errors import Conflict, Invalid, ModelworksError, Unavailable
 from modelworks.data.contract import TYPES, hold
 from modelworks.data.dataset import Dataset
+from modelworks.data.delivery import Delivery
 from modelworks.data.news import News, news_of
 from modelworks.data.quarantine import kept, table_of, whole
-from modelworks.data.sources.port import Part
+from modelworks.data.sources.port import Part, Source
+from modelworks.data.streams.port import START
 from modelworks.data.version import VERSION, IngestReport
 from modelworks.lineage import graph
 from modelworks.lineage.edge import Edge
@@ -38,14 +40,6 @@ _BATCH = 500_000
 """Rows from which what is waiting is committed."""
 
 _COMPACT_EVERY = 50
-
-
-@dataclass(frozen=True)
-class Pushed:
-    """Rows that somebody sent, as a part of its own."""
-
-    part: Part
-    rows: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -80,29 +74,34 @@ class _CutOff(Exception):  # noqa: N818
         self.error = error
 
 
-def ingest(dataset: Dataset, stores: Stores, pushed: Pushed | None = None) -> IngestReport:
+def ingest(
+    dataset: Dataset, stores: Stores, brought: Sequence[Delivery] = (), notes: Sequence[str] = ()
+) -> IngestReport:
     """Take in the parts of a dataset's source that were not taken in before, as one version.
 
     Args:
         dataset: What to take in.
         stores: Where to.
-        pushed: Rows to take in instead of what the source has.
+        brought: Rows to take in instead of what the source has.
+        notes: What is known already of them.
 
     Raises:
-        Conflict: a column's type in the contract is another than that of the rows which are there.
+        Conflict: a column's type in the contract is another than that of the rows which are there; or pieces
+            of a stream are not those that come next.
         Unavailable: a store does not answer.
     """
     started = monotonic()
     name = dataset.name
     with stores.ledger.alone(f"ingest {name}"):
-        notes = ["an ingest that had been cut off was undone"] if _undo(name, stores) else []
-        news = news_of(dataset, stores.ledger, stores.root, None if pushed is None else pushed.part)
+        notes = [*notes, *(["an ingest that had been cut off was undone"] if _undo(name, stores) else [])]
+        _next(dataset, stores, brought)
+        news = news_of(dataset, stores.ledger, stores.root, brought)
         broken: dict[Part, ModelworksError] = {}
         tally, version = _Tally(), None
         while news.parts:
-            version, now = _begin(dataset, stores), stores.clock()
+            version, now = _begin(dataset, stores, brought), stores.clock()
             try:
-                tally = _take_in(dataset, stores, news.parts, pushed, version, now, broken)
+                tally = _take_in(dataset, stores, news.parts, brought, version, now, broken)
             except _CutOff as cut:
                 _undo(name, stores)
                 broken[cut.part] = cut.error
@@ -125,18 +124,39 @@ def ingest(dataset: Dataset, stores: Stores, pushed: Pushed | None = None) -> In
 def _undo(dataset: str, stores: Stores) -> bool:
     """Take back what an ingest did that never came to its end; whether there was one."""
     with stores.ledger.read() as db:
-        before = db.scalar(select(ingests.c.before).where(ingests.c.dataset == dataset))
-    if before is None:
+        begun = db.execute(select(ingests).where(ingests.c.dataset == dataset)).one_or_none()
+    if begun is None:
         return False
-    for table, version in before.items():
+    for table, version in begun.before.items():
         if stores.tables.version(table) > version:
-            stores.tables.restore(table, version)
+            stores.tables.restore(table, version, begun.positions)
     with stores.ledger.write() as db:
         db.execute(delete(ingests).where(ingests.c.dataset == dataset))
     return True
 
 
-def _begin(dataset: Dataset, stores: Stores) -> int:
+def positions(dataset: str, stores: Stores, partitions: Sequence[str]) -> Mapping[str, int]:
+    """Up to where partitions of streams were taken in: what the rows that readers see came with."""
+    with stores.ledger.read() as db:
+        newest = select(dataset_versions.c.table_version).where(dataset_versions.c.dataset == dataset)
+        seen = db.scalar(newest.order_by(dataset_versions.c.version.desc()).limit(1))
+    return {} if seen is None else stores.tables.transactions(f"datasets/{dataset}", partitions, seen)
+
+
+def _next(dataset: Dataset, stores: Stores, brought: Sequence[Delivery]) -> None:
+    """Make sure that pieces of a stream are those that come next: another process may have taken them in."""
+    pieces = [one.piece for one in brought if one.piece is not None]
+    stands = positions(dataset.name, stores, [piece.partition for piece in pieces]) if pieces else {}
+    for piece in pieces:
+        if stands.get(piece.partition, START) != piece.since:
+            raise Conflict(
+                f"what was read of {piece.partition} is not what comes next in {dataset.name}",
+                "another process takes it in as well",
+                "nothing is lost or doubled; run one of them",
+            )
+
+
+def _begin(dataset: Dataset, stores: Stores, brought: Sequence[Delivery]) -> int:
     """Write an ingest down; returns the number of its version."""
     with stores.ledger.read() as db:
         newest = db.execute(
@@ -151,7 +171,11 @@ def _begin(dataset: Dataset, stores: Stores) -> int:
     with stores.ledger.write() as db:
         db.execute(
             insert(ingests).values(
-                dataset=dataset.name, version=version, before=before, started=stores.clock()
+                dataset=dataset.name,
+                version=version,
+                before=before,
+                positions={one.piece.partition: one.piece.since for one in brought if one.piece is not None},
+                started=stores.clock(),
             )
         )
     return version
@@ -171,7 +195,7 @@ def _take_in(
     dataset: Dataset,
     stores: Stores,
     parts: Sequence[Part],
-    pushed: Pushed | None,
+    brought: Sequence[Delivery],
     version: int,
     now: datetime,
     broken: Mapping[Part, ModelworksError],
@@ -180,16 +204,18 @@ def _take_in(
     tally = _Tally()
     tables, table, quarantine = stores.tables, _table(dataset), table_of(dataset.name)
 
+    upto = {one.piece.partition: one.piece.upto for one in brought if one.piece is not None}
+
     def commit(good: pl.DataFrame, bad: pl.DataFrame) -> None:
         if len(bad):
             tables.append(quarantine, bad)
-        if len(good) or not tables.exists(table):
-            tables.append(table, good)
+        if len(good) or upto or not tables.exists(table):
+            tables.append(table, good, positions=upto)
 
     # While rows are being written, the next ones are read and held against the contract.
     with ThreadPoolExecutor(1, thread_name_prefix="commit") as writer:
         writing: Future[None] | None = None
-        for good, bad in _batches(dataset, stores.root, parts, pushed, version, now, broken, tally):
+        for good, bad in _batches(dataset, stores.root, parts, brought, version, now, broken, tally):
             tally.added += len(good)
             rows = bad.filter(pl.col("row").is_not_null())
             tally.refused += len(rows)
@@ -206,7 +232,7 @@ def _batches(
     dataset: Dataset,
     root: Path,
     parts: Sequence[Part],
-    pushed: Pushed | None,
+    brought: Sequence[Delivery],
     version: int,
     now: datetime,
     broken: Mapping[Part, ModelworksError],
@@ -217,6 +243,7 @@ def _batches(
     good: list[pl.DataFrame] = [empty]
     bad: list[pl.DataFrame] = []
     waiting = 0
+    sent = {one.part: one for one in brought}
 
     def together() -> tuple[pl.DataFrame, pl.DataFrame]:
         rows = pl.concat(good).with_columns(pl.lit(version, pl.Int64).alias(VERSION))
@@ -227,13 +254,18 @@ def _batches(
         try:
             if part in broken:
                 raise broken[part]
-            for frame in (
-                [pushed.rows] if pushed is not None else dataset.source.read(root, part, dataset.contract)
-            ):
+            piece = sent[part].piece if part in sent else None
+            if piece is not None and len(piece.broken):
+                bad.append(kept(piece.broken, part.uri, version, now))
+                tally.read += len(piece.broken)
+            for frame in [sent[part].rows] if part in sent else _read(dataset, root, part):
                 held = hold(frame, dataset.contract, dataset.key)
                 good.append(held.good)
                 if len(held.bad):
-                    bad.append(kept(held.bad, part.uri, version, now, offset))
+                    numbers = (
+                        offset + held.bad["number"] if piece is None else piece.numbers[held.bad["number"]]
+                    )
+                    bad.append(kept(held.bad.with_columns(number=numbers), part.uri, version, now))
                 tally.extra.update(dict.fromkeys(held.extra))
                 offset, waiting = offset + len(frame), waiting + len(frame)
                 if waiting >= _BATCH:
@@ -255,6 +287,11 @@ def _batches(
         yield together()
 
 
+def _read(dataset: Dataset, root: Path, part: Part) -> Iterator[pl.DataFrame]:
+    assert isinstance(dataset.source, Source)
+    return dataset.source.read(root, part, dataset.contract)
+
+
 def _enter(dataset: Dataset, stores: Stores, news: News, version: int, tally: _Tally) -> None:
     """Enter the version into the ledger, with what was taken in and where it came from."""
     now, name = stores.clock(), dataset.name
@@ -272,7 +309,7 @@ def _enter(dataset: Dataset, stores: Stores, news: News, version: int, tally: _T
             )
         )
         db.execute(insert(dataset_versions).values(**new, rows=(before or 0) + tally.added))
-        taken = [news.row(part, version) for part in tally.taken]
+        taken = [news.row(part, version) for part in tally.taken if news.remembered]
         upsert(db, ingested, [{"dataset": name} | row for row in taken])
         edges = [
             Edge(_node(part, news.contents[part]), "ingested", f"dataset:{name}@{version}")

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, select
 
 from modelworks.data.dataset import Dataset
-from modelworks.data.sources.port import Part
+from modelworks.data.delivery import Delivery
+from modelworks.data.sources.port import Part, Source
 from modelworks.stores.ledger import Ledger
 from modelworks.stores.ledger.portable import chunks, upsert
 from modelworks.stores.ledger.tables import ingested
@@ -23,13 +24,16 @@ class News:
 
     Attributes:
         parts: Those to take in, the oldest first.
-        contents: Digest of the content of each; ``""`` for rows that were pushed.
+        contents: Digest of the content of each; ``""`` for what was brought.
         notes: What a person should know about them.
+        remembered: Whether they are told from old ones by what the ledger keeps of them; of a stream, the
+            table itself knows up to where it was taken in.
     """
 
     parts: Sequence[Part]
     contents: Mapping[Part, str]
-    notes: Sequence[str]
+    notes: Sequence[str] = ()
+    remembered: bool = True
 
     def row(self, part: Part, version: int) -> dict[str, Any]:
         """What the ledger keeps of a part that came in with a version."""
@@ -37,7 +41,7 @@ class News:
         return {"source": part.uri, "fingerprint": part.fingerprint, "content": content, "version": version}
 
 
-def news_of(dataset: Dataset, ledger: Ledger, root: Path, pushed: Part | None = None) -> News:
+def news_of(dataset: Dataset, ledger: Ledger, root: Path, brought: Sequence[Delivery] = ()) -> News:
     """The parts whose content is new.
 
     A part with a new fingerprint but a content that was taken in before (it was touched, copied back, or
@@ -47,13 +51,21 @@ def news_of(dataset: Dataset, ledger: Ledger, root: Path, pushed: Part | None = 
         dataset: Whose source to look at.
         ledger: What was taken in before.
         root: The project's folder.
-        pushed: The one part to look at instead of the source's.
+        brought: What to look at instead of the source.
     """
-    found = dataset.source.parts(root) if pushed is None else [pushed]
+    if any(one.piece is not None for one in brought):
+        return News([one.part for one in brought], {one.part: "" for one in brought}, remembered=False)
+    source = dataset.source
+    found = [one.part for one in brought]
+    if not brought and isinstance(source, Source):
+        found = source.parts(root)
     with ledger.read() as db:
         known = _fingerprints(db, dataset.name, found)
         new = [part for part in found if part.fingerprint not in known.get(part.uri, ())]
-        contents = {part: "" if pushed else dataset.source.content(root, part) for part in new}
+        contents = {
+            part: source.content(root, part) if not brought and isinstance(source, Source) else ""
+            for part in new
+        }
         before = _contents(db, dataset.name, [content for content in contents.values() if content])
     there = {(part.uri, part.fingerprint) for part in found}
     came: dict[Part, int] = {}
@@ -73,7 +85,7 @@ def news_of(dataset: Dataset, ledger: Ledger, root: Path, pushed: Part | None = 
     if came:
         with ledger.write() as db:
             upsert(db, ingested, [{"dataset": dataset.name} | news.row(*one) for one in came.items()])
-    return news if found else replace(news, notes=[f"{dataset.source} has nothing"])
+    return news if found else replace(news, notes=[f"{source} has nothing"])
 
 
 def _fingerprints(db: Connection, dataset: str, parts: Sequence[Part]) -> dict[str, set[str]]:

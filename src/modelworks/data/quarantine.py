@@ -16,18 +16,16 @@ def table_of(dataset: str) -> str:
     return f"quarantine/{dataset}"
 
 
-def kept(bad: pl.DataFrame, source: str, version: int, at: datetime, offset: int) -> pl.DataFrame:
+def kept(bad: pl.DataFrame, source: str, version: int, at: datetime) -> pl.DataFrame:
     """Bad rows with where they came from.
 
     Args:
-        bad: Rows as `contract.hold` gives them.
+        bad: Rows with the columns `contract.BAD`, numbered as in their part.
         source: The part that they came with.
         version: The ingest's version.
         at: When.
-        offset: Rows of the part that came before.
     """
     return bad.with_columns(
-        pl.col("number") + offset,
         pl.lit(source, pl.String).alias("source"),
         pl.lit(version, pl.Int64).alias("version"),
         pl.lit(at, pl.Datetime("us", "UTC")).alias("time"),
@@ -37,7 +35,7 @@ def kept(bad: pl.DataFrame, source: str, version: int, at: datetime, offset: int
 def whole(reason: str, source: str, version: int, at: datetime) -> pl.DataFrame:
     """A part of which nothing could be read, as one line without a row."""
     line = pl.DataFrame([[None, reason, None, None, None]], schema=dict(BAD), orient="row")
-    return kept(line, source, version, at, 0)
+    return kept(line, source, version, at)
 
 
 def newest(tables: Tables, dataset: str, limit: int) -> list[dict[str, Any]]:

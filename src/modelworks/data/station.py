@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import polars as pl
@@ -12,13 +13,16 @@ from sqlalchemy import func, select
 
 from modelworks.core.clock import Clock, new_id
 from modelworks.core.errors import Conflict, Invalid, NotFound, NotReady
-from modelworks.core.plain import to_json
 from modelworks.core.ref import Ref
+from modelworks.data import follow as following
 from modelworks.data import ingest as ingesting
 from modelworks.data import quarantine
 from modelworks.data.contract import require
 from modelworks.data.dataset import Dataset
+from modelworks.data.delivery import Delivery
 from modelworks.data.sources.port import Part
+from modelworks.data.streams.messages import columns_of
+from modelworks.data.streams.port import Stream, Taken
 from modelworks.data.version import VERSION, DatasetVersion, IngestReport
 from modelworks.stores.ledger import Ledger
 from modelworks.stores.ledger.portable import upsert
@@ -60,8 +64,32 @@ class DataStation:
             upsert(db, datasets, rows)
 
     def ingest(self, dataset: Dataset) -> IngestReport:
-        """Take in what is new in the dataset's source: see `data.ingest`."""
+        """Take in what is new in the dataset's source: see `data.ingest`; of a stream, all that waits now."""
+        if isinstance(dataset.source, Stream):
+            return following.drain(dataset, dataset.source, self._stores)
         return ingesting.ingest(dataset, self._stores)
+
+    def take(self, dataset: Dataset, taken: Taken) -> IngestReport:
+        """Take in what a reader of a stream gave.
+
+        Raises:
+            Conflict: it is not what comes next; another process took it in.
+        """
+        return following.take(dataset, self._stores, taken)
+
+    def follow(self, dataset: Dataset, stop: Event, said: following.Said) -> None:
+        """Take in what comes of a stream, as it comes: see `data.follow`.
+
+        Raises:
+            Invalid: the dataset's source is no stream.
+        """
+        if not isinstance(dataset.source, Stream):
+            raise Invalid(
+                f"dataset {dataset.name!r} cannot be followed",
+                f"its source is {type(dataset.source).__name__}, no stream",
+                f"run 'modelworks ingest {dataset.name}' when there is something new",
+            )
+        following.follow(dataset, dataset.source, self._stores, stop, said)
 
     def push(
         self, dataset: Dataset, rows: Sequence[Mapping[str, Any]], id: str | None = None
@@ -82,12 +110,10 @@ class DataStation:
             raise Invalid(
                 "the rows are not a table", "a row is not an object", "send objects with the same columns"
             )
-        names = dict.fromkeys(str(name) for row in rows for name in row)
-        # Column by column: a value of another kind than its neighbours spoils its own row, not the others.
-        frame = pl.DataFrame([_column(name, [row.get(name) for row in rows]) for name in names])
+        frame = columns_of(rows)
         require(frame.columns, dataset.contract)
         part = Part(f"push:{(id or new_id())[:200]}", "")
-        return ingesting.ingest(dataset, self._stores, ingesting.Pushed(part, frame))
+        return ingesting.ingest(dataset, self._stores, [Delivery(part, frame)])
 
     # -- versions ----------------------------------------------------------------------------------------
 
@@ -266,15 +292,3 @@ class DataStation:
     def quarantined(self, dataset: str, limit: int = 50) -> list[dict[str, Any]]:
         """The rows that came into quarantine last, with their reason."""
         return quarantine.newest(self.tables, dataset, limit)
-
-
-def _column(name: str, values: Sequence[Any]) -> pl.Series:
-    """A column of pushed values: of their common kind, or else as text, which the contract reads."""
-    try:
-        return pl.Series(name, values, strict=True)
-    except (pl.exceptions.PolarsError, TypeError, OverflowError):
-        return pl.Series(name, [_as_text(value) for value in values], pl.String)
-
-
-def _as_text(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else to_json(value).decode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import polars as pl
 
@@ -25,6 +25,7 @@ class Part:
     fingerprint: str
 
 
+@runtime_checkable
 class Source(Protocol):
     """Somewhere that rows come from."""
 

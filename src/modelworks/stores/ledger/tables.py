@@ -93,12 +93,14 @@ ingested = Table(
     Index(None, "dataset", "content"),
 )
 ingests = Table(
-    # An ingest that has begun: who finds one that was cut off undoes it. Before: the versions of the tables.
+    # An ingest that has begun: who finds one that was cut off undoes it. Before: the versions of the tables;
+    # positions: where its streams were.
     "ingests",
     metadata,
     Column("dataset", _Name, primary_key=True),
     Column("version", Integer, nullable=False),
     Column("before", JSON, nullable=False),
+    Column("positions", JSON, nullable=False),
     Column("started", Utc, nullable=False),
 )
 models = Table(

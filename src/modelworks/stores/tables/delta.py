@@ -15,7 +15,7 @@ from deltalake.transaction import AddAction
 
 from modelworks.core.errors import NotFound, Unavailable
 from modelworks.stores.tables.parquet import written
-from modelworks.stores.tables.port import Commit
+from modelworks.stores.tables.port import NOTHING, Commit
 
 _ATTEMPTS = 20
 _PINNED = 8
@@ -50,15 +50,19 @@ class DeltaTables:
             return None
         return table
 
-    def append(self, name: str, rows: pl.DataFrame, transaction: tuple[str, int] | None = None) -> Commit:
+    def append(
+        self,
+        name: str,
+        rows: pl.DataFrame,
+        transaction: tuple[str, int] | None = None,
+        positions: Mapping[str, int] = NOTHING,
+    ) -> Commit:
         """See `Tables.append`.
 
         Raises:
             Unavailable: other writers won every one of many attempts.
         """
-        properties = None
-        if transaction is not None:
-            properties = CommitProperties(app_transactions=[Transaction(*transaction)])
+        properties = _numbers({**positions, **({} if transaction is None else dict([transaction]))})
         file: AddAction | None = None
         for attempt in range(_ATTEMPTS):
             try:
@@ -71,9 +75,10 @@ class DeltaTables:
                         return Commit(table.version(), applied=False)
                 if table is not None and self._local and _schema(rows) == table.schema():
                     # Polars writes a file in half the time; the library only commits it.
-                    file = file or written(rows, Path(self._uri(name)))
+                    if len(rows):
+                        file = file or written(rows, Path(self._uri(name)))
                     table.create_write_transaction(
-                        [file], "append", table.schema(), commit_properties=properties
+                        [file] if file else [], "append", table.schema(), commit_properties=properties
                     )
                 else:
                     write_deltalake(
@@ -136,23 +141,27 @@ class DeltaTables:
         table = self._table(name)
         return -1 if table is None else int(table.version())
 
-    def transactions(self, name: str, writers: Sequence[str]) -> Mapping[str, int]:
+    def transactions(
+        self, name: str, writers: Sequence[str], version: int | None = None
+    ) -> Mapping[str, int]:
         """See `Tables.transactions`."""
         table = self._table(name)
         if table is None:
             return {}
+        if version is not None and version != table.version():
+            table = self._pinned(name, version)
         found = {writer: table.transaction_version(writer) for writer in writers}
         return {writer: number for writer, number in found.items() if number is not None}
 
-    def restore(self, name: str, version: int) -> None:
+    def restore(self, name: str, version: int, positions: Mapping[str, int] = NOTHING) -> None:
         """See `Tables.restore`."""
         table = self._table(name)
         if table is None:
             return
         if version < 0:
-            table.delete()
+            table.delete(commit_properties=_numbers(positions))
         else:
-            table.restore(version)
+            table.restore(version, commit_properties=_numbers(positions))
 
     def compact(self, name: str) -> int:
         """See `Tables.compact`."""
@@ -161,6 +170,13 @@ class DeltaTables:
             return 0
         metrics: dict[str, Any] = table.optimize.compact()
         return int(metrics["numFilesRemoved"])
+
+
+def _numbers(positions: Mapping[str, int]) -> CommitProperties | None:
+    """Numbers of writers, as a commit takes them."""
+    if not positions:
+        return None
+    return CommitProperties(app_transactions=[Transaction(*one) for one in positions.items()])
 
 
 def _schema(rows: pl.DataFrame) -> Schema:

@@ -1,0 +1,30 @@
+"""Rows that were brought: sent by somebody, or taken from a stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from modelworks.data.sources.port import Part
+from modelworks.data.streams.port import Slice
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What was brought, as a part of an ingest.
+
+    Attributes:
+        part: Names it.
+        rows: The rows, as they came.
+        piece: Which piece of a stream they are; ``None`` of rows that somebody sent.
+    """
+
+    part: Part
+    rows: pl.DataFrame
+    piece: Slice | None = None
+
+
+def from_stream(piece: Slice) -> Delivery:
+    """A piece of a stream: its place, and from where to where."""
+    return Delivery(Part(piece.partition, f"up to {piece.upto}"), piece.rows, piece)
