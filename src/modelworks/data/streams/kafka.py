@@ -79,7 +79,9 @@ class _Reader:
         self._expected = expected
         self._notes: list[str] = []
         self._errors: list[str] = []
-        self._at: dict[int, int] = {}
+        self._since: dict[int, int] = {}
+        self._then: dict[int, int] = {}
+        self._high: dict[int, int] = {}
         self._ended: set[int] = set()
         self._looked = monotonic()
         self._consumer = kafka.Consumer(
@@ -106,10 +108,11 @@ class _Reader:
     def behind(self) -> int:
         """See `Reader.behind`."""
         total = 0
-        for number, last in self._at.items():
+        for number, then in self._then.items():
             if number not in self._ended:
-                low, high = self._edges(number)
-                total += max(0, high - max(last + 1, low))
+                partition = self._kafka.TopicPartition(self._source.topic, number)
+                known = self._consumer.get_watermark_offsets(partition, cached=True)[1]
+                total += max(0, max(self._high[number], known) - then)
         return total
 
     def take(self, rows: int, seconds: float) -> Taken | None:
@@ -138,11 +141,12 @@ class _Reader:
         notes, self._notes = self._notes, []
         slices = []
         for number, messages in sorted(came.items()):
-            since, self._at[number] = self._at[number], messages[-1][0]
+            since, self._since[number] = self._since[number], messages[-1][0]
+            self._then[number] = self._since[number] + 1
             slices.append(
                 slice_of(
                     self._name(number),
-                    START if since < 0 else since,
+                    since,
                     [payload for _, payload in messages],
                     [offset for offset, _ in messages],
                     self._expected,
@@ -171,10 +175,11 @@ class _Reader:
                 f"Kafka: {known.error.str()}",
                 "check its name, or make it",
             )
-        new = [number for number in sorted(known.partitions) if number not in self._at]
+        new = [number for number in sorted(known.partitions) if number not in self._since]
         if not new:
             return
         stood = self._positions([self._name(number) for number in new])
+        begin = []
         for number in new:
             last = stood.get(self._name(number), START)
             low, high = self._edges(number)
@@ -189,13 +194,9 @@ class _Reader:
                     f"{low - last - 1:,} messages of {self._name(number)} were gone before they were read: "
                     f"it now begins at {low}"
                 )
-            self._at[number] = max(last, -1)
-        self._consumer.incremental_assign(
-            [
-                kafka.TopicPartition(topic, number, max(self._at[number] + 1, self._edges(number)[0]))
-                for number in new
-            ]
-        )
+            self._since[number], self._then[number], self._high[number] = last, max(last + 1, low), high
+            begin.append(kafka.TopicPartition(topic, number, self._then[number]))
+        self._consumer.incremental_assign(begin)
 
     def _edges(self, number: int) -> tuple[int, int]:
         """The first offset of a partition, and the one behind its last."""

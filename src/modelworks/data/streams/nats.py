@@ -86,6 +86,7 @@ class _Reader:
         self._bytes = 0
         self._asked = 0
         self._behind = 0
+        self._said = ""
         self._partition = ""
         self._since = START
         self._enough = 1
@@ -150,13 +151,14 @@ class _Reader:
             self._client = await asyncio.wait_for(
                 nats.connect(
                     source.url.split(","), name="modelworks", allow_reconnect=False, connect_timeout=_PATIENCE,
-                    ping_interval=5, max_outstanding_pings=2, error_cb=_quiet, closed_cb=self._lost, **options,
+                    ping_interval=5, max_outstanding_pings=2, max_reconnect_attempts=1, reconnect_time_wait=0.2,
+                    error_cb=self._heard, closed_cb=self._lost, **options,
                 ),
                 2 * _PATIENCE,
             )  # fmt: skip
             about = await self._ask(f"STREAM.INFO.{source.stream}")
         except (OSError, TimeoutError, nats.errors.Error) as error:
-            why = str(error) or type(error).__name__
+            why = self._said or str(error) or type(error).__name__
             raise Unavailable(
                 f"the stream {source.stream} cannot be reached", f"NATS: {why}", "it is tried again"
             ) from error
@@ -260,6 +262,9 @@ class _Reader:
         else:
             self._fail(headers.get("Description") or "the broker has forgotten the reader")
 
+    async def _heard(self, error: Exception) -> None:
+        self._said = str(error)
+
     async def _lost(self) -> None:
         self._fail("the connection was lost")
 
@@ -291,7 +296,3 @@ class _Reader:
     async def _disconnect(self) -> None:
         if self._client is not None:
             await self._client.close()
-
-
-async def _quiet(_error: Exception) -> None:
-    """What goes wrong is told by `_lost`."""
