@@ -88,16 +88,20 @@ def bare(url: str, count: int, *, fetch: bool) -> float:
                 got += len(await consumer.fetch(10_000, timeout=5))
         else:
             inbox, done = client.new_inbox(), asyncio.Event()
+            wanted = json.dumps({"batch": 10_000, "expires": 60 * 10**9}).encode()
+            more = f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{made.name}"
 
             async def came(_message: Any) -> None:
                 nonlocal got
                 got += 1
+                if got % 10_000 == 0:
+                    await client.publish(more, wanted, reply=inbox)
                 if got == count:
                     done.set()
 
             await client.subscribe(inbox, cb=came, pending_msgs_limit=-1, pending_bytes_limit=-1)
-            wanted = json.dumps({"batch": count, "expires": 60 * 10**9}).encode()
-            await client.publish(f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{made.name}", wanted, reply=inbox)
+            for _ in range(2):
+                await client.publish(more, wanted, reply=inbox)
             await done.wait()
         seconds = time.perf_counter() - begun
         await client.close()

@@ -12,18 +12,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from threading import Event
 from typing import Any, Literal, TypeVar
 
 from modelworks import config as settings
 from modelworks.access import audit
 from modelworks.core.clock import Clock, system_clock
 from modelworks.core.ref import Ref
+from modelworks.data.follow import Said
 from modelworks.data.station import DataStation
 from modelworks.deploy.station import DeployStation
 from modelworks.learn.station import LearnStation
 from modelworks.monitor.station import MonitorStation
 from modelworks.pipelines import apply as applying
 from modelworks.pipelines import explain, release, report
+from modelworks.pipelines import ingest as ingesting
 from modelworks.pipelines import train as training
 from modelworks.pipelines.context import Progress, Stations, silent
 from modelworks.pipelines.project import Project, load_project
@@ -207,10 +210,28 @@ class Factory:
         done = []
         for number, name in enumerate(names):
             progress(f"ingest {name}", number, len(names))
-            done.append(self.stations.data.ingest(self.project.dataset(name)))
+            done.append(ingesting.ingest(self.stations, name))
             self._audit("ingest", f"dataset:{name}")
         progress("ingest", len(names), len(names))
         return done
+
+    def follow(self, dataset: str, stop: Event, said: Said) -> None:
+        """Take in what comes of a dataset's stream, as it comes, until `stop` is set.
+
+        Raises:
+            Invalid: its source is no stream.
+        """
+        self._audit("follow", f"dataset:{dataset}")
+        stations = self.stations
+        stations.following.add(dataset)
+        try:
+            ingesting.follow(stations, dataset, stop, said)
+        finally:
+            stations.following.discard(dataset)
+
+    def streams(self) -> list[str]:
+        """The datasets that can be followed."""
+        return [name for name, dataset in self.project.datasets.items() if dataset.streamed]
 
     def push(self, dataset: str, rows: Sequence[Mapping[str, Any]]) -> Plain:
         """Take in rows as they are; over HTTP it is ``/ingest/{dataset}``."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from threading import Event
 from typing import Any
 
-from data_world import frame, open_station, trips
+from data_world import frame, open_station, stream_of_trips, trips
 
 from modelworks.data import ingest as ingesting
 from modelworks.stores.tables import DeltaTables
@@ -62,3 +63,8 @@ def ingest(root: Path, gate: Any, results: Any) -> None:
     station, _ = open_station(root)
     gate.wait()
     results.put(station.ingest(trips()).rows_added)
+
+
+def follow(root: Path, url: str) -> None:
+    station, _ = open_station(root)
+    station.follow(stream_of_trips(url), Event(), lambda _: None)

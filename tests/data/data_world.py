@@ -13,6 +13,7 @@ from modelworks.core.schema import ColumnSpec, Number, Text, Time
 from modelworks.data.dataset import Dataset
 from modelworks.data.sources.files import Files
 from modelworks.data.station import DataStation
+from modelworks.data.streams.nats import Nats
 from modelworks.stores import Stores, open_stores
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
@@ -27,6 +28,12 @@ TRIPS: dict[str, ColumnSpec] = {
 def trips(pattern: str = "data/*", **more: Any) -> Dataset:
     """A dataset of trips."""
     return Dataset("trips", source=Files(pattern), contract=TRIPS | more, key="id", time="start")
+
+
+def stream_of_trips(url: str) -> Dataset:
+    """The same from a stream, committed in small pieces."""
+    source = Nats("TRIPS", url, rows=200, seconds=0.02)
+    return Dataset("trips", source=source, contract=TRIPS, key="id", time="start")
 
 
 def frame(first: int, count: int = 3, **columns: Any) -> pl.DataFrame:

@@ -13,6 +13,7 @@ from modelworks.api.app import create_app
 from modelworks.api.guard import Guard
 from modelworks.core.duration import duration
 from modelworks.core.errors import ModelworksError
+from modelworks.data.version import IngestReport
 from modelworks.factory import Factory
 from modelworks.serving import server
 
@@ -89,8 +90,23 @@ class _Worker:
         self._thread.join(10)
 
 
+def _follow(factory: Factory, dataset: str, stop: threading.Event) -> None:
+    """Take in what comes of a stream; a line when it stops coming, and one when it comes again."""
+    failing = False
+
+    def hear(told: IngestReport | ModelworksError) -> None:
+        nonlocal failing
+        if isinstance(told, ModelworksError) and not failing:
+            print(f"worker: {told}", file=sys.stderr, flush=True)
+        elif failing and not isinstance(told, ModelworksError):
+            print(f"worker: {dataset} comes in again", file=sys.stderr, flush=True)
+        failing = isinstance(told, ModelworksError)
+
+    factory.follow(dataset, stop, hear)
+
+
 def work(factory: Factory) -> None:
-    """Move the log into the tables every second, and turn the loop as often as the settings say.
+    """Take in streams, move the log into the tables every second, turn the loop as often as the settings say.
 
     Ends when its standard input closes: the server that started it is gone.
     """
@@ -102,6 +118,10 @@ def work(factory: Factory) -> None:
         gone.set()
 
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+    for name in factory.streams():
+        threading.Thread(
+            target=_follow, args=(factory, name, gone), name=f"follow-{name}", daemon=True
+        ).start()
     every = duration(factory.config.settings.monitor_every).total_seconds()
     due = time.monotonic() + every
     while not gone.wait(1.0):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import signal
+from threading import Event, Thread
+from typing import Annotated, Any
 
 import typer
 
@@ -19,16 +21,22 @@ def register(app: typer.Typer) -> None:
 
 
 def ingest(
-    context: typer.Context, dataset: Annotated[str | None, typer.Argument(help="Only this dataset.")] = None
+    context: typer.Context,
+    dataset: Annotated[str | None, typer.Argument(help="Only this dataset.")] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on taking in what comes of its stream, until Ctrl-C.")
+    ] = False,
 ) -> None:
     """Take in what is new in the sources; bad rows go to quarantine with the reason."""
     door: Door = context.obj
+    if follow:
+        return _follow(door, dataset)
     reports = door.watched("ingest", dataset=dataset)
     if door.json:
         return show.raw(reports)
     show.table(
         "Ingested",
-        ["dataset", "version", "files#", "rows added#", "quarantined#", "time#"],
+        ["dataset", "version", "parts#", "rows added#", "quarantined#", "time#"],
         [
             [
                 r["dataset"],
@@ -44,12 +52,77 @@ def ingest(
     for report in reports:
         for reason, number in list(report["reasons"].items())[:5]:
             show.OUT.print(f"  [yellow]{number:,}[/yellow] rows: {show.cell(reason)}")
-        if report["extra"]:
-            names = ", ".join(report["extra"])
-            show.OUT.print(f"  left out, not in the contract: {show.cell(names)}")
+        _beside(report)
     if any(report["rows_quarantined"] for report in reports):
         return show.hint("modelworks data quarantine DATASET shows the rows that were kept apart")
     return show.hint("modelworks train")
+
+
+def _beside(report: dict[str, Any]) -> None:
+    """What a person should know of an ingest besides its numbers."""
+    if report["extra"]:
+        names = ", ".join(report["extra"])
+        show.OUT.print(f"  left out, not in the contract: {show.cell(names)}")
+    for source, why in list(report["failed"].items())[:5]:
+        show.OUT.print(f"  [red]not read[/red] {show.cell(source)}: {show.cell(why)}")
+    for word in (*report["lost"], *report["notes"]):
+        show.OUT.print(f"  {show.cell(word)}")
+
+
+def _follow(door: Door, dataset: str | None) -> None:
+    """One line for every version; the same as JSON, one object a line."""
+    from modelworks.core.errors import Invalid, ModelworksError
+    from modelworks.core.plain import plain, to_json
+
+    with door.factory() as factory:
+        if dataset is not None:
+            factory.project.dataset(dataset)
+        streams = factory.streams()
+        if dataset not in streams if dataset else len(streams) != 1:
+            known = ", ".join(streams) or "no dataset is fed by a stream"
+            raise Invalid(
+                "usage: name a dataset that can be followed",
+                f"there are: {known}",
+                "see mw.Nats and mw.Kafka",
+            )
+        name = dataset or streams[0]
+        total = 0
+
+        def hear(told: Any) -> None:
+            nonlocal total
+            failed = isinstance(told, ModelworksError)
+            if door.json:
+                line = {"error": told.to_json()} if failed else told
+                print(to_json(line).decode(), flush=True)
+            elif failed:
+                show.ERR.print(f"[red]waiting[/red] {show.cell(str(told))}")
+            else:
+                total += told.rows_added
+                kept = (
+                    f", [yellow]{told.rows_quarantined:,} quarantined[/yellow]"
+                    if told.rows_quarantined
+                    else ""
+                )
+                show.OUT.print(
+                    f"{name}@{told.version}  {told.rows_added:,} rows{kept}  [dim]{total:,} so far[/dim]"
+                )
+                _beside(plain(told))
+
+        stop = Event()
+        thread = Thread(target=factory.follow, args=(name, stop, hear), daemon=True)
+        if not door.json:
+            show.ERR.print(f"[dim]following {name}; Ctrl-C ends it[/dim]")
+        before = signal.signal(signal.SIGTERM, lambda *_: stop.set())
+        thread.start()
+        try:
+            while thread.is_alive() and not stop.wait(0.5):
+                pass
+        except KeyboardInterrupt:
+            stop.set()
+        thread.join()  # what was taken by now is committed
+        signal.signal(signal.SIGTERM, before)
+    if not door.json:
+        show.hint(f"modelworks data show {name}")
 
 
 @data.command("list")

@@ -84,3 +84,8 @@ class Dataset:
             ("time", time),
         ):
             object.__setattr__(self, attribute, value)
+
+    @property
+    def streamed(self) -> bool:
+        """Whether its rows come from a stream, which can be followed."""
+        return isinstance(self.source, Stream)

@@ -84,7 +84,7 @@ def take(dataset: Dataset, stores: Stores, taken: Taken) -> IngestReport:
     Raises:
         Conflict: it is not what comes next; another process took it in.
     """
-    return ingest(dataset, stores, [from_stream(piece) for piece in taken.slices], taken.notes)
+    return ingest(dataset, stores, [from_stream(piece) for piece in taken.slices], taken.lost)
 
 
 def _sum(dataset: Dataset, reports: list[IngestReport]) -> IngestReport:
@@ -102,6 +102,7 @@ def _sum(dataset: Dataset, reports: list[IngestReport]) -> IngestReport:
         rows_quarantined=sum(report.rows_quarantined for report in reports),
         reasons=dict(reasons.most_common()),
         extra=tuple(dict.fromkeys(name for report in reports for name in report.extra)),
+        lost=tuple(dict.fromkeys(word for report in reports for word in report.lost)),
         notes=tuple(dict.fromkeys(note for report in reports for note in report.notes)),
         seconds=sum(report.seconds for report in reports),
     )

@@ -75,7 +75,7 @@ class _CutOff(Exception):  # noqa: N818
 
 
 def ingest(
-    dataset: Dataset, stores: Stores, brought: Sequence[Delivery] = (), notes: Sequence[str] = ()
+    dataset: Dataset, stores: Stores, brought: Sequence[Delivery] = (), lost: Sequence[str] = ()
 ) -> IngestReport:
     """Take in the parts of a dataset's source that were not taken in before, as one version.
 
@@ -83,7 +83,7 @@ def ingest(
         dataset: What to take in.
         stores: Where to.
         brought: Rows to take in instead of what the source has.
-        notes: What is known already of them.
+        lost: What is known of rows that should have come before them, and are gone.
 
     Raises:
         Conflict: a column's type in the contract is another than that of the rows which are there; or pieces
@@ -93,7 +93,7 @@ def ingest(
     started = monotonic()
     name = dataset.name
     with stores.ledger.alone(f"ingest {name}"):
-        notes = [*notes, *(["an ingest that had been cut off was undone"] if _undo(name, stores) else [])]
+        notes = ["an ingest that had been cut off was undone"] if _undo(name, stores) else []
         _next(dataset, stores, brought)
         news = news_of(dataset, stores.ledger, stores.root, brought)
         broken: dict[Part, ModelworksError] = {}
@@ -116,7 +116,7 @@ def ingest(
             stores.tables.compact(f"datasets/{name}")
     return IngestReport(
         name, version, len(tally.taken), tally.read, tally.added, tally.refused,
-        dict(tally.reasons.most_common()), tally.failed, tuple(tally.extra), (*notes, *news.notes),
+        dict(tally.reasons.most_common()), tally.failed, tuple(tally.extra), tuple(lost), (*notes, *news.notes),
         monotonic() - started,
     )  # fmt: skip
 

@@ -53,6 +53,7 @@ class IngestReport:
         failed: Parts that could not be read, with the reason. One whose content is bad is quarantined and
             tried again when it changes; one that was out of reach is tried again by the next ingest.
         extra: Columns that the contract does not know; they were left out.
+        lost: Messages of a stream that were gone before they were read, in words.
         notes: What a person should know: files that changed, an ingest that had been cut off.
         seconds: Wall time.
     """
@@ -66,5 +67,6 @@ class IngestReport:
     reasons: Mapping[str, int] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
     extra: Sequence[str] = ()
+    lost: Sequence[str] = ()
     notes: Sequence[str] = ()
     seconds: float = 0.0

@@ -16,7 +16,7 @@ from modelworks.monitor.drift.port import benjamini_hochberg
 from modelworks.monitor.fleet import FALSE_ALARMS
 from modelworks.monitor.watch import Traffic, Watch
 
-Kind = Literal["feature_drift", "prediction_drift", "performance", "volume"]
+Kind = Literal["feature_drift", "prediction_drift", "performance", "volume", "source", "quarantine", "lost"]
 
 MANY = 3
 """Segments from which the same thing is one alert of the model, not one of each segment."""

@@ -7,11 +7,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from modelworks.core.clock import Clock
+from modelworks.core.errors import ModelworksError
 from modelworks.core.plain import plain
 from modelworks.core.ref import Segment, parse_segment, segment_text
+from modelworks.data.version import IngestReport
+from modelworks.monitor import intake
 from modelworks.monitor.alerting import Finding, Kind, findings
 from modelworks.monitor.judge import judge
 from modelworks.monitor.performance import binned_auc, mean_loss
@@ -22,7 +25,7 @@ from modelworks.monitor.versions import Versions
 from modelworks.monitor.watch import Observation, Traffic, Watch, finite
 from modelworks.monitor.window import Key, sketched
 from modelworks.stores import Stores
-from modelworks.stores.ledger.tables import alerts, deployments, windows
+from modelworks.stores.ledger.tables import alerts, dataset_versions, deployments, windows
 
 HORIZON_DAYS = 3.0
 """Days for which a window stays open whatever happens; later it is opened again by what comes late."""
@@ -79,6 +82,32 @@ class MonitorStation:
         with self.stores.ledger.write() as db:
             opened = _settle(db, model, found, staying, now)
         return Observation(model, len(made), rows, opened, tuple(watches))
+
+    def observe_intake(self, dataset: str, told: IngestReport | ModelworksError) -> int:
+        """Judge what came into a dataset, or did not; open and close alerts about it.
+
+        Args:
+            dataset: Its name.
+            told: How the last ingest ended.
+
+        Returns:
+            The number of alerts that were opened.
+        """
+        now, v = self.clock(), dataset_versions.c
+        recent = select(func.sum(v.added), func.sum(v.quarantined)).where(
+            v.dataset == dataset, v.created > now - intake.RECENT
+        )
+        lost = select(alerts.c.id).where(
+            alerts.c.model == intake.about(dataset), alerts.c.kind == "lost", alerts.c.closed.is_(None),
+            alerts.c.opened > now - intake.REMEMBERED,
+        )  # fmt: skip
+        with self.stores.ledger.read() as db:
+            added, refused = db.execute(recent).one()
+            staying: set[tuple[Segment, Kind]] = {((), "lost")} if db.scalar(lost) is not None else set()
+        reasons = () if isinstance(told, ModelworksError) else tuple(told.reasons)
+        found = intake.findings(dataset, told, intake.Intake(added or 0, refused or 0, reasons))
+        with self.stores.ledger.write() as db:
+            return _settle(db, intake.about(dataset), found, staying, now)
 
     # -- summing up ----------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from modelworks.models.definition import Definition
 from modelworks.monitor.watch import Watch
 from modelworks.pipelines import train as training
 from modelworks.pipelines.context import Progress, Stations, silent
+from modelworks.pipelines.ingest import ingest_all
 from modelworks.pipelines.project import Model
 from modelworks.pipelines.train import TrainReport
 
@@ -80,7 +81,7 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
     watch = _Stopwatch()
     models = _models(stations, model)
     names = {one.definition.dataset for one in models} if model else set(stations.project.datasets)
-    ingested = [stations.data.ingest(stations.project.dataset(name)) for name in sorted(names)]
+    ingested = ingest_all(stations, sorted(names - stations.following))
     watch.lap("ingest")
     drained = stations.serve.drain()
     watch.lap("drain")

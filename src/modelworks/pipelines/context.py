@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelworks.core.clock import Clock
@@ -26,7 +26,11 @@ def silent(_what: str, _done: int, _total: int) -> None:
 
 @dataclass(frozen=True)
 class Stations:
-    """One project's belt."""
+    """One project's belt.
+
+    Attributes:
+        following: Datasets whose streams this process takes in as they come.
+    """
 
     stores: Stores
     project: Project
@@ -39,3 +43,4 @@ class Stations:
     serve: ServeStation
     monitor: MonitorStation
     learn: LearnStation
+    following: set[str] = field(default_factory=set)

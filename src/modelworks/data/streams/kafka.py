@@ -77,7 +77,7 @@ class _Reader:
         self._source = source
         self._positions = positions
         self._expected = expected
-        self._notes: list[str] = []
+        self._gone: list[str] = []
         self._errors: list[str] = []
         self._since: dict[int, int] = {}
         self._then: dict[int, int] = {}
@@ -138,7 +138,7 @@ class _Reader:
                     raise self._unavailable(message.error().str())
         if not count:
             return None
-        notes, self._notes = self._notes, []
+        gone, self._gone = self._gone, []
         slices = []
         for number, messages in sorted(came.items()):
             since, self._since[number] = self._since[number], messages[-1][0]
@@ -152,7 +152,7 @@ class _Reader:
                     self._expected,
                 )
             )
-        return Taken(slices, notes)
+        return Taken(slices, gone)
 
     def close(self) -> None:
         """See `Reader.close`."""
@@ -190,7 +190,7 @@ class _Reader:
                     "give the new topic another name",
                 )
             if last != START and low > last + 1:
-                self._notes.append(
+                self._gone.append(
                     f"{low - last - 1:,} messages of {self._name(number)} were gone before they were read: "
                     f"it now begins at {low}"
                 )

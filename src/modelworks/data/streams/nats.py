@@ -23,8 +23,11 @@ _PATIENCE = 5.0
 """Seconds within which a broker answers."""
 _ASK = 10_000
 """Messages that are asked for at once, and up to twice as many are on their way."""
-_MOST_BYTES = 64 * 2**20
-"""Bytes of messages that are asked for at once; from as many waiting, no more are asked for."""
+_MOST_BYTES = 16 * 2**20
+"""Bytes of messages that are asked for at once; from as many waiting, no more are asked for.
+
+A broker cuts off a client to which 64 MiB are on their way.
+"""
 _EXPIRES = 30
 _FORGOTTEN = 300
 """Seconds after which the broker forgets a reader that does not ask any more."""
@@ -81,7 +84,7 @@ class _Reader:
     def __init__(self, source: Nats, positions: Positions, expected: Mapping[str, Field]) -> None:
         self._source = source
         self._expected = expected
-        self._notes: list[str] = []
+        self._gone: list[str] = []
         self._waiting: deque[tuple[int, bytes]] = deque()
         self._bytes = 0
         self._asked = 0
@@ -116,9 +119,9 @@ class _Reader:
         numbers, payloads = self._call(self._take(rows, seconds))
         if not numbers:
             return None
-        notes, self._notes = self._notes, []
+        gone, self._gone = self._gone, []
         since, self._since = self._since, numbers[-1]
-        return Taken([slice_of(self._partition, since, payloads, numbers, self._expected)], notes)
+        return Taken([slice_of(self._partition, since, payloads, numbers, self._expected)], gone)
 
     def close(self) -> None:
         """See `Reader.close`."""
@@ -181,7 +184,7 @@ class _Reader:
         self._since = positions([self._partition]).get(self._partition, START)
         first, expected = int(about["state"]["first_seq"]), max(self._since, 0) + 1
         if self._since != START and first > expected:
-            self._notes.append(
+            self._gone.append(
                 f"{first - expected:,} messages of {source.stream} were gone before they were read: "
                 f"the stream now begins at {first}"
             )

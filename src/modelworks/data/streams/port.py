@@ -44,11 +44,11 @@ class Taken:
 
     Attributes:
         slices: At most one of each partition.
-        notes: What a person should know, for instance of messages that were gone before they were read.
+        lost: Of messages that were gone before they were read, in words.
     """
 
     slices: Sequence[Slice]
-    notes: Sequence[str] = ()
+    lost: Sequence[str] = ()
 
 
 class Reader(Protocol):
