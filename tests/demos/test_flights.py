@@ -82,8 +82,9 @@ def test_the_report_adds_up() -> None:
     assert told[0].auc["living"] == 1.0
 
 
-def test_three_days_end_to_end(tmp_path: Path) -> None:
-    told = run(tmp_path / "demo", exit_after=True, port=0, days=3, quiet=True)
+@pytest.mark.parametrize("streamed", [False, True], ids=["files", "stream"])
+def test_three_days_end_to_end(tmp_path: Path, streamed: bool) -> None:
+    told = run(tmp_path / "demo", exit_after=True, port=0, days=3, quiet=True, streamed=streamed)
     assert told.models_live >= told.models_at_start > 200
     assert told.predictions == 2636  # all that were to leave from 1 to 3 March, cancelled ones too
     assert {one.month for one in told.months} == {"2013-03", "all"}

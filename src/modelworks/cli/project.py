@@ -43,13 +43,17 @@ def demo(
     folder: Annotated[Path | None, typer.Option(help="Where to build it; made anew.")] = None,
     port: Annotated[int, typer.Option(help="Port of the server; 0 lets the system choose.")] = 8000,
     days: Annotated[int, typer.Option(help="Days to replay.", min=1, max=306)] = 306,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Flights come through a NATS server instead of files.")
+    ] = False,
 ) -> None:
     """Watch a factory work on real data, end to end."""
     from modelworks.core.plain import plain
     from modelworks.demos import DEMOS
 
     door: Door = context.obj
-    told = DEMOS[name](folder or Path(f"demo-{name}"), exit_after=exit, port=port, days=days, quiet=door.json)
+    place = folder or Path(f"demo-{name}")
+    told = DEMOS[name](place, exit_after=exit, port=port, days=days, quiet=door.json, streamed=stream)
     if door.json:
         show.raw(plain(told))
 

@@ -10,7 +10,7 @@ import shutil
 import signal
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from importlib.resources import files
@@ -36,7 +36,7 @@ from modelworks.core.clock import FrozenClock
 from modelworks.core.errors import Conflict
 from modelworks.core.plain import plain
 from modelworks.core.ref import Segment
-from modelworks.demos.flights import prepare
+from modelworks.demos.flights import feed, prepare
 from modelworks.demos.flights.replay import Booking
 from modelworks.demos.flights.report import ARMS, Month, frozen_scores, months
 from modelworks.factory import Factory
@@ -67,7 +67,9 @@ class Report:
     seconds: Mapping[str, float]
 
 
-def run(folder: Path, *, exit_after: bool, port: int, days: int, quiet: bool) -> Report:
+def run(
+    folder: Path, *, exit_after: bool, port: int, days: int, quiet: bool, streamed: bool = False
+) -> Report:
     """Run the demo.
 
     Args:
@@ -76,9 +78,11 @@ def run(folder: Path, *, exit_after: bool, port: int, days: int, quiet: bool) ->
         port: Port of the server; 0 lets the system choose.
         days: Days to replay.
         quiet: Print nothing.
+        streamed: Whether flights come as messages of a stream instead of files.
 
     Raises:
         Conflict: the folder holds something else.
+        NotReady: the flights, or the broker, are not installed.
     """
     console = Console(quiet=quiet, highlight=False)
     started = monotonic()
@@ -94,7 +98,7 @@ def run(folder: Path, *, exit_after: bool, port: int, days: int, quiet: bool) ->
     console.print(
         "[bold]A year of New York's departures: will this flight arrive more than 15 minutes late?[/bold]"
     )
-    with Progress(*columns, console=console, disable=quiet) as bars:
+    with ExitStack() as opened, Progress(*columns, console=console, disable=quiet) as bars:
         task = bars.add_task("reading 336,776 flights", total=3, note="")
         with laps.lap("prepare"):
             _make(folder)
@@ -102,13 +106,9 @@ def run(folder: Path, *, exit_after: bool, port: int, days: int, quiet: bool) ->
             bars.advance(task)
             flights = prepare.prepared(raw)
             bars.advance(task)
-            data = folder / "data" / "flights"
+            send = opened.enter_context(feed.stream(folder) if streamed else feed.files(folder))
             for month in (1, 2):
-                prepare.write(
-                    prepare.of(flights, date(2013, month, 1), date(2013, month + 1, 1)),
-                    data,
-                    f"2013-{month:02d}",
-                )
+                send(prepare.of(flights, date(2013, month, 1), date(2013, month + 1, 1)), f"2013-{month:02d}")
             bars.advance(task)
         clock = FrozenClock(_midnight(MARCH))
         with Factory(folder, clock=clock, who="demo") as factory:
@@ -126,7 +126,14 @@ def run(folder: Path, *, exit_after: bool, port: int, days: int, quiet: bool) ->
             with start(folder, port=port) as server:
                 task = bars.add_task("March to December: day by day", total=days, note="")
                 replayed = _replay(
-                    factory, clock, flights, server.port, days, laps, lambda **said: bars.update(task, **said)
+                    factory,
+                    clock,
+                    flights,
+                    send,
+                    server.port,
+                    days,
+                    laps,
+                    lambda **said: bars.update(task, **said),
                 )
                 with laps.lap("report"):
                     told = _report(factory, flights, february, first.promoted, replayed, days)
@@ -188,7 +195,14 @@ class _Replayed:
 
 
 def _replay(
-    factory: Factory, clock: FrozenClock, flights: pl.DataFrame, port: int, days: int, laps: _Laps, say: Any
+    factory: Factory,
+    clock: FrozenClock,
+    flights: pl.DataFrame,
+    send: feed.Send,
+    port: int,
+    days: int,
+    laps: _Laps,
+    say: Any,
 ) -> _Replayed:
     """Let the days pass."""
     kept = _Replayed()
@@ -199,7 +213,7 @@ def _replay(
             here = prepare.of(flights, today, today + timedelta(days=1))
             with laps.lap("predictions and outcomes over HTTP"):
                 kept.shown.update(booking.day(here, seed=number))
-            prepare.write(here, factory.config.root / "data" / "flights", str(today))
+            send(here, str(today))
             clock.at = _midnight(today + timedelta(days=1))
             turn: ApplyReport = factory.apply()
             for step, took in turn.seconds.items():

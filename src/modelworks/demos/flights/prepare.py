@@ -158,6 +158,13 @@ def write(flights: pl.DataFrame, folder: Path, name: str) -> None:
     waiting.replace(folder / f"{name}.parquet")
 
 
+def messages(flights: pl.DataFrame) -> list[bytes]:
+    """Flights that arrived as JSON objects."""
+    known = flights.filter(pl.col("late").is_not_null()).select(COLUMNS)
+    times = pl.col("sched_dep").dt.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return known.with_columns(times).write_ndjson().encode().splitlines()
+
+
 def of(flights: pl.DataFrame, first: date, after: date) -> pl.DataFrame:
     """The flights of the local days from `first` until before `after`."""
     return flights.filter(pl.col("date") >= first, pl.col("date") < after)
