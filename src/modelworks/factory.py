@@ -25,7 +25,7 @@ from modelworks.deploy.station import DeployStation
 from modelworks.learn.station import LearnStation
 from modelworks.monitor.station import MonitorStation
 from modelworks.pipelines import apply as applying
-from modelworks.pipelines import explain, release, report
+from modelworks.pipelines import explain, release, report, upkeep
 from modelworks.pipelines import ingest as ingesting
 from modelworks.pipelines import train as training
 from modelworks.pipelines.context import Progress, Stations, silent
@@ -243,6 +243,41 @@ class Factory:
         """Name a dataset version."""
         self._audit("tag", ref, {"tag": tag})
         return self.stations.data.tag(ref, tag)
+
+    @verb("POST", "/api/pin")
+    def pin(self, ref: str, reason: str = "by hand") -> Plain:
+        """Keep a dataset version, whatever its age."""
+        self._audit("pin", ref, {"reason": reason})
+        return self.stations.data.pin(ref, reason)
+
+    @verb("POST", "/api/unpin")
+    def unpin(self, ref: str) -> Plain:
+        """Let a pinned dataset version go when its time comes."""
+        self._audit("unpin", ref)
+        return self.stations.data.unpin(ref)
+
+    @verb("POST", "/api/compact")
+    def compact(self, dataset: str) -> Plain:
+        """Pack a dataset's small files into large ones, ordered for its models."""
+        self._audit("compact", f"dataset:{dataset}")
+        return {"dataset": dataset, "files": upkeep.compact(self.stations, dataset)}
+
+    @verb("POST", "/api/vacuum")
+    def vacuum(self, dataset: str, keep: str = upkeep.KEEP) -> Plain:
+        """Let dataset versions go that are older and not used, and delete the files that none needs."""
+        self._audit("vacuum", f"dataset:{dataset}", {"keep": keep})
+        return upkeep.vacuum(self.stations, dataset, keep)
+
+    @verb("POST", "/api/forget", role="admin")
+    def forget(self, dataset: str, key: str, column: str | None = None) -> Plain:
+        """Erase a subject's rows everywhere, for good, and list the model versions that learned from them."""
+        # The subject itself must not live on in the audit trail.
+        self._audit("forget", f"dataset:{dataset}", {"column": column})
+        return upkeep.forget(self.stations, dataset, key, column)
+
+    def tidy(self) -> int:
+        """Pack small files where it is worth it; returns their number."""
+        return upkeep.tidy(self.stations)
 
     @verb("POST", "/api/train")
     def train(

@@ -355,10 +355,14 @@ def test_a_wrong_declaration(more: dict[str, Any], says: str) -> None:
         Dataset(**(options | more))
 
 
-def test_small_files_are_joined_now_and_then(station: DataStation, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(ingesting, "_COMPACT_EVERY", 5)
+def test_small_files_are_packed_and_every_version_is_read_from_them(
+    station: DataStation, tmp_path: Path
+) -> None:
     for n in range(6):
         write(tmp_path, f"{n}.parquet", frame(n * 3))
         station.ingest(trips())
-    assert station.tables.version("datasets/trips") > 5
+    assert station.compact("trips", at_least=7) == 0
+    assert station.compact("trips", ["id"]) == 6
+    assert station.compact("trips", ["id"]) == 0
     assert [len(ids(station, f"trips@{n}")) for n in range(1, 7)] == [3, 6, 9, 12, 15, 18]
+    assert {v.table_version for v in station.versions("trips")} == {station.tables.version("datasets/trips")}

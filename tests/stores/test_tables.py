@@ -34,7 +34,7 @@ def test_no_table_yet(tables: DeltaTables) -> None:
     assert not tables.exists("t")
     assert tables.version("t") == -1
     assert tables.transactions("t", ["w"]) == {}
-    assert tables.compact("t") == 0
+    assert tables.pack("t") is None
     tables.restore("t", 3)
     with pytest.raises(NotFound, match="there is no table t"):
         tables.scan("t")
@@ -94,12 +94,16 @@ def test_rows_that_do_not_fit_are_an_error_at_once(tables: DeltaTables) -> None:
 def test_compact_keeps_rows_and_versions(tables: DeltaTables) -> None:
     for n in range(10):
         tables.append("t", rows(n))
-    assert tables.compact("t") == 10
-    assert tables.compact("t") == 0
-    assert numbers(tables) == list(range(10))
-    assert numbers(tables, 3) == [0, 1, 2, 3]
-    tables.append("t", rows(10), ("w", 1))
+    packing = tables.pack("t", ["n"])
+    assert packing is not None
+    tables.append("t", rows(10))
+    assert tables.swap("t", packing)
+    assert not tables.swap("t", packing)
     assert numbers(tables) == list(range(11))
+    assert tables.pack("t", at_least=3) is None
+    assert numbers(tables, 3) == [0, 1, 2, 3]
+    tables.append("t", rows(11), ("w", 1))
+    assert numbers(tables) == list(range(12))
 
 
 def test_restore(tables: DeltaTables) -> None:

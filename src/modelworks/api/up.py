@@ -130,5 +130,6 @@ def work(factory: Factory) -> None:
             if time.monotonic() >= due:
                 due = time.monotonic() + every
                 factory.apply()
+                factory.tidy()
         except ModelworksError as error:
             print(f"worker: {error}", file=sys.stderr, flush=True)

@@ -27,3 +27,14 @@ def _other(value: Any) -> Any:
     if isinstance(value, (set, frozenset)):
         return sorted(value)
     return str(value)
+
+
+def has_value(row: str, column: str, text: str) -> bool:
+    """Whether a row, as JSON text, has a value in a column; numbers may be written in different ways."""
+    value = orjson.loads(row).get(column)
+    if value is None or str(value).strip() == text:
+        return value is not None
+    try:
+        return float(value) == float(text)
+    except (TypeError, ValueError):
+        return False

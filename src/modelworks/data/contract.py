@@ -29,6 +29,9 @@ BAD: Mapping[str, pl.DataType] = {
 }
 """What is kept of a bad row: all of it, as JSON text; what is wrong with which value; the row's number."""
 
+EARLIER = "came before, and is the key"
+LATER = "comes again further on, and is the key"
+
 _REASON = "\x00reason"
 _COLUMN = "\x00column"
 _ROW = "\x00row"
@@ -66,10 +69,16 @@ def require(columns: Sequence[str], contract: Mapping[str, Field]) -> None:
         )
 
 
-def hold(frame: pl.DataFrame, contract: Mapping[str, Field], key: str | None) -> Held:
+def hold(frame: pl.DataFrame, contract: Mapping[str, Field], key: str | None, *, last: bool = False) -> Held:
     """Hold the rows of one frame against a contract.
 
-    The first check that a row fails is its reason. Of good rows with the same key, the first stays.
+    The first check that a row fails is its reason.
+
+    Args:
+        frame: The rows, as they came.
+        contract: What they should be.
+        key: Column that names a row.
+        last: Of good rows with the same key, let the last one stay, and not the first; the others are bad.
 
     Raises:
         Invalid: a column that must not be null is not there at all.
@@ -102,10 +111,10 @@ def hold(frame: pl.DataFrame, contract: Mapping[str, Field], key: str | None) ->
         good = good.filter(~breaks)
     # Different hashes, at a fifth of the cost, say that the keys are different.
     if key is not None and good[key].hash().n_unique() < len(good):
-        first = good[key].is_first_distinct()
-        again = good[_ROW].filter(~first).to_frame()
-        said.append(again.with_columns(_said(key, "came before, and is the key")))
-        good = good.filter(first)
+        stays = good[key].is_last_distinct() if last else good[key].is_first_distinct()
+        again = good[_ROW].filter(~stays).to_frame()
+        said.append(again.with_columns(_said(key, LATER if last else EARLIER)))
+        good = good.filter(stays)
     refused = pl.concat(said).sort(_ROW) if said else pl.DataFrame()
     extra = tuple(name for name in frame.columns if name not in contract)
     return Held(good.drop(_ROW), _bad(frame, refused), extra)
@@ -120,6 +129,12 @@ def _reasons(rows: pl.Series, flags: pl.DataFrame, rules: Sequence[tuple[str, pl
 
 def _said(column: str, says: str) -> tuple[pl.Expr, pl.Expr]:
     return pl.lit(column).alias(_COLUMN), pl.lit(f"{column} {says}").alias(_REASON)
+
+
+def refuse(rows: pl.DataFrame, column: str, says: str) -> pl.DataFrame:
+    """What is kept of rows that are refused for one reason: see `BAD`; they have no number."""
+    broken = pl.DataFrame({_ROW: pl.Series(range(len(rows)), dtype=pl.UInt32)})
+    return _bad(rows, broken.with_columns(_said(column, says))).with_columns(number=pl.lit(None, pl.Int64))
 
 
 def _bad(frame: pl.DataFrame, broken: pl.DataFrame) -> pl.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from modelworks.core.errors import Invalid
 from modelworks.core.ref import check_name
@@ -11,6 +12,9 @@ from modelworks.core.schema import ColumnSpec, Field, Kind, as_field
 from modelworks.data.sources.port import Source
 from modelworks.data.streams.port import Stream
 from modelworks.data.version import VERSION
+
+SameKey = Literal["replace", "quarantine", "add"]
+"""What happens when a row comes whose key is there already."""
 
 
 @dataclass(frozen=True, init=False)
@@ -23,6 +27,7 @@ class Dataset:
         contract: Its columns, in order, by name.
         key: Column whose value names a row; ``None`` without one.
         time: Column of the event time; ``None`` without one.
+        same_key: What a row does whose key is there already: see `SameKey`.
     """
 
     name: str
@@ -30,6 +35,7 @@ class Dataset:
     contract: Mapping[str, Field]
     key: str | None
     time: str | None
+    same_key: SameKey
 
     def __init__(
         self,
@@ -39,6 +45,7 @@ class Dataset:
         contract: Mapping[str, ColumnSpec],
         key: str | None = None,
         time: str | None = None,
+        same_key: SameKey = "replace",
     ) -> None:
         """Declare a dataset.
 
@@ -50,10 +57,12 @@ class Dataset:
                 ``mw.Number(...)``, ``mw.Text(...)``, ``mw.Bool()``, ``mw.Time()``.
             key: Column whose value names a row.
             time: Column of the event time.
+            same_key: What happens when a row comes whose key is there already: ``"replace"`` the older row (a
+                correction), send the new one to ``"quarantine"``, or ``"add"`` it beside the other.
 
         Raises:
             Invalid: a column without a known type, a reserved name, a key or time column that the
-                contract lacks.
+                contract lacks, an unknown `same_key`.
         """
         check_name(name, "dataset name")
         fields = {column: as_field(column, spec) for column, spec in contract.items()}
@@ -76,12 +85,19 @@ class Dataset:
                 f"the contract says {fields[time].kind}",
                 "declare it as mw.Time()",
             )
+        if same_key not in get_args(SameKey):
+            raise Invalid(
+                f"dataset {name!r} has same_key={same_key!r}",
+                "",
+                f"choose one of {', '.join(get_args(SameKey))}",
+            )
         for attribute, value in (
             ("name", name),
             ("source", source),
             ("contract", fields),
             ("key", key),
             ("time", time),
+            ("same_key", same_key),
         ):
             object.__setattr__(self, attribute, value)
 

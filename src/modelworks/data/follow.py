@@ -11,8 +11,9 @@ from threading import Event
 from modelworks.core.errors import ModelworksError, Unavailable
 from modelworks.data.dataset import Dataset
 from modelworks.data.delivery import from_stream
-from modelworks.data.ingest import Stores, ingest, positions
+from modelworks.data.ingest import ingest, positions
 from modelworks.data.streams.port import Reader, Stream, Taken
+from modelworks.data.undo import Stores
 from modelworks.data.version import IngestReport
 
 Said = Callable[[IngestReport | ModelworksError], None]
@@ -99,6 +100,7 @@ def _sum(dataset: Dataset, reports: list[IngestReport]) -> IngestReport:
         parts=max(report.parts for report in reports),
         rows_read=sum(report.rows_read for report in reports),
         rows_added=sum(report.rows_added for report in reports),
+        rows_replaced=sum(report.rows_replaced for report in reports),
         rows_quarantined=sum(report.rows_quarantined for report in reports),
         reasons=dict(reasons.most_common()),
         extra=tuple(dict.fromkeys(name for report in reports for name in report.extra)),

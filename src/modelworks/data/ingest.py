@@ -17,48 +17,44 @@ from pathlib import Path
 from time import monotonic
 
 import polars as pl
-from sqlalchemy import delete, insert, select
 
-from modelworks.core.clock import Clock
 from modelworks.core.errors import Conflict, Invalid, ModelworksError, Unavailable
-from modelworks.data.contract import TYPES, hold
+from modelworks.data import forget, versions
+from modelworks.data.contract import EARLIER, LATER, TYPES, hold, refuse
 from modelworks.data.dataset import Dataset
 from modelworks.data.delivery import Delivery
 from modelworks.data.news import News, news_of
 from modelworks.data.quarantine import kept, table_of, whole
 from modelworks.data.sources.port import Part, Source
 from modelworks.data.streams.port import START
+from modelworks.data.undo import Stores, begin, end, undo
 from modelworks.data.version import VERSION, IngestReport
 from modelworks.lineage import graph
 from modelworks.lineage.edge import Edge
-from modelworks.stores.ledger import Ledger
 from modelworks.stores.ledger.portable import upsert
-from modelworks.stores.ledger.tables import dataset_versions, ingested, ingests
+from modelworks.stores.ledger.tables import ingested
 from modelworks.stores.tables import Tables
 
 _BATCH = 500_000
 """Rows from which what is waiting is committed."""
 
-_COMPACT_EVERY = 50
-
-
-@dataclass(frozen=True)
-class Stores:
-    """Where an ingest writes."""
-
-    ledger: Ledger
-    tables: Tables
-    root: Path
-    clock: Clock
-
 
 @dataclass
 class _Tally:
-    """What an ingest came by so far."""
+    """What an ingest came by so far.
+
+    Attributes:
+        replaced: Rows whose place another one took.
+        older: Of these, those that had come with an earlier version.
+        forgotten: Rows of subjects that are to be forgotten; they were left out.
+    """
 
     read: int = 0
     added: int = 0
+    replaced: int = 0
+    older: int = 0
     refused: int = 0
+    forgotten: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     extra: dict[str, None] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
@@ -93,7 +89,7 @@ def ingest(
     started = monotonic()
     name = dataset.name
     with stores.ledger.alone(f"ingest {name}"):
-        notes = ["an ingest that had been cut off was undone"] if _undo(name, stores) else []
+        notes = ["an ingest that had been cut off was undone"] if undo(name, stores) else []
         _next(dataset, stores, brought)
         news = news_of(dataset, stores.ledger, stores.root, brought)
         broken: dict[Part, ModelworksError] = {}
@@ -103,44 +99,31 @@ def ingest(
             try:
                 tally = _take_in(dataset, stores, news.parts, brought, version, now, broken)
             except _CutOff as cut:
-                _undo(name, stores)
+                undo(name, stores)
                 broken[cut.part] = cut.error
                 continue
             if tally.taken:
                 _enter(dataset, stores, news, version, tally)
             else:
-                _undo(name, stores)
+                undo(name, stores)
                 version = None
             break
-        if version is not None and version % _COMPACT_EVERY == 0:
-            stores.tables.compact(f"datasets/{name}")
+    if tally.forgotten:
+        notes.append(f"{tally.forgotten:,} rows of subjects that are to be forgotten were left out")
     return IngestReport(
-        name, version, len(tally.taken), tally.read, tally.added, tally.refused,
+        name, version, len(tally.taken), tally.read, tally.added, tally.replaced, tally.refused,
         dict(tally.reasons.most_common()), tally.failed, tuple(tally.extra), tuple(lost), (*notes, *news.notes),
         monotonic() - started,
     )  # fmt: skip
 
 
-def _undo(dataset: str, stores: Stores) -> bool:
-    """Take back what an ingest did that never came to its end; whether there was one."""
-    with stores.ledger.read() as db:
-        begun = db.execute(select(ingests).where(ingests.c.dataset == dataset)).one_or_none()
-    if begun is None:
-        return False
-    for table, version in begun.before.items():
-        if stores.tables.version(table) > version:
-            stores.tables.restore(table, version, begun.positions)
-    with stores.ledger.write() as db:
-        db.execute(delete(ingests).where(ingests.c.dataset == dataset))
-    return True
-
-
 def positions(dataset: str, stores: Stores, partitions: Sequence[str]) -> Mapping[str, int]:
     """Up to where partitions of streams were taken in: what the rows that readers see came with."""
     with stores.ledger.read() as db:
-        newest = select(dataset_versions.c.table_version).where(dataset_versions.c.dataset == dataset)
-        seen = db.scalar(newest.order_by(dataset_versions.c.version.desc()).limit(1))
-    return {} if seen is None else stores.tables.transactions(f"datasets/{dataset}", partitions, seen)
+        seen = versions.newest(db, dataset)
+    if seen is None:
+        return {}
+    return stores.tables.transactions(versions.table_of(dataset), partitions, seen.table_version)
 
 
 def _next(dataset: Dataset, stores: Stores, brought: Sequence[Delivery]) -> None:
@@ -159,25 +142,11 @@ def _next(dataset: Dataset, stores: Stores, brought: Sequence[Delivery]) -> None
 def _begin(dataset: Dataset, stores: Stores, brought: Sequence[Delivery]) -> int:
     """Write an ingest down; returns the number of its version."""
     with stores.ledger.read() as db:
-        newest = db.execute(
-            select(dataset_versions.c.version, dataset_versions.c.columns)
-            .where(dataset_versions.c.dataset == dataset.name)
-            .order_by(dataset_versions.c.version.desc())
-            .limit(1)
-        ).one_or_none()
+        newest = versions.newest(db, dataset.name)
     version = 1 if newest is None else newest.version + 1
     _same_types(dataset, {} if newest is None else newest.columns)
-    before = {table: stores.tables.version(table) for table in (_table(dataset), table_of(dataset.name))}
-    with stores.ledger.write() as db:
-        db.execute(
-            insert(ingests).values(
-                dataset=dataset.name,
-                version=version,
-                before=before,
-                positions={one.piece.partition: one.piece.since for one in brought if one.piece is not None},
-                started=stores.clock(),
-            )
-        )
+    since = {one.piece.partition: one.piece.since for one in brought if one.piece is not None}
+    begin(dataset.name, stores, [versions.table_of(dataset.name), table_of(dataset.name)], version, since)
     return version
 
 
@@ -202,30 +171,93 @@ def _take_in(
 ) -> _Tally:
     """Commit the rows of one ingest."""
     tally = _Tally()
-    tables, table, quarantine = stores.tables, _table(dataset), table_of(dataset.name)
-
+    tables, table, quarantine = stores.tables, versions.table_of(dataset.name), table_of(dataset.name)
+    erased = forget.tombstones(stores.ledger, dataset.name)
     upto = {one.piece.partition: one.piece.upto for one in brought if one.piece is not None}
 
-    def commit(good: pl.DataFrame, bad: pl.DataFrame) -> None:
-        if len(bad):
-            tables.append(quarantine, bad)
-        if len(good) or upto or not tables.exists(table):
-            tables.append(table, good, positions=upto)
+    def commit(good: pl.DataFrame, bad: pl.DataFrame) -> _Placed:
+        placed = _among(dataset, tables, good, bad, version, now)
+        if len(placed.bad):
+            tables.append(quarantine, placed.bad)
+        if len(placed.good) or upto or not tables.exists(table):
+            tables.append(table, placed.good, positions=upto)
+        return placed
+
+    def done(placed: _Placed) -> None:
+        rows = placed.bad.filter(pl.col("row").is_not_null())
+        tally.added += len(placed.good) - placed.same
+        tally.older += placed.older
+        tally.replaced += placed.older + placed.corrected
+        tally.refused += len(rows)
+        tally.reasons.update(dict(rows["reason"].value_counts().iter_rows()))
 
     # While rows are being written, the next ones are read and held against the contract.
     with ThreadPoolExecutor(1, thread_name_prefix="commit") as writer:
-        writing: Future[None] | None = None
+        writing: Future[_Placed] | None = None
         for good, bad in _batches(dataset, stores.root, parts, brought, version, now, broken, tally):
-            tally.added += len(good)
-            rows = bad.filter(pl.col("row").is_not_null())
-            tally.refused += len(rows)
-            tally.reasons.update(dict(rows["reason"].value_counts().iter_rows()))
+            for column, digests in erased.items():
+                before = len(good)
+                good = good.filter(~forget.named(good[column], dataset.name, column, digests))
+                tally.forgotten += before - len(good)
             if writing is not None:
-                writing.result()
+                done(writing.result())
             writing = writer.submit(commit, good, bad)
         if writing is not None:
-            writing.result()
+            done(writing.result())
     return tally
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """Rows that found their place among those that are there.
+
+    Attributes:
+        good: To add.
+        bad: To quarantine.
+        older: Rows of earlier versions that these took the place of.
+        same: Rows of this version that they took the place of.
+        corrected: Messages of a stream that a later one took the place of, before they were added.
+    """
+
+    good: pl.DataFrame
+    bad: pl.DataFrame
+    older: int = 0
+    same: int = 0
+    corrected: int = 0
+
+
+def _among(
+    dataset: Dataset, tables: Tables, good: pl.DataFrame, bad: pl.DataFrame, version: int, now: datetime
+) -> _Placed:
+    """Find rows their place among those with the same key: see `Dataset.same_key`."""
+    table, key = versions.table_of(dataset.name), dataset.key
+    if key is None or dataset.same_key == "add" or not len(good):
+        return _Placed(good, bad)
+
+    def refused(rows: pl.DataFrame, says: str) -> list[pl.DataFrame]:
+        return [kept(refuse(rows.drop(VERSION), key, says), "", version, now)] if len(rows) else []
+
+    # Rows of one file were told apart when they were held; several files may come together.
+    replace = dataset.same_key == "replace"
+    if good[key].hash().n_unique() < len(good):
+        stays = good[key].is_last_distinct() if replace else good[key].is_first_distinct()
+        bad = pl.concat([bad, *refused(good.filter(~stays), LATER if replace else EARLIER)])
+        good = good.filter(stays)
+    if not replace:
+        there = tables.find(table, good.select(key))
+        if len(there):
+            bad = pl.concat([bad, *refused(good.join(there, on=key, how="semi"), EARLIER)])
+            good = good.join(there, on=key, how="anti", maintain_order="left")
+        return _Placed(good, bad)
+    gone = tables.remove(table, good.select(key), [*dataset.contract, VERSION])
+    same = gone.filter(pl.col(VERSION) == version)
+    bad = pl.concat([bad, *refused(same, LATER)])
+    if not dataset.streamed:
+        return _Placed(good, bad, len(gone) - len(same), len(same))
+    # That a message corrects one that came shortly before is as it should be.
+    corrections = bad["reason"].str.ends_with(LATER).fill_null(value=False)
+    older, corrected = len(gone) - len(same), int(corrections.sum())
+    return _Placed(good, bad.filter(~corrections), older, len(same), corrected)
 
 
 def _batches(
@@ -259,7 +291,8 @@ def _batches(
                 bad.append(kept(piece.broken, part.uri, version, now))
                 tally.read += len(piece.broken)
             for frame in [sent[part].rows] if part in sent else _read(dataset, root, part):
-                held = hold(frame, dataset.contract, dataset.key)
+                key = None if dataset.same_key == "add" else dataset.key
+                held = hold(frame, dataset.contract, key, last=dataset.same_key == "replace")
                 good.append(held.good)
                 if len(held.bad):
                     numbers = (
@@ -295,20 +328,19 @@ def _read(dataset: Dataset, root: Path, part: Part) -> Iterator[pl.DataFrame]:
 def _enter(dataset: Dataset, stores: Stores, news: News, version: int, tally: _Tally) -> None:
     """Enter the version into the ledger, with what was taken in and where it came from."""
     now, name = stores.clock(), dataset.name
-    table_version = stores.tables.version(_table(dataset))
+    table_version = stores.tables.version(versions.table_of(name))
     new = {
         "dataset": name, "version": version, "table_version": table_version, "added": tally.added,
-        "quarantined": tally.refused, "created": now,
+        "replaced": tally.older, "quarantined": tally.refused, "created": now,
         "sources": [{"uri": part.uri, "fingerprint": part.fingerprint} for part in tally.taken[:1000]],
         "columns": {column: field.to_json() for column, field in dataset.contract.items()},
     }  # fmt: skip
     with stores.ledger.write() as db:
-        before = db.scalar(
-            select(dataset_versions.c.rows).where(
-                dataset_versions.c.dataset == name, dataset_versions.c.version == version - 1
-            )
-        )
-        db.execute(insert(dataset_versions).values(**new, rows=(before or 0) + tally.added))
+        before = versions.newest(db, name)
+        rows = (before.rows if before else 0) + tally.added - tally.older
+        # Whoever reads this table version does not see the rows any more that earlier versions had.
+        epoch = versions.next_epoch(db, name) if before is None or tally.older else before.epoch
+        versions.enter(db, {**new, "rows": rows, "epoch": epoch})
         taken = [news.row(part, version) for part in tally.taken if news.remembered]
         upsert(db, ingested, [{"dataset": name} | row for row in taken])
         edges = [
@@ -316,13 +348,9 @@ def _enter(dataset: Dataset, stores: Stores, news: News, version: int, tally: _T
             for part in tally.taken
         ]
         graph.add(db, edges, now)
-        db.execute(delete(ingests).where(ingests.c.dataset == name))
+        end(db, name)
 
 
 def _node(part: Part, content: str) -> str:
     """A part in the lineage graph: by its content, which outlasts the file's times."""
     return f"file:{part.uri}#{content[:12]}" if content else part.uri
-
-
-def _table(dataset: Dataset) -> str:
-    return f"datasets/{dataset.name}"

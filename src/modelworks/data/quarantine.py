@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from modelworks.core.plain import has_value
 from modelworks.data.contract import BAD
 from modelworks.stores.tables import Tables
 
@@ -44,3 +45,14 @@ def newest(tables: Tables, dataset: str, limit: int) -> list[dict[str, Any]]:
         return []
     rows = tables.scan(table_of(dataset)).sort("version", "source", "number", descending=[True, False, False])
     return rows.head(limit).collect().to_dicts()
+
+
+def remove(tables: Tables, dataset: str, column: str, text: str) -> int:
+    """Take rows out in which a column has a value; returns their number."""
+    table = table_of(dataset)
+    if not tables.exists(table):
+        return 0
+    rows = tables.scan(table).filter(pl.col("row").is_not_null()).collect()
+    mine = [has_value(row, column, text) for row in rows["row"]]
+    named = rows.filter(pl.Series(mine, dtype=pl.Boolean)).select("row", "source", "number", "version")
+    return len(tables.remove(table, named, ["version"]))

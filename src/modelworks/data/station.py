@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -12,21 +13,24 @@ import polars as pl
 from sqlalchemy import func, select
 
 from modelworks.core.clock import Clock, new_id
-from modelworks.core.errors import Conflict, Invalid, NotFound, NotReady
+from modelworks.core.errors import Invalid, NotFound
 from modelworks.core.ref import Ref
 from modelworks.data import follow as following
+from modelworks.data import forget, quarantine, upkeep, versions
 from modelworks.data import ingest as ingesting
-from modelworks.data import quarantine
 from modelworks.data.contract import require
 from modelworks.data.dataset import Dataset
 from modelworks.data.delivery import Delivery
+from modelworks.data.forget import Erasure
 from modelworks.data.sources.port import Part
 from modelworks.data.streams.messages import columns_of
 from modelworks.data.streams.port import Stream, Taken
+from modelworks.data.undo import Stores
+from modelworks.data.upkeep import VacuumReport
 from modelworks.data.version import VERSION, DatasetVersion, IngestReport
 from modelworks.stores.ledger import Ledger
 from modelworks.stores.ledger.portable import upsert
-from modelworks.stores.ledger.tables import dataset_tags, dataset_versions, datasets
+from modelworks.stores.ledger.tables import dataset_versions, datasets
 from modelworks.stores.tables import Tables
 
 _HELD_ROWS = 5_000_000
@@ -48,8 +52,8 @@ class DataStation:
         self.tables = tables
         self.root = root
         self.clock = clock
-        self._stores = ingesting.Stores(ledger, tables, root, clock)
-        self._held: dict[str, tuple[int, pl.DataFrame]] = {}
+        self._stores = Stores(ledger, tables, root, clock)
+        self._held: dict[str, tuple[int, int, pl.DataFrame]] = {}
 
     def declare(self, declared: Sequence[Dataset]) -> None:
         """Write the declarations into the ledger, where the using line reads key and time."""
@@ -119,10 +123,7 @@ class DataStation:
 
     def latest_or_none(self, dataset: str) -> int | None:
         """The newest version's number, ``None`` before the first ingest."""
-        with self.ledger.read() as db:
-            query = select(func.max(dataset_versions.c.version)).where(dataset_versions.c.dataset == dataset)
-            newest: int | None = db.scalar(query)
-            return newest
+        return versions.latest(self.ledger, dataset)
 
     def latest(self, dataset: str) -> int:
         """The newest version's number.
@@ -130,109 +131,77 @@ class DataStation:
         Raises:
             NotReady: nothing was ingested yet.
         """
-        version = self.latest_or_none(dataset)
-        if version is None:
-            raise NotReady(
-                f"dataset {dataset!r} has no version yet",
-                "nothing was ingested",
-                f"run 'modelworks ingest {dataset}'",
-            )
-        return version
+        return self.version_of(Ref(dataset)).version
 
     def version_of(self, ref: Ref) -> DatasetVersion:
-        """The version a reference names: ``flights``, ``flights@latest``, ``flights@12``, ``flights@TAG``.
-
-        Raises:
-            NotFound: there is none.
-            NotReady: the dataset has no version yet.
-        """
-        with self.ledger.read() as db:
-            if ref.at in (None, "latest"):
-                number: int | None = self.latest(ref.name)
-            elif isinstance(ref.at, int):
-                number = ref.at
-            else:
-                number = db.scalar(
-                    select(dataset_tags.c.version).where(
-                        dataset_tags.c.dataset == ref.name, dataset_tags.c.tag == ref.at
-                    )
-                )
-            row = (
-                db.execute(
-                    select(dataset_versions).where(
-                        dataset_versions.c.dataset == ref.name, dataset_versions.c.version == number
-                    )
-                )
-                .mappings()
-                .one_or_none()
-            )
-        if row is None:
-            newest = self.latest_or_none(ref.name)
-            raise NotFound(
-                f"there is no dataset version {ref}",
-                f"the newest is {ref.name}@{newest}" if newest else f"{ref.name!r} was never ingested",
-                f"'modelworks data show {ref.name}' lists versions and tags" if newest else "check the name",
-            )
-        return DatasetVersion(**row)
+        """The version a reference names: see `versions.find`."""
+        return versions.find(self.ledger, ref)
 
     def versions(self, dataset: str, limit: int = 20) -> list[DatasetVersion]:
         """The newest versions, the newest first."""
-        query = select(dataset_versions).where(dataset_versions.c.dataset == dataset)
-        with self.ledger.read() as db:
-            rows = db.execute(query.order_by(dataset_versions.c.version.desc()).limit(limit)).mappings()
-            return [DatasetVersion(**row) for row in rows]
+        return versions.recent(self.ledger, dataset, limit)
 
     def tag(self, text: str, tag: str) -> DatasetVersion:
-        """Name a version; a tag that was given is not moved.
+        """Name a version: see `versions.tag`. It is kept from then on."""
+        return versions.tag(self.ledger, Ref.parse(text), tag)
 
-        Raises:
-            Conflict: the tag names another version.
-        """
-        version = self.version_of(Ref.parse(text))
-        name = Ref.parse(f"{version.dataset}@{tag}").at
-        if name == "latest" or isinstance(name, int):
-            raise Invalid(f"{tag!r} cannot be a tag", "it already means a version", "choose a word")
-        with self.ledger.write() as db:
-            upsert(
-                db,
-                dataset_tags,
-                [{"dataset": version.dataset, "tag": tag, "version": version.version}],
-                keep=True,
-            )
-            given = db.scalar(
-                select(dataset_tags.c.version).where(
-                    dataset_tags.c.dataset == version.dataset, dataset_tags.c.tag == tag
-                )
-            )
-        if given != version.version:
-            raise Conflict(
-                f"the tag {version.dataset}@{tag} names version {given}",
-                "tags do not move",
-                "choose another tag",
-            )
-        return version
+    def pin(self, text: str, reason: str) -> DatasetVersion:
+        """Keep a version whatever its age: see `versions.pin`."""
+        return versions.pin(self.ledger, self.clock, Ref.parse(text), reason)
+
+    def unpin(self, text: str) -> DatasetVersion:
+        """Let a version go when its time comes: see `versions.unpin`."""
+        return versions.unpin(self.ledger, Ref.parse(text))
+
+    # -- upkeep ------------------------------------------------------------------------------------------
+
+    def compact(self, dataset: str, by: Sequence[str] = (), at_least: int = 2) -> int:
+        """Pack small files into ordered, large ones: see `upkeep.compact`."""
+        return upkeep.compact(dataset, self._stores, by, at_least)
+
+    def vacuum(self, dataset: str, keep: timedelta | None, used: Collection[int]) -> VacuumReport:
+        """Let old versions go, and delete the files that none needs: see `upkeep.vacuum`."""
+        return upkeep.vacuum(dataset, self._stores, keep, used)
+
+    def forget(
+        self,
+        dataset: Dataset,
+        value: str,
+        column: str | None,
+        used: Collection[int],
+        tell: Sequence[str] = (),
+    ) -> Erasure:
+        """Erase a subject: see `forget.erase`. Versions that are tagged, pinned or `used` stay, without it."""
+        who = forget.subject(dataset, column, value)
+        kept = {*used, *versions.tags(self.ledger, dataset.name).values()}
+        return forget.erase(
+            dataset, who, self._stores, kept | versions.pins(self.ledger, dataset.name).keys(), tell
+        )
 
     # -- rows --------------------------------------------------------------------------------------------
 
     def read(self, text: str) -> pl.LazyFrame:
-        """The rows of a version, as a lazy frame: ``read("flights@12")``."""
-        version = self.version_of(Ref.parse(text))
-        return self.tables.scan(f"datasets/{version.dataset}", version.table_version)
+        """The rows of a version, as a lazy frame: ``read("flights@12")``.
+
+        Raises:
+            NotFound: there is no such version, or its rows are not kept any more.
+        """
+        return versions.rows(self.tables, self.version_of(Ref.parse(text)))
 
     def frame(self, dataset: str, columns: Sequence[str]) -> pl.DataFrame:
         """Columns of all rows of the newest version, with `VERSION`; rows read before are not read again."""
         newest = self.version_of(Ref(dataset))
         wanted = list(dict.fromkeys([*columns, VERSION]))
-        since, held = self._held.get(dataset, (0, None))
-        if held is None or not set(wanted) <= set(held.columns):
+        since, epoch, held = self._held.get(dataset, (0, 0, None))
+        if held is None or epoch != newest.epoch or not set(wanted) <= set(held.columns):
             since, held = 0, None
         if held is None or since < newest.version:
             names = wanted if held is None else held.columns
-            scan = self.tables.scan(f"datasets/{dataset}", newest.table_version).select(names)
+            scan = versions.rows(self.tables, newest).select(names)
             fresh = (scan if held is None else scan.filter(pl.col(VERSION) > since)).collect()
             held = fresh if held is None else pl.concat([held, fresh])
             if len(held) <= _HELD_ROWS:
-                self._held[dataset] = (newest.version, held)
+                self._held[dataset] = (newest.version, newest.epoch, held)
             else:
                 self._held.pop(dataset, None)
         return held.select(wanted)
@@ -268,25 +237,19 @@ class DataStation:
         ref = Ref.parse(text)
         with self.ledger.read() as db:
             row = db.execute(select(datasets).where(datasets.c.name == ref.name)).mappings().one_or_none()
-            tags = dict(
-                db.execute(
-                    select(dataset_tags.c.tag, dataset_tags.c.version).where(
-                        dataset_tags.c.dataset == ref.name
-                    )
-                ).all()
-            )
         if row is None:
             raise NotFound(
                 f"there is no dataset {ref.name!r}", "", "'modelworks data list' shows those there are"
             )
-        versions = [self.version_of(ref)] if ref.at is not None else self.versions(ref.name)
+        shown = [self.version_of(ref)] if ref.at is not None else self.versions(ref.name)
         return {
             "name": row["name"],
             "key": row["key"],
             "time": row["time"],
             "contract": row["contract"],
-            "tags": tags,
-            "versions": [replace(version, columns={}) for version in versions],
+            "tags": versions.tags(self.ledger, ref.name),
+            "pins": versions.pins(self.ledger, ref.name),
+            "versions": [replace(version, columns={}) for version in shown],
         }
 
     def quarantined(self, dataset: str, limit: int = 50) -> list[dict[str, Any]]:

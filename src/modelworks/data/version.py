@@ -18,24 +18,30 @@ class DatasetVersion:
     Attributes:
         dataset: Name of the dataset.
         version: Its number, from 1.
-        table_version: Version of the Delta table that holds exactly its rows.
+        table_version: Version of the Delta table that its rows are read from: those that came up to it.
+        epoch: Versions with the same number are read from the same table version.
         rows: Rows in all.
         added: Rows that came with this version.
+        replaced: Older rows with the same keys that these took the place of.
         quarantined: Rows of the same ingest that broke the contract.
         sources: What was taken in: uri and fingerprint.
         columns: The contract at that time.
         created: When, UTC.
+        dropped: Since when its rows are not kept any more; ``None`` while they are.
     """
 
     dataset: str
     version: int
     table_version: int
+    epoch: int
     rows: int
     added: int
+    replaced: int
     quarantined: int
     sources: Sequence[Mapping[str, str]]
     columns: Mapping[str, Any]
     created: datetime
+    dropped: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,7 @@ class IngestReport:
         parts: Files (or other parts) that were taken in.
         rows_read: Rows that were looked at.
         rows_added: Rows that fit the contract.
+        rows_replaced: Older rows with the same keys that these took the place of.
         rows_quarantined: Rows that broke it; they are kept with their reason.
         reasons: Reason to number of rows.
         failed: Parts that could not be read, with the reason. One whose content is bad is quarantined and
@@ -63,6 +70,7 @@ class IngestReport:
     parts: int = 0
     rows_read: int = 0
     rows_added: int = 0
+    rows_replaced: int = 0
     rows_quarantined: int = 0
     reasons: Mapping[str, int] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)

@@ -167,7 +167,7 @@ def drain(stores: Stores) -> int:
     killed at any moment and run again adds every row once. Files whose writer is gone are removed when
     everything in them is in the table.
     """
-    with _alone(stores.spool):
+    with alone(stores.spool):
         return _drain(stores, PREDICTIONS, table) + _drain(stores, OUTCOMES, outcomes.table)
 
 
@@ -187,10 +187,17 @@ def _drain(stores: Stores, name: str, rows_of: Callable[[Iterable[Entry]], pl.Da
                     commit = stores.tables.append(name, rows, (path.name, at))
                     total += rows.height
                     if commit.version and commit.version % _COMPACT_EVERY == 0:
-                        stores.tables.compact(name)
+                        _compact(stores, name)
             if finished:
                 _remove(file, at)
     return total
+
+
+def _compact(stores: Stores, name: str) -> None:
+    """Pack small files, ordered by id, and delete those that they were made from a day ago."""
+    packing = stores.tables.pack(name, ("id", "prediction_id"))
+    if packing is not None and stores.tables.swap(name, packing):
+        stores.tables.vacuum(name, [], 24)
 
 
 def _batches(blocks: Iterator[Block]) -> Iterator[list[Block]]:
@@ -215,8 +222,8 @@ def _remove(file: SpoolFile, end: int) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One drain at a time: two would cut the same file into different batches."""
+def alone(folder: Path) -> Iterator[None]:
+    """One at a time changes the tables: two drains would cut the same file into different batches."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = os.open(folder / "drain.lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:

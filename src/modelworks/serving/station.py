@@ -11,7 +11,7 @@ import orjson
 
 from modelworks.core.errors import ModelworksError
 from modelworks.core.plain import to_json
-from modelworks.serving import prediction_log
+from modelworks.serving import forget, prediction_log
 from modelworks.serving.data_plane import DataPlane
 from modelworks.serving.fleet import Fleet
 from modelworks.serving.paths import PREDICT
@@ -76,6 +76,10 @@ class ServeStation:
     def drain(self) -> int:
         """Move what was logged into the tables; returns the number of rows."""
         return prediction_log.drain(self.stores)
+
+    def forget(self, models: Sequence[str], column: str | None, value: str) -> int:
+        """Take a subject out of the log: see `serving.forget`; returns the number of rows."""
+        return forget.forget(self.stores, models, column, value)
 
     def find(self, prediction_id: str) -> dict[str, Any] | None:
         """A logged prediction, or ``None``."""

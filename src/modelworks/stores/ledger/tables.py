@@ -63,17 +63,24 @@ datasets = Table(
     Column("updated", Utc, nullable=False),
 )
 dataset_versions = Table(
+    # Versions of one epoch are read from the same table version: each sees the rows that came up to it. Rows
+    # that leave a table (they were corrected, or forgotten) begin another epoch. Dropped: since when the rows
+    # are not kept any more.
     "dataset_versions",
     metadata,
     Column("dataset", _Name, primary_key=True),
     Column("version", Integer, primary_key=True),
     Column("table_version", BigInteger, nullable=False),
+    Column("epoch", Integer, nullable=False),
     Column("rows", BigInteger, nullable=False),
     Column("added", BigInteger, nullable=False),
+    Column("replaced", BigInteger, nullable=False),
     Column("quarantined", BigInteger, nullable=False),
     Column("sources", JSON, nullable=False),
     Column("columns", JSON, nullable=False),
     Column("created", Utc, nullable=False),
+    Column("dropped", Utc),
+    Index(None, "dataset", "created"),
 )
 dataset_tags = Table(
     "dataset_tags",
@@ -81,6 +88,23 @@ dataset_tags = Table(
     Column("dataset", _Name, primary_key=True),
     Column("tag", _Name, primary_key=True),
     Column("version", Integer, nullable=False),
+)
+dataset_pins = Table(
+    "dataset_pins",
+    metadata,
+    Column("dataset", _Name, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("created", Utc, nullable=False),
+)
+forgotten = Table(
+    # Subjects whose rows were erased, by a digest: should their rows come again, they are left out.
+    "forgotten",
+    metadata,
+    Column("dataset", _Name, primary_key=True),
+    Column("column", _Name, primary_key=True),
+    Column("digest", _Digest, primary_key=True),
+    Column("created", Utc, nullable=False),
 )
 ingested = Table(
     "ingested",

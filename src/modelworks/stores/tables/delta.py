@@ -6,7 +6,6 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
@@ -15,7 +14,8 @@ from deltalake.transaction import AddAction
 
 from modelworks.core.errors import NotFound, Unavailable
 from modelworks.stores.tables.parquet import written
-from modelworks.stores.tables.port import NOTHING, Commit
+from modelworks.stores.tables.port import NOTHING, Commit, Packing
+from modelworks.stores.tables.rewrite import PACKED, Change, Hashes, files, holding, packing, said, without
 
 _ATTEMPTS = 20
 _PINNED = 8
@@ -33,6 +33,7 @@ class DeltaTables:
         self._local = "://" not in self.root
         self._open: dict[str, DeltaTable] = {}
         self._at: dict[tuple[str, int], DeltaTable] = {}
+        self._hashes = Hashes()
 
     def _uri(self, name: str) -> str:
         return f"{self.root}/{name}"
@@ -163,13 +164,111 @@ class DeltaTables:
         else:
             table.restore(version, commit_properties=_numbers(positions))
 
-    def compact(self, name: str) -> int:
-        """See `Tables.compact`."""
+    def remove(self, name: str, rows: pl.DataFrame, tell: Sequence[str] = ()) -> pl.DataFrame:
+        """See `Tables.remove`."""
+        table = self._table(name)
+        if table is None or not len(rows):
+            return pl.DataFrame(schema=dict.fromkeys(tell, pl.Null))
+        if self._local:
+            change, gone = without(table, Path(self._uri(name)), rows, tell, self._hashes)
+            if change is not None:
+                self._commit(table, change)
+            return gone
+        on = rows.columns
+        gone = pl.scan_delta(table).join(rows.lazy(), on=on, how="semi", nulls_equal=True).collect()
+        if len(gone):
+            agree = " AND ".join(f"(t.`{c}` = s.`{c}` OR (t.`{c}` IS NULL AND s.`{c}` IS NULL))" for c in on)
+            merge = table.merge(gone.select(on).unique(), agree, source_alias="s", target_alias="t")
+            merge.when_matched_delete().execute()
+        return said(gone, tell)
+
+    def find(
+        self, name: str, rows: pl.DataFrame, tell: Sequence[str] | None = None, version: int | None = None
+    ) -> pl.DataFrame:
+        """See `Tables.find`."""
+        tell = rows.columns if tell is None else tell
+        table = self._table(name)
+        if table is None or not len(rows):
+            return pl.DataFrame(schema=dict.fromkeys(tell, pl.Null))
+        if version is not None:
+            table = self._pinned(name, version)
+        scan = pl.scan_delta(table)
+        if self._local:
+            found = [
+                one.hit.select(tell) for one in holding(table, Path(self._uri(name)), rows, self._hashes)
+            ]
+            return pl.concat(found) if found else said(scan.head(0).collect(), tell)
+        return said(scan.join(rows.lazy(), on=rows.columns, how="semi", nulls_equal=True).collect(), tell)
+
+    def pack(self, name: str, by: Sequence[str] = (), at_least: int = 2) -> Change | None:
+        """See `Tables.pack`; in a bucket the library packs when `swap` is called, without an order."""
+        table = self._table(name)
+        if table is None:
+            return None
+        if self._local:
+            return packing(table, Path(self._uri(name)), by, at_least)
+        small = [
+            path for path, rows in files(table).select("path", "num_records").iter_rows() if rows < PACKED
+        ]
+        return Change([], small, data=False) if len(small) >= at_least else None
+
+    def swap(self, name: str, packing: Packing) -> bool:
+        """See `Tables.swap`."""
+        table = self._table(name)
+        assert table is not None
+        if not self._local:
+            return bool(table.optimize.compact()["numFilesRemoved"])
+        assert isinstance(packing, Change)
+        if not set(packing.gone) <= set(files(table)["path"]):
+            return False
+        self._commit(table, packing)
+        table.update_incremental()
+        table.create_checkpoint()  # so that older log entries are needed by nobody who reads from here on
+        return True
+
+    def _commit(self, table: DeltaTable, change: Change) -> None:
+        for attempt in range(_ATTEMPTS):
+            try:
+                table.create_write_transaction(change.actions(), "append", table.schema())
+            except DeltaError as error:
+                if attempt + 1 == _ATTEMPTS or not _is_race(error):
+                    raise Unavailable(
+                        "a table's files could not be changed", str(error), "try again"
+                    ) from error
+                table.update_incremental()
+            else:
+                return
+
+    def vacuum(self, name: str, keep: Sequence[int], hours: int = 1) -> int:
+        """See `Tables.vacuum`."""
         table = self._table(name)
         if table is None:
             return 0
-        metrics: dict[str, Any] = table.optimize.compact()
-        return int(metrics["numFilesRemoved"])
+        kept = sorted({*keep, table.version()})
+        deleted = table.vacuum(
+            hours,
+            dry_run=False,
+            enforce_retention_duration=False,
+            full=True,
+            keep_versions=kept,
+        )
+        if self._local:
+            _forget_log(Path(self._uri(name), "_delta_log"), kept[0], hours)
+        self._at = {place: table for place, table in self._at.items() if place[0] != name}
+        return len(set(deleted))
+
+
+def _forget_log(log: Path, oldest: int, hours: int) -> None:
+    """Delete the entries of a table's log which nobody needs who reads from version `oldest` on.
+
+    A checkpoint stands for all entries before it ("Checkpoints" in the Delta transaction log protocol).
+    """
+    points = [int(path.name[:20]) for path in log.glob("*.checkpoint.parquet")]
+    start = max((point for point in points if point <= oldest), default=0)
+    old = time.time() - hours * 3600
+    for path in log.iterdir():
+        if path.name[:20].isdigit() and int(path.name[:20]) < start and path.stat().st_mtime <= old:
+            path.unlink(missing_ok=True)
 
 
 def _numbers(positions: Mapping[str, int]) -> CommitProperties | None:

@@ -19,17 +19,25 @@ _LETTERS = 64
 _LAST = "\U0010ffff"
 
 
-def written(rows: pl.DataFrame, folder: Path) -> AddAction:
+def written(
+    rows: pl.DataFrame, folder: Path, group: int | None = None, *, data_change: bool = True
+) -> AddAction:
     """Write a file into a table's folder; it belongs to the table once the action is committed.
+
+    Args:
+        rows: Its rows.
+        folder: The table's folder.
+        group: Rows that are read together; fewer make a file of ordered rows faster to search.
+        data_change: False where the rows are in the table already, and only their place changes.
 
     Raises:
         OSError: the disk is full, or the folder is not to be written to.
     """
     path = folder / f"part-{uuid4()}.zstd.parquet"
-    rows.write_parquet(path, compression="zstd")
+    rows.write_parquet(path, compression="zstd", row_group_size=group)
     stats = _statistics(rows.select(rows.columns[:_COLUMNS]))
     return AddAction(
-        path.name, path.stat().st_size, {}, int(time.time() * 1000), data_change=True, stats=stats
+        path.name, path.stat().st_size, {}, int(time.time() * 1000), data_change=data_change, stats=stats
     )
 
 

@@ -25,6 +25,15 @@ class Commit:
     applied: bool
 
 
+class Packing(Protocol):
+    """Packed files that are not yet in their table."""
+
+    @property
+    def gone(self) -> Sequence[str]:
+        """The files that they stand for."""
+        ...
+
+
 class Tables(Protocol):
     """Named tables; a name is a path like ``datasets/flights``."""
 
@@ -76,6 +85,57 @@ class Tables(Protocol):
         """
         ...
 
-    def compact(self, name: str) -> int:
-        """Join small files, while readers and writers go on; returns the number of files removed."""
+    def remove(self, name: str, rows: pl.DataFrame, tell: Sequence[str] = ()) -> pl.DataFrame:
+        """Take rows out, in one commit. One process at a time may: see `swap`.
+
+        Args:
+            name: The table.
+            rows: Which: those that agree with one of these in its columns; null agrees with null.
+            tell: Columns of the rows taken out to return.
+
+        Returns:
+            The columns `tell` of the rows that were taken out, in any order.
+        """
+        ...
+
+    def find(
+        self, name: str, rows: pl.DataFrame, tell: Sequence[str] | None = None, version: int | None = None
+    ) -> pl.DataFrame:
+        """The rows that `remove` would take out, now or at a version: the columns `tell`, or those of `rows`."""
+        ...
+
+    def pack(self, name: str, by: Sequence[str] = (), at_least: int = 2) -> Packing | None:
+        """Write small files anew as few large ones, while readers and writers go on; `swap` puts them in.
+
+        Args:
+            name: The table.
+            by: Columns to order the rows by, so that a reader of few values reads little.
+            at_least: Fewer small files than this are not worth it.
+
+        Returns:
+            ``None`` where nothing is worth it.
+        """
+        ...
+
+    def swap(self, name: str, packing: Packing) -> bool:
+        """Put packed files into the place of those they were made from, in one commit.
+
+        Appends may come at the same time; of all else (`remove`, `restore`, another `swap`) the caller makes
+        sure that nobody else is at it.
+
+        Returns:
+            False where rows of these files were taken out meanwhile: nothing is changed.
+        """
+        ...
+
+    def vacuum(self, name: str, keep: Sequence[int], hours: int = 1) -> int:
+        """Delete files that neither the newest version nor those of `keep` need; returns their number.
+
+        Other versions cannot be read from then on.
+
+        Args:
+            name: The table.
+            keep: Versions that stay readable.
+            hours: Files that left the table less than this ago stay: somebody may be reading them.
+        """
         ...

@@ -1,0 +1,54 @@
+"""Taking a subject's predictions, and what became of them, out of the log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from modelworks.core.plain import has_value
+from modelworks.serving.prediction_log import alone
+from modelworks.serving.spool import OUTCOMES, PREDICTIONS
+from modelworks.stores import Stores
+
+
+def forget(stores: Stores, models: Sequence[str], column: str | None, text: str) -> int:
+    """Take a subject's predictions and outcomes out of the tables; drain first.
+
+    Args:
+        stores: Where they are.
+        models: Of which models.
+        column: The input that names the subject; ``None`` where the predictions' key does.
+        text: Its value.
+
+    Returns:
+        The number of predictions and outcomes.
+    """
+    with alone(stores.spool):
+        ids = _ids(stores, models, column, text)
+        gone = len(stores.tables.remove(PREDICTIONS, ids.to_frame(), ["id"])) if len(ids) else 0
+        gone += _outcomes(stores, models, ids, text if column is None else None)
+        for name in (PREDICTIONS, OUTCOMES) if gone else ():
+            stores.tables.vacuum(name, [], 0)
+    return gone
+
+
+def _ids(stores: Stores, models: Sequence[str], column: str | None, text: str) -> pl.Series:
+    if not stores.tables.exists(PREDICTIONS):
+        return pl.Series("id", [], pl.String)
+    rows = stores.tables.scan(PREDICTIONS).filter(pl.col("model").is_in(list(models)))
+    if column is None:
+        return rows.filter(pl.col("key") == text).select("id").collect()["id"]
+    found = rows.select("id", "inputs").collect()
+    mine = [has_value(row, column, text) for row in found["inputs"]]
+    return found["id"].filter(pl.Series(mine, dtype=pl.Boolean))
+
+
+def _outcomes(stores: Stores, models: Sequence[str], ids: pl.Series, key: str | None) -> int:
+    if not stores.tables.exists(OUTCOMES):
+        return 0
+    mine = pl.col("prediction_id").is_in(ids.implode())
+    if key is not None:
+        mine |= (pl.col("key") == key) & (pl.col("model").is_null() | pl.col("model").is_in(list(models)))
+    rows = stores.tables.scan(OUTCOMES).filter(mine).select("prediction_id", "key", "received").collect()
+    return len(stores.tables.remove(OUTCOMES, rows, ["key"])) if len(rows) else 0
