@@ -9,7 +9,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMP := .venv/.set-up-$(shell cat requirements.lock pyproject.toml | cksum | tr ' ' '-')
 
-.PHONY: help setup test demo bench-serve bench-fanout bench-ingest bench-stream lock clean
+.PHONY: help setup test demo bench-serve bench-fanout bench-ingest bench-segments bench-stream lock clean
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ bench-fanout: setup  ## The whole belt against the bare fits
 
 bench-ingest: setup  ## A CSV of a gigabyte through contract and commit, against a bare conversion
 	$(BIN)/python benchmarks/bench_ingest.py $(ARGS)
+
+bench-segments: setup  ## Five million rows by a thousand segments, against a bare scan
+	$(BIN)/python benchmarks/bench_segments.py $(ARGS)
 
 bench-stream: setup  ## NATS JetStream into a table, against a bare consume loop
 	$(BIN)/python benchmarks/bench_stream.py $(ARGS)

@@ -188,13 +188,23 @@ class DataStation:
         """
         return versions.rows(self.tables, self.version_of(Ref.parse(text)))
 
-    def frame(self, dataset: str, columns: Sequence[str]) -> pl.DataFrame:
-        """Columns of all rows of the newest version, with `VERSION`; rows read before are not read again."""
+    def frame(self, dataset: str, columns: Sequence[str], where: pl.Expr | None = None) -> pl.DataFrame:
+        """Columns of rows of the newest version, with `VERSION`; rows read before are not read again.
+
+        Args:
+            dataset: Its name.
+            columns: Which.
+            where: Which rows: of a packed table, few are read without a look at the others; by default all.
+        """
         newest = self.version_of(Ref(dataset))
         wanted = list(dict.fromkeys([*columns, VERSION]))
         since, epoch, held = self._held.get(dataset, (0, 0, None))
         if held is None or epoch != newest.epoch or not set(wanted) <= set(held.columns):
             since, held = 0, None
+        if where is not None:
+            rows = held.lazy() if since == newest.version and held is not None else None
+            rows = versions.rows(self.tables, newest) if rows is None else rows
+            return rows.filter(where).select(wanted).collect()
         if held is None or since < newest.version:
             names = wanted if held is None else held.columns
             scan = versions.rows(self.tables, newest).select(names)

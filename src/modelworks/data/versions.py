@@ -147,7 +147,7 @@ def tags(ledger: Ledger, dataset: str) -> dict[str, int]:
     """Tag to version."""
     t = dataset_tags.c
     with ledger.read() as db:
-        return dict(db.execute(select(t.tag, t.version).where(t.dataset == dataset)))
+        return dict(db.execute(select(t.tag, t.version).where(t.dataset == dataset)).all())
 
 
 def pin(ledger: Ledger, clock: Clock, ref: Ref, reason: str) -> DatasetVersion:
@@ -209,14 +209,14 @@ def tagged(db: Connection, dataset: str) -> dict[int, str]:
     """Versions with a tag."""
     t = dataset_tags.c
     found = db.execute(select(t.version, t.tag).where(t.dataset == dataset).order_by(t.tag))
-    return dict(found)
+    return dict(found.all())
 
 
 def pinned(db: Connection, dataset: str) -> dict[int, str]:
     """Versions pinned by hand, with the reason."""
     p = dataset_pins.c
     found = db.execute(select(p.version, p.reason).where(p.dataset == dataset))
-    return dict(found)
+    return dict(found.all())
 
 
 def kept_tables(db: Connection, dataset: str) -> list[int]:

@@ -19,6 +19,7 @@ from modelworks.core.clock import new_id
 from modelworks.core.errors import Invalid
 from modelworks.core.plain import to_json
 from modelworks.core.ref import Ref, Segment, parse_segment, segment_text
+from modelworks.data.contract import TYPES
 from modelworks.models.definition import Definition
 from modelworks.pipelines import release
 from modelworks.pipelines.context import Progress, Stations, silent
@@ -145,7 +146,7 @@ def train(
     }
     candidates = trainer.train(
         definition,
-        _of_segments(frame(stations, definition), definition.per, wanted),
+        frame(stations, definition, wanted),
         time=time_of(stations, definition),
         artifacts_root=stations.artifacts_root,
         workers=stations.workers,
@@ -225,16 +226,34 @@ def _finished(db: Connection, campaign: str) -> set[Segment]:
     return {parse_segment(text) for text in rows}
 
 
-def frame(stations: Stations, definition: Definition) -> pl.DataFrame:
-    """The columns that a definition looks at, of every row of its dataset."""
+def frame(
+    stations: Stations, definition: Definition, wanted: Sequence[Segment] | None = None
+) -> pl.DataFrame:
+    """The columns that a definition looks at, of every row of its dataset, or of those of some segments.
+
+    Training two routes must not cost a look at all of them.
+    """
     columns = [*definition.per, *definition.features, definition.target, time_of(stations, definition)]
-    return stations.data.frame(definition.dataset, columns)
-
-
-def _of_segments(rows: pl.DataFrame, per: Sequence[str], wanted: Sequence[Segment] | None) -> pl.DataFrame:
-    """Only the rows that some of the segments learn from: training two routes must not cost a look at all."""
     if wanted is None or () in wanted:
-        return rows
+        return stations.data.frame(definition.dataset, columns)
+    contract = stations.project.dataset(definition.dataset).contract
+    near = []
+    for level in sorted({len(segment) for segment in wanted}):
+        here = [segment for segment in wanted if len(segment) == level]
+        each = []
+        # By each column alone: files, and groups of rows in them, are passed over by its bounds.
+        for place, name in enumerate(definition.per[:level]):
+            texts = pl.Series(sorted({segment[place] for segment in here}))
+            values = texts.cast(TYPES[contract[name].kind], strict=False).implode()
+            missing = pl.col(name).is_null() if "" in texts else pl.lit(value=False)
+            each.append(pl.col(name).is_in(values) | missing)
+        near.append(pl.all_horizontal(each))
+    rows = stations.data.frame(definition.dataset, columns, pl.any_horizontal(near))
+    return _of_segments(rows, definition.per, wanted)
+
+
+def _of_segments(rows: pl.DataFrame, per: Sequence[str], wanted: Sequence[Segment]) -> pl.DataFrame:
+    """Only the rows that some of the segments learn from."""
     kept = pl.lit(value=False)
     for level in sorted({len(segment) for segment in wanted}):
         columns = list(per[:level])
