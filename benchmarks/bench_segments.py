@@ -104,7 +104,7 @@ def measure(stations: Any, definition: Any, folder: Path, rounds: int, packed: i
     asked = [tuple(row) for row in sizes[:: max(len(sizes) // 7, 1)].select(PER).rows()]
 
     def cold() -> None:
-        stations.data._held.clear()
+        stations.data.frames._held.clear()
 
     def every() -> None:
         cold()

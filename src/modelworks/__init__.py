@@ -18,6 +18,8 @@ __version__ = "0.1.0"
 
 _DOORS = {
     "Dataset": "modelworks.data.dataset",
+    "AsOf": "modelworks.data.features.definition",
+    "Rolling": "modelworks.data.features.definition",
     "Files": "modelworks.data.sources.files",
     "Nats": "modelworks.data.streams.nats",
     "Kafka": "modelworks.data.streams.kafka",

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 from modelworks.core.errors import Invalid
 from modelworks.core.ref import check_name
 from modelworks.core.schema import ColumnSpec, Field, Kind, as_field
+from modelworks.data.features.definition import Expression, Feature
 from modelworks.data.sources.port import Source
 from modelworks.data.streams.port import Stream
 from modelworks.data.version import VERSION
@@ -28,6 +29,7 @@ class Dataset:
         key: Column whose value names a row; ``None`` without one.
         time: Column of the event time; ``None`` without one.
         same_key: What a row does whose key is there already: see `SameKey`.
+        features: What is computed from its columns, by name.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Dataset:
     key: str | None
     time: str | None
     same_key: SameKey
+    features: Mapping[str, Feature]
 
     def __init__(
         self,
@@ -46,6 +49,7 @@ class Dataset:
         key: str | None = None,
         time: str | None = None,
         same_key: SameKey = "replace",
+        features: Mapping[str, str | Feature] | None = None,
     ) -> None:
         """Declare a dataset.
 
@@ -59,6 +63,8 @@ class Dataset:
             time: Column of the event time.
             same_key: What happens when a row comes whose key is there already: ``"replace"`` the older row (a
                 correction), send the new one to ``"quarantine"``, or ``"add"`` it beside the other.
+            features: Computed columns, the same in training and serving: a SQL expression over the row,
+                ``mw.AsOf(...)`` or ``mw.Rolling(...)``.
 
         Raises:
             Invalid: a column without a known type, a reserved name, a key or time column that the
@@ -91,6 +97,10 @@ class Dataset:
                 "",
                 f"choose one of {', '.join(get_args(SameKey))}",
             )
+        made = {
+            feature: Expression(how) if isinstance(how, str) else how
+            for feature, how in (features or {}).items()
+        }
         for attribute, value in (
             ("name", name),
             ("source", source),
@@ -98,6 +108,7 @@ class Dataset:
             ("key", key),
             ("time", time),
             ("same_key", same_key),
+            ("features", made),
         ):
             object.__setattr__(self, attribute, value)
 

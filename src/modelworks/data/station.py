@@ -21,20 +21,20 @@ from modelworks.data import ingest as ingesting
 from modelworks.data.contract import require
 from modelworks.data.dataset import Dataset
 from modelworks.data.delivery import Delivery
+from modelworks.data.features.compute import fields
+from modelworks.data.features.definition import to_json
 from modelworks.data.forget import Erasure
+from modelworks.data.frames import Frames
 from modelworks.data.sources.port import Part
 from modelworks.data.streams.messages import columns_of
 from modelworks.data.streams.port import Stream, Taken
 from modelworks.data.undo import Stores
 from modelworks.data.upkeep import VacuumReport
-from modelworks.data.version import VERSION, DatasetVersion, IngestReport
+from modelworks.data.version import DatasetVersion, IngestReport
 from modelworks.stores.ledger import Ledger
 from modelworks.stores.ledger.portable import upsert
 from modelworks.stores.ledger.tables import dataset_versions, datasets
 from modelworks.stores.tables import Tables
-
-_HELD_ROWS = 5_000_000
-"""Frames up to this size are kept between two trainings, so that a loop reads only what is new."""
 
 
 class DataStation:
@@ -53,19 +53,30 @@ class DataStation:
         self.root = root
         self.clock = clock
         self._stores = Stores(ledger, tables, root, clock)
-        self._held: dict[str, tuple[int, int, pl.DataFrame]] = {}
+        self.frames = Frames(ledger, tables)
 
     def declare(self, declared: Sequence[Dataset]) -> None:
-        """Write the declarations into the ledger, where the using line reads key and time."""
+        """Write the declarations into the ledger, where the using line reads key, time and features.
+
+        Raises:
+            Invalid: a feature cannot be computed.
+        """
+        contracts = {dataset.name: dataset.contract for dataset in declared}
+        times = {dataset.name: dataset.time for dataset in declared}
         rows = [
             {
                 "name": dataset.name, "key": dataset.key, "time": dataset.time, "updated": self.clock(),
                 "contract": [field.to_json() for field in dataset.contract.values()],
+                "features": {
+                    name: field.to_json() | {"how": to_json(dataset.features[name])}
+                    for name, field in fields(dataset.features, dataset.name, contracts, times).items()
+                },
             }
             for dataset in declared
         ]  # fmt: skip
         with self.ledger.write() as db:
             upsert(db, datasets, rows)
+        self.frames.declare()
 
     def ingest(self, dataset: Dataset) -> IngestReport:
         """Take in what is new in the dataset's source: see `data.ingest`; of a stream, all that waits now."""
@@ -189,32 +200,8 @@ class DataStation:
         return versions.rows(self.tables, self.version_of(Ref.parse(text)))
 
     def frame(self, dataset: str, columns: Sequence[str], where: pl.Expr | None = None) -> pl.DataFrame:
-        """Columns of rows of the newest version, with `VERSION`; rows read before are not read again.
-
-        Args:
-            dataset: Its name.
-            columns: Which.
-            where: Which rows: of a packed table, few are read without a look at the others; by default all.
-        """
-        newest = self.version_of(Ref(dataset))
-        wanted = list(dict.fromkeys([*columns, VERSION]))
-        since, epoch, held = self._held.get(dataset, (0, 0, None))
-        if held is None or epoch != newest.epoch or not set(wanted) <= set(held.columns):
-            since, held = 0, None
-        if where is not None:
-            rows = held.lazy() if since == newest.version and held is not None else None
-            rows = versions.rows(self.tables, newest) if rows is None else rows
-            return rows.filter(where).select(wanted).collect()
-        if held is None or since < newest.version:
-            names = wanted if held is None else held.columns
-            scan = versions.rows(self.tables, newest).select(names)
-            fresh = (scan if held is None else scan.filter(pl.col(VERSION) > since)).collect()
-            held = fresh if held is None else pl.concat([held, fresh])
-            if len(held) <= _HELD_ROWS:
-                self._held[dataset] = (newest.version, newest.epoch, held)
-            else:
-                self._held.pop(dataset, None)
-        return held.select(wanted)
+        """Columns and features of rows of the newest version, with `VERSION`: see `Frames.frame`."""
+        return self.frames.frame(dataset, columns, where)
 
     # -- showing -----------------------------------------------------------------------------------------
 
@@ -257,6 +244,7 @@ class DataStation:
             "key": row["key"],
             "time": row["time"],
             "contract": row["contract"],
+            "features": row["features"],
             "tags": versions.tags(self.ledger, ref.name),
             "pins": versions.pins(self.ledger, ref.name),
             "versions": [replace(version, columns={}) for version in shown],

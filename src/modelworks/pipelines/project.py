@@ -139,10 +139,10 @@ def model(
         label = check_name(name or fit.__name__, "model name")
         columns = {target: "target", **dict.fromkeys(features, "features"), **dict.fromkeys(per, "per")}
         for column, role in columns.items():
-            if column not in dataset.contract:
+            if column not in dataset.contract and not (role == "features" and column in dataset.features):
                 raise Invalid(
                     f"{role} of model {label!r} names the column {column!r}",
-                    f"the contract of dataset {dataset.name!r} has {', '.join(dataset.contract)}",
+                    f"dataset {dataset.name!r} has {', '.join([*dataset.contract, *dataset.features])}",
                     "correct the name, or add the column to the contract",
                 )
         if target in features:

@@ -60,6 +60,8 @@ datasets = Table(
     Column("contract", JSON, nullable=False),
     Column("key", _Name),
     Column("time", _Name),
+    # Feature to its field, and how it is computed.
+    Column("features", JSON, nullable=False, default=dict),
     Column("updated", Utc, nullable=False),
 )
 dataset_versions = Table(
