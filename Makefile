@@ -9,7 +9,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMP := .venv/.set-up-$(shell cat requirements.lock pyproject.toml | cksum | tr ' ' '-')
 
-.PHONY: help setup test demo bench-serve bench-fanout bench-ingest bench-segments bench-stream lock clean
+.PHONY: help setup test demo bench-serve bench-fanout bench-features bench-ingest bench-segments bench-stream lock clean
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ bench-serve: setup  ## One row per request against an echo and plain scikit-lear
 
 bench-fanout: setup  ## The whole belt against the bare fits
 	$(BIN)/python benchmarks/bench_fanout.py $(ARGS)
+
+bench-features: setup  ## A point-in-time join of a million rows with five, against Polars' own
+	$(BIN)/python benchmarks/bench_features.py $(ARGS)
 
 bench-ingest: setup  ## A CSV of a gigabyte through contract and commit, against a bare conversion
 	$(BIN)/python benchmarks/bench_ingest.py $(ARGS)

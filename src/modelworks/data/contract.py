@@ -131,6 +131,12 @@ def _said(column: str, says: str) -> tuple[pl.Expr, pl.Expr]:
     return pl.lit(column).alias(_COLUMN), pl.lit(f"{column} {says}").alias(_REASON)
 
 
+def as_typed(frame: pl.DataFrame, contract: Mapping[str, Field]) -> pl.DataFrame:
+    """The contract's columns of rows that have them all, typed; null where a value does not fit."""
+    schema = frame.schema
+    return frame.select(_typed(field, schema[name]).alias(name) for name, field in contract.items())
+
+
 def refuse(rows: pl.DataFrame, column: str, says: str) -> pl.DataFrame:
     """What is kept of rows that are refused for one reason: see `BAD`; they have no number."""
     broken = pl.DataFrame({_ROW: pl.Series(range(len(rows)), dtype=pl.UInt32)})

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 from sqlalchemy import select
 
 from modelworks.core.ref import Ref
 from modelworks.data import versions
-from modelworks.data.features.compute import compute, needs
+from modelworks.data.features.compute import Past, compute, needs
 from modelworks.data.features.definition import Expression, Feature, from_json, source_of
 from modelworks.data.features.history import History
 from modelworks.data.version import VERSION, DatasetVersion
@@ -35,7 +36,7 @@ class Declared:
 
     name: str
     time: str | None
-    columns: Mapping[str, object]
+    columns: Mapping[str, Mapping[str, Any]]
     features: Mapping[str, Feature]
 
 
@@ -77,11 +78,22 @@ class Frames:
         own = [name for name in columns if name not in names]
         time = [declared.time] if declared.time else []
         rows = self._rows(dataset, [*own, *time, *needs(declared.features, names, declared.columns)], where)
-        return self.add(rows, declared, names).select(dict.fromkeys([*columns, VERSION]))
+        return self.add(rows, declared, names).select(list(dict.fromkeys([*columns, VERSION])))
 
-    def add(self, rows: pl.DataFrame, declared: Declared, names: Sequence[str]) -> pl.DataFrame:
-        """Rows with some of their features: see `compute`."""
-        return compute(rows, declared.features, list(names), declared.name, declared.time, self.past)
+    def add(
+        self, rows: pl.DataFrame, declared: Declared, names: Sequence[str], past: Past | None = None
+    ) -> pl.DataFrame:
+        """Rows with some of their features: see `compute`; looking into the newest past by default."""
+        return compute(rows, declared.features, list(names), declared.name, declared.time, past or self.past)
+
+    def held(self) -> list[tuple[str, tuple[str, ...]]]:
+        """The pasts that are held: datasets and keys."""
+        return list(self._pasts)
+
+    def held_past(self, dataset: str, keys: tuple[str, ...]) -> History:
+        """Like `past`, without a look whether there is a newer version."""
+        held = self._pasts.get((dataset, keys))
+        return self.past(dataset, keys) if held is None else held[1]
 
     def past(self, dataset: str, keys: tuple[str, ...]) -> History:
         """The past of a dataset, parted by some of its columns, with every column that a feature looks at."""
@@ -97,7 +109,7 @@ class Frames:
                 for feature in declared.features.values()
                 if not isinstance(feature, Expression) and source_of(feature, declared.name) == dataset
             }
-            wanted = dict.fromkeys([*keys, time, *sorted(one for one in columns if one), VERSION])
+            wanted = list(dict.fromkeys([*keys, time, *sorted(one for one in columns if one), VERSION]))
             past = History.of(versions.rows(self.tables, newest).select(wanted).collect(), keys, time)
             self._pasts[dataset, keys] = _state(newest), past
         return past

@@ -26,6 +26,7 @@ class Definition:
         holdout: Share of the rows, the newest, kept from `fit` and used to judge.
         window: How far back training looks, for instance ``"120d"``; ``None`` for everything.
         params: Passed to `fit`.
+        computed: How those of the features are computed that are no columns, by name.
         code: Digest of the source of `fit` and of what shapes its result.
     """
 
@@ -40,4 +41,5 @@ class Definition:
     holdout: float = 0.2
     window: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
+    computed: Mapping[str, Any] = field(default_factory=dict)
     code: str = ""

@@ -14,6 +14,7 @@ from modelworks.core.duration import duration
 from modelworks.core.errors import Invalid, NotFound
 from modelworks.core.ref import check_name
 from modelworks.data.dataset import Dataset
+from modelworks.data.features.definition import to_json
 from modelworks.deploy.strategies.direct import Direct
 from modelworks.deploy.strategies.port import Strategy
 from modelworks.learn.policy import Policy
@@ -179,6 +180,7 @@ def model(
             holdout,
             window,
             dict(params or {}),
+            {name: to_json(dataset.features[name]) for name in features if name in dataset.features},
         )
         return Model(
             replace(definition, code=code_digest(definition)),

@@ -14,6 +14,7 @@ from modelworks.core.clock import new_id
 from modelworks.core.errors import Invalid, ModelworksError, TooLarge
 from modelworks.core.plain import to_json
 from modelworks.serving import outcomes, paths
+from modelworks.serving.features import OnlineFeatures
 from modelworks.serving.fleet import Fleet
 from modelworks.serving.inference_protocol import describe
 from modelworks.serving.metrics import metrics_text
@@ -36,14 +37,28 @@ class DataPlane:
         fleet: What is live.
         spool: Folder of the log's spool.
         max_body: Largest request body in bytes, after decompression too.
+        features: Computes inputs that are not sent.
     """
 
-    def __init__(self, fleet: Fleet, spool: Path, max_body: int = 16 * 1024 * 1024) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        spool: Path,
+        max_body: int = 16 * 1024 * 1024,
+        features: OnlineFeatures | None = None,
+    ) -> None:
         self.fleet = fleet
+        self.features = features
         self.max_body = max_body
         self.predictions = Spool(spool, PREDICTIONS)
         self.outcomes = Spool(spool, OUTCOMES)
         self.unknown = 0
+
+    def refresh(self) -> bool:
+        """Follow the ledger now: what is live, and what features look into; true if what is live changed."""
+        if self.features is not None:
+            self.features.refresh()
+        return self.fleet.refresh()
 
     # -- predicting ------------------------------------------------------------------------------------
 
@@ -68,10 +83,13 @@ class DataPlane:
         results: list[bytes | ModelworksError] = [b""] * len(requests)
         jobs: list[tuple[int, Target, Job]] = []
         groups: dict[Replica, list[Piece]] = {}
+        bodies = [body for _, body in requests]
         for index, (path, body) in enumerate(requests):
             target: Target | None = None
             try:
                 target = snapshot.targets.get(path) or snapshot.target(path, self.fleet.pinned)
+                if target.features and self.features is not None:
+                    body = bodies[index] = self.features.add(target.dataset, target.features, body)
                 job = target.decode(body)
             except Exception as error:
                 results[index] = self._refused(target, error)
@@ -100,7 +118,7 @@ class DataPlane:
             except Exception as error:
                 results[index] = self._refused(target, error)
                 continue
-            entries.append(Entry(target.kind, target.schema, now, requests[index][1], logged))
+            entries.append(Entry(target.kind, target.schema, now, bodies[index], logged))
             answered.append(one)
         if entries:
             try:

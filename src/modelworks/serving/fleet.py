@@ -45,7 +45,9 @@ class Declared:
         per: Columns that route.
         key: The dataset's key column, if any.
         time: The dataset's event-time column, if any.
-        contract: The dataset's columns.
+        contract: The dataset's columns, and the features that are computed of them.
+        dataset: Its name, if any.
+        features: Those inputs of the model that are computed.
     """
 
     name: str
@@ -53,6 +55,8 @@ class Declared:
     key: str | None = None
     time: str | None = None
     contract: tuple[Field, ...] = ()
+    dataset: str | None = None
+    features: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,7 +191,8 @@ class Snapshot:
             "time": declared.time,
         }
         if not tensors:
-            return RowsTarget(route, served.counters, orjson.dumps(schema))
+            computed = (declared.dataset, declared.features) if declared.dataset else ("", ())
+            return RowsTarget(route, served.counters, orjson.dumps(schema), *computed)
         only = None if route.per else route.bound[()].replica
         if only is not None and not only.signature.texts and MATRIX not in route.rows.columns:
             schema["matrix"] = list(only.signature.numbers)
@@ -364,13 +369,17 @@ def _mark(db: Connection) -> tuple[Any, ...]:
 
 
 def _declared(db: Connection) -> dict[str, Declared]:
-    query = select(models.c.name, models.c.per, datasets.c.key, datasets.c.time, datasets.c.contract).join(
-        datasets, datasets.c.name == models.c.dataset, isouter=True
+    d, m = datasets.c, models.c
+    query = select(
+        m.name, m.per, m.features, d.key, d.time, d.contract, d.features.label("computed"), m.dataset
     )
-    return {
-        row.name: Declared(row.name, tuple(row.per), row.key, row.time, tuple(_fields(row.contract)))
-        for row in db.execute(query)
-    }
+    found = {}
+    for row in db.execute(query.join(datasets, d.name == m.dataset, isouter=True)):
+        computed = row.computed or {}
+        fields = (*_fields(row.contract), *_fields(computed))
+        features = tuple(name for name in row.features if name in computed)
+        found[row.name] = Declared(row.name, tuple(row.per), row.key, row.time, fields, row.dataset, features)
+    return found
 
 
 def _fields(contract: Any) -> Iterable[Field]:
@@ -380,7 +389,7 @@ def _fields(contract: Any) -> Iterable[Field]:
     )
     for name, entry in entries:
         if isinstance(entry, dict) and "kind" in entry:
-            yield Field.from_json({"name": name, **entry})
+            yield Field.from_json({"name": name} | {key: entry[key] for key in entry if key != "how"})
 
 
 def _changed(db: Connection, seen: int) -> list[Any]:

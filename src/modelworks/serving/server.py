@@ -50,8 +50,15 @@ def run(
     with threadpool_limits(1), _listen(host, port) as listener:
         plane.fleet.refresh()
         tick = Tick(plane, authorize, limits)
-        # A token that was revoked must not be remembered with a request head for longer than one look.
-        plane.fleet.follow(poll, after=tick.forget if authorize is not anybody else lambda: None)
+
+        def after() -> None:
+            # A token that was revoked must not be remembered with a request head for longer than one look.
+            if authorize is not anybody:
+                tick.forget()
+            if plane.features is not None:
+                plane.features.refresh()
+
+        plane.fleet.follow(poll, after)
         config = uvicorn.Config(
             DataPlaneApp(plane, app, authorize),
             http=protocol_for(tick),

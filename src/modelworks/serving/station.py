@@ -13,6 +13,7 @@ from modelworks.core.errors import ModelworksError
 from modelworks.core.plain import to_json
 from modelworks.serving import forget, prediction_log
 from modelworks.serving.data_plane import DataPlane
+from modelworks.serving.features import OnlineFeatures
 from modelworks.serving.fleet import Fleet
 from modelworks.serving.paths import PREDICT
 from modelworks.stores import Stores
@@ -34,7 +35,8 @@ class ServeStation:
     def plane(self) -> DataPlane:
         """The data plane: give it to `serve.server.run`."""
         fleet = Fleet(self.stores.ledger, self.stores.artifacts)
-        return DataPlane(fleet, self.stores.spool, self._max_body)
+        features = OnlineFeatures(self.stores.ledger, self.stores.tables)
+        return DataPlane(fleet, self.stores.spool, self._max_body, features)
 
     def predict(self, model: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Answer rows, each by its segment's champion; logged like those of the server.
@@ -51,7 +53,7 @@ class ServeStation:
             NotReady: nothing of the model is live.
             Invalid: a row cannot be answered as it is.
         """
-        self.plane.fleet.refresh()
+        self.plane.refresh()
         result = self.plane.results(
             [(PREDICT + quote(model, safe="").encode(), to_json({"rows": list(rows)}))]
         )[0]
@@ -71,7 +73,7 @@ class ServeStation:
 
     def refresh(self) -> bool:
         """Follow the ledger now; true if anything changed."""
-        return self.plane.fleet.refresh()
+        return self.plane.refresh()
 
     def drain(self) -> int:
         """Move what was logged into the tables; returns the number of rows."""

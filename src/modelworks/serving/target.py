@@ -64,6 +64,10 @@ class Target(Protocol):
     counters: Counters
     prefix: bytes
     """Of the logged answer."""
+    dataset: str
+    """Whose features its inputs are."""
+    features: Sequence[str]
+    """The inputs that are computed when a request comes."""
 
     def decode(self, body: bytes) -> Job:
         """Read a request.
@@ -155,7 +159,11 @@ class RowsTarget:
 
     kind = ROWS
 
-    def __init__(self, route: Route, counters: Counters, schema: bytes) -> None:
+    def __init__(
+        self, route: Route, counters: Counters, schema: bytes, dataset: str = "", features: Sequence[str] = ()
+    ) -> None:
+        self.dataset = dataset
+        self.features = features
         self.route = route
         self.counters = counters
         self.schema = schema

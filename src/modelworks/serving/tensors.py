@@ -172,6 +172,8 @@ class TensorTarget:
     """``POST /v2/models/{model}[/versions/{version}]/infer``."""
 
     kind = TENSORS
+    dataset = ""
+    features: Sequence[str] = ()  # a tensor holds what the model takes; nothing is added to it
 
     def __init__(
         self, route: Route, counters: Counters, schema: bytes, name: str, optional: Sequence[str]

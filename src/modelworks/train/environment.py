@@ -53,7 +53,7 @@ def code_document(definition: Definition) -> bytes:
         "holdout": definition.holdout,
         "window": definition.window,
         "params": definition.params,
-    }
+    } | ({"computed": definition.computed} if definition.computed else {})
     parts: dict[str, str] = {}
     _collect(definition.fit, getattr(definition.fit, "__module__", None), parts)
     return b"\n\n".join([to_json(shape, indent=True), *(part.encode() for part in parts.values()), b""])

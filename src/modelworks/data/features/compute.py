@@ -101,18 +101,14 @@ def _rolling(
     end = moments - (_microseconds(feature.lag) if feature.lag else 0) - 1
     last, before = past.places(keys, end), past.places(keys, end - _microseconds(feature.over))
     some = last > before
-    if feature.column is None:
-        starts = past.starts[last] if len(past.starts) else last
-        count = np.where(last >= 0, last - np.maximum(before, starts - 1), 0)
-        return pl.Series(count.astype(np.float64))
     if feature.statistic == "last":
+        assert feature.column is not None
         return _gathered(past, feature.column, np.where(some, last, -1))
-    sums, counts = past.sums(feature.column)
-    if not len(sums):
-        sums, counts = np.zeros(1), np.zeros(1, np.int64)
+    sums, counts = past.sums(feature.column) if len(past.times) else (np.zeros(1), np.zeros(1, np.int64))
     count = np.where(some, counts[last] - np.where(before >= 0, counts[before], 0), 0)
-    total = np.where(some, sums[last] - np.where(before >= 0, sums[before], 0.0), 0.0)
-    total = np.where(count > 0, total, 0.0)  # not what is left of a difference
+    if feature.column is None:
+        return pl.Series(count.astype(np.float64))
+    total = np.where(count > 0, sums[last] - np.where(before >= 0, sums[before], 0.0), 0.0)
     if feature.statistic == "sum":
         return pl.Series(total)
     mean = np.divide(total, count, out=np.zeros(len(total)), where=count > 0)
