@@ -130,6 +130,16 @@ class Factory:
         """One dataset: contract, versions, tags."""
         return self.stations.data.show(ref)
 
+    @verb("GET", "/api/profile")
+    def profile(self, ref: str) -> Plain:
+        """What the columns of a dataset version hold: missing and distinct values, quantiles, common values."""
+        return self.stations.data.profile(ref)
+
+    @verb("GET", "/api/diff")
+    def diff(self, before: str, after: str) -> Plain:
+        """What is different between two versions of a dataset: columns, rows by key, distributions."""
+        return self.stations.data.diff(before, after)
+
     @verb("GET", "/api/quarantine")
     def quarantine(self, dataset: str, limit: int = 50) -> Plain:
         """Rows that broke the contract, with the reason."""

@@ -85,6 +85,14 @@ def seconds(value: float) -> str:
     return f"{value:.1f} s" if value < 60 else f"{int(value // 60)} min {int(value % 60)} s"
 
 
+def bars(counts: Sequence[int]) -> str:
+    """A histogram in one line."""
+    most = max(counts, default=0)
+    return (
+        "".join("▁▂▃▄▅▆▇█"[min(count * 8 // most, 7)] if count else " " for count in counts) if most else ""
+    )
+
+
 def facts(pairs: Sequence[tuple[str, Any]]) -> None:
     """Name and value, a line each; empty values are left out."""
     grid = Table.grid(padding=(0, 2))

@@ -16,7 +16,7 @@ import polars as pl
 from sqlalchemy import Row, select, update
 
 from modelworks.core.errors import Invalid
-from modelworks.data import quarantine, versions
+from modelworks.data import profile, quarantine, versions
 from modelworks.data.contract import TYPES
 from modelworks.data.dataset import Dataset
 from modelworks.data.undo import Stores, begin, end, undo
@@ -119,6 +119,7 @@ def erase(
             return Erasure(name, 0, 0, (), pl.DataFrame())
         begin(name, stores, [table], newest.version, {})
         seen, dropped, rows = _from_versions(name, newest, who, stores, set(protected), list(tell))
+        profile.drop(stores.ledger, name)
         gone = quarantine.remove(stores.tables, name, column, text)
         with stores.ledger.read() as db:
             needed = versions.kept_tables(db, name)

@@ -76,8 +76,9 @@ def news_of(dataset: Dataset, ledger: Ledger, root: Path, brought: Sequence[Deli
         moved = not any((place.uri, place.fingerprint) in there for place in places)
         if places and (here or moved):
             came[part] = (here or places)[0].version
+    became = "taken in again" if dataset.key and dataset.same_key != "add" else "added again"
     notes = [
-        f"{part.uri} changed: its rows were added again"
+        f"{part.uri} changed: its rows were {became}"
         for part in new
         if part.uri in known and part not in came
     ]

@@ -16,11 +16,12 @@ from modelworks.core.clock import Clock, new_id
 from modelworks.core.errors import Invalid, NotFound
 from modelworks.core.ref import Ref
 from modelworks.data import follow as following
-from modelworks.data import forget, quarantine, upkeep, versions
+from modelworks.data import forget, profile, quarantine, upkeep, versions
 from modelworks.data import ingest as ingesting
 from modelworks.data.contract import require
 from modelworks.data.dataset import Dataset
 from modelworks.data.delivery import Delivery
+from modelworks.data.diff import Diff, diff
 from modelworks.data.features.compute import fields
 from modelworks.data.features.definition import to_json
 from modelworks.data.forget import Erasure
@@ -198,6 +199,25 @@ class DataStation:
             NotFound: there is no such version, or its rows are not kept any more.
         """
         return versions.rows(self.tables, self.version_of(Ref.parse(text)))
+
+    def profile(self, text: str) -> dict[str, Any]:
+        """What a version's columns hold: see `profile.of`."""
+        return profile.of(self.ledger, self.tables, self.version_of(Ref.parse(text)))
+
+    def diff(self, before: str, after: str) -> Diff:
+        """What is different between two versions: see `diff.diff`.
+
+        Raises:
+            Invalid: they are of two datasets.
+        """
+        one, other = self.version_of(Ref.parse(before)), self.version_of(Ref.parse(after))
+        if one.dataset != other.dataset:
+            raise Invalid(
+                f"{before} and {after} are of two datasets", "", "compare two versions of one dataset"
+            )
+        with self.ledger.read() as db:
+            key = db.scalar(select(datasets.c.key).where(datasets.c.name == one.dataset))
+        return diff(self.tables, one, other, key)
 
     def frame(self, dataset: str, columns: Sequence[str], where: pl.Expr | None = None) -> pl.DataFrame:
         """Columns and features of rows of the newest version, with `VERSION`: see `Frames.frame`."""

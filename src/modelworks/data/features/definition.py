@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import polars as pl
 
 from modelworks.core.duration import duration
 from modelworks.core.errors import Invalid
 
-if TYPE_CHECKING:
-    from modelworks.data.dataset import Dataset
-
 Statistic = Literal["count", "mean", "sum", "last"]
+
+
+class Named(Protocol):
+    """A dataset, as far as a feature has to know it."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ class AsOf:
 
     def __init__(
         self,
-        dataset: Dataset | str,
+        dataset: Named | str,
         column: str,
         by: str | Sequence[str] | Mapping[str, str] = (),
         within: str | None = None,
@@ -113,7 +119,7 @@ class Rolling:
         by: str | Sequence[str] | Mapping[str, str] = (),
         over: str,
         lag: str | None = None,
-        dataset: Dataset | str | None = None,
+        dataset: Named | str | None = None,
     ) -> None:
         """Declare it.
 

@@ -99,6 +99,13 @@ dataset_pins = Table(
     Column("reason", Text, nullable=False),
     Column("created", Utc, nullable=False),
 )
+dataset_profiles = Table(
+    "dataset_profiles",
+    metadata,
+    Column("dataset", _Name, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("columns", JSON, nullable=False),
+)
 forgotten = Table(
     # Subjects whose rows were erased, by a digest: should their rows come again, they are left out.
     "forgotten",
