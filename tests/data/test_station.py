@@ -12,6 +12,7 @@ from data_world import NOW, TRIPS, frame, open_station, trips, write
 from sqlalchemy import select
 
 from modelworks.core.errors import Conflict, Invalid, NotFound, NotReady
+from modelworks.core.ref import Ref
 from modelworks.core.schema import Number, Text
 from modelworks.data import ingest as ingesting
 from modelworks.data.dataset import Dataset
@@ -173,8 +174,81 @@ def test_a_changed_file_is_new_as_a_whole_and_said_so(station: DataStation, tmp_
     station.ingest(trips())
     write(tmp_path, "1.csv", frame(0, 3))
     report = station.ingest(trips())
-    assert (report.version, report.rows_added) == (2, 3)
-    assert report.notes == ("data/1.csv changed: its rows were added again",)
+    assert (report.version, report.rows_added, report.rows_replaced) == (2, 3, 2)
+    assert report.notes == ("data/1.csv changed: its rows were taken in again",)
+    assert ids(station) == ["t0", "t1", "t2"]
+    assert len(ids(station, "trips@1")) == 2
+
+
+def test_a_content_that_comes_again_under_another_name_is_no_news(
+    station: DataStation, tmp_path: Path
+) -> None:
+    path = write(tmp_path, "1.csv", frame(0, 2))
+    station.ingest(trips())
+    path.rename(path.with_name("2.csv"))
+    assert station.ingest(trips()).version is None
+    path.write_bytes(path.with_name("2.csv").read_bytes().replace(b"t1", b"t7"))  # of the same size
+    assert station.ingest(trips()).rows_added == 2
+
+
+def same_key(how: str) -> Dataset:
+    return Dataset("trips", source=Files("data/*"), contract=TRIPS, key="id", same_key=how)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("how", "added", "replaced", "bad", "distances"),
+    [
+        ("replace", 3, 1, 1, [1.5, 1.5, 9.0, 8.0, 9.0]),
+        ("quarantine", 2, 0, 2, [1.5, 1.5, 1.5, 9.0, 9.0]),
+        ("add", 4, 0, 0, [1.5, 1.5, 1.5, 9.0, 8.0, 9.0, 9.0]),
+    ],
+)
+def test_a_key_that_is_there_already(
+    station: DataStation,
+    tmp_path: Path,
+    how: str,
+    added: int,
+    replaced: int,
+    bad: int,
+    distances: list[float],
+) -> None:
+    write(tmp_path, "1.parquet", frame(0, 3))
+    station.ingest(same_key(how))
+    write(
+        tmp_path,
+        "2.parquet",
+        pl.DataFrame(
+            {
+                "id": ["t2", "t3", "t4", "t3"],
+                "start": [NOW] * 4,
+                "distance": [9.0, 9.0, 9.0, 8.0],
+                "colour": ["blue"] * 4,
+            }
+        ),
+    )
+    report = station.ingest(same_key(how))
+    assert (report.rows_added, report.rows_replaced, report.rows_quarantined) == (added, replaced, bad)
+    rows = station.read("trips").sort("id", "distance").collect()
+    assert rows["distance"].to_list() == distances
+    assert station.version_of(Ref("trips")).rows == len(rows)
+    assert station.read("trips@1").collect()["distance"].to_list() == [1.5] * 3
+    assert len(station.quarantined("trips")) == bad
+
+
+@pytest.mark.usefixtures("small")
+def test_of_many_rows_with_one_key_the_last_stands_and_none_is_lost(
+    station: DataStation, tmp_path: Path
+) -> None:
+    """Whether they come in one frame, in two, in two commits, or in two files."""
+    for number in range(3):
+        distances = [float(n) for n in range(900 * number, 900 * number + 900)]
+        rows = pl.concat([frame(0, 300)] * 3).with_columns(distance=pl.Series(distances))
+        write(tmp_path, f"{number}.parquet", rows)
+    report = station.ingest(same_key("replace"))
+    assert (report.rows_read, report.rows_added, report.rows_replaced) == (2700, 300, 0)
+    assert report.rows_quarantined == 2400
+    rows = station.read("trips").collect()
+    assert sorted(rows["distance"]) == [float(n) for n in range(2400, 2700)]
 
 
 def test_a_source_without_anything_says_so(station: DataStation) -> None:
@@ -196,7 +270,7 @@ def test_a_large_ingest_is_one_version_of_several_commits(station: DataStation, 
     write(tmp_path, "2.parquet", frame(2000, 40))
     report = station.ingest(trips())
     assert (report.version, report.rows_read, report.rows_added) == (1, 1070, 1070)
-    assert station.tables.version("datasets/trips") == 3  # four commits, the first of them 0
+    assert station.tables.version("datasets/trips") == 4  # four commits after the one that made it
     assert len(set(ids(station))) == 1070
 
 

@@ -1,8 +1,10 @@
 """Delta tables: appended exactly once, by many at once, readable at any version."""
 
+import json
 import multiprocessing
 import os
 import signal
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -41,17 +43,16 @@ def test_no_table_yet(tables: DeltaTables) -> None:
 
 
 def test_append_and_read_at_any_version(tables: DeltaTables) -> None:
-    assert [tables.append("t", rows(n)).version for n in range(4)] == [0, 1, 2, 3]
-    assert [numbers(tables, version) for version in range(4)] == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3]]
-    assert numbers(DeltaTables(tables.root), 1) == [0, 1]
+    assert [tables.append("t", rows(n)).version for n in range(3)] == [1, 2, 3]
+    assert [numbers(tables, version) for version in range(4)] == [[], [0], [0, 1], [0, 1, 2]]
+    assert numbers(DeltaTables(tables.root), 2) == [0, 1]
     for version in (4, 10**30):
         with pytest.raises(NotFound, match=f"t has no version {version}"):
             tables.scan("t", version)
 
 
 def test_a_lazy_frame_of_a_version_stays_at_it(tables: DeltaTables) -> None:
-    tables.append("t", rows(1))
-    lazy = tables.scan("t", 0)
+    lazy = tables.scan("t", tables.append("t", rows(1)).version)
     tables.append("t", rows(2))
     assert lazy.collect()["n"].to_list() == [1]
 
@@ -101,24 +102,123 @@ def test_compact_keeps_rows_and_versions(tables: DeltaTables) -> None:
     assert not tables.swap("t", packing)
     assert numbers(tables) == list(range(11))
     assert tables.pack("t", at_least=3) is None
-    assert numbers(tables, 3) == [0, 1, 2, 3]
+    assert numbers(tables, 4) == [0, 1, 2, 3]
     tables.append("t", rows(11), ("w", 1))
     assert numbers(tables) == list(range(12))
 
 
 def test_restore(tables: DeltaTables) -> None:
-    tables.append("t", rows(1))
+    first = tables.append("t", rows(1)).version
     tables.append("t", rows(2), ("w", 1))
-    tables.append("t", pl.DataFrame({"n": [3], "more": ["x"]}))
-    tables.restore("t", 0)
+    last = tables.append("t", pl.DataFrame({"n": [3], "more": ["x"]})).version
+    tables.restore("t", first)
     assert numbers(tables) == [1]
-    assert numbers(tables, 2) == [1, 2, 3]
+    assert numbers(tables, last) == [1, 2, 3]
     tables.append("t", rows(4))
     assert numbers(tables) == [1, 4]
     tables.restore("t", -1)
     assert numbers(tables) == []
     tables.append("t", rows(5))
     assert numbers(DeltaTables(tables.root)) == [5]
+
+
+PLACES = pytest.mark.parametrize("place", ["{}", "file://{}"], ids=["folder", "as a bucket"])
+
+
+@PLACES
+def test_rows_are_found_and_taken_out_by_what_they_hold(tmp_path: Path, place: str) -> None:
+    tables = DeltaTables(place.format(tmp_path / "tables"))
+    asked = pl.DataFrame({"n": [2, 5, 77]})
+    assert len(tables.remove("t", asked)) == 0
+    for start in (0, 4, 8):
+        more = pl.DataFrame({"n": range(start, start + 4), "who": ["a", "b", None, "d"]})
+        tables.append("t", more)
+    before = tables.version("t")
+    assert sorted(tables.find("t", asked)["n"]) == [2, 5]
+    assert tables.find("t", asked, ["who", "nowhere"]).columns == ["who", "nowhere"]
+    gone = tables.remove("t", asked, ["who"])
+    assert sorted(gone["who"], key=str) == [None, "b"]
+    assert numbers(tables) == [0, 1, 3, 4, 6, 7, 8, 9, 10, 11]
+    assert tables.find("t", asked, version=before)["n"].sort().to_list() == [2, 5]
+    # By several columns, where nothing agrees with nothing.
+    there = pl.DataFrame({"n": [6, 9, 7], "who": [None, "b", "other"]})
+    assert len(tables.remove("t", there)) == 2
+    assert numbers(tables) == [0, 1, 3, 4, 7, 8, 10, 11]
+    tables.append("t", rows(2))
+    assert 2 in numbers(DeltaTables(tables.root))
+    assert len(tables.remove("t", pl.DataFrame({"n": [99]}))) == 0
+    assert len(tables.remove("t", tables.scan("t").select("n").collect())) == 9
+    assert numbers(tables) == []
+
+
+@PLACES
+def test_packing_and_deleting_what_nobody_needs(tmp_path: Path, place: str) -> None:
+    tables = DeltaTables(place.format(tmp_path / "tables"))
+    at = [tables.append("t", rows(n)).version for n in (5, 3, 4, 1)]
+    packing = tables.pack("t", ["n", "nowhere"])
+    assert packing is not None
+    assert tables.swap("t", packing)
+    assert tables.vacuum("t", [], 1) == 0  # somebody may be reading them
+    files = set((tmp_path / "tables" / "t").glob("*.parquet"))
+    tables.vacuum("t", [at[1]], 0)
+    assert len(files - set((tmp_path / "tables" / "t").glob("*.parquet"))) == 2
+    assert numbers(tables, at[1]) == [3, 5]
+    assert numbers(tables) == [1, 3, 4, 5]
+    tables.vacuum("t", [], 0)
+    assert numbers(DeltaTables(tables.root)) == [1, 3, 4, 5]
+    assert len(list((tmp_path / "tables" / "t").glob("*.parquet"))) == 1
+    tables.append("t", rows(9), ("w", 1))
+    assert not DeltaTables(tables.root).append("t", rows(9), ("w", 1)).applied
+    assert numbers(DeltaTables(tables.root)) == [1, 3, 4, 5, 9]
+
+
+def test_packing_gives_way_to_a_correction(tables: DeltaTables) -> None:
+    for n in range(4):
+        tables.append("t", rows(n))
+    packing = tables.pack("t")
+    assert packing is not None
+    tables.remove("t", rows(2))
+    assert not tables.swap("t", packing)
+    assert numbers(tables) == [0, 1, 3]
+
+
+def test_packing_writes_a_row_few_times(tables: DeltaTables) -> None:
+    """Of files that come one after the other, each row is written again a logarithmic number of times."""
+    written = 0
+    for n in range(0, 40_000, 500):
+        tables.append("t", pl.DataFrame({"n": range(n, n + 500)}))
+        packing = tables.pack("t", at_least=8)
+        if packing is not None:
+            written += sum(json.loads(add.stats)["numRecords"] for add in packing.adds)
+            assert tables.swap("t", packing)
+    assert len(numbers(tables)) == 40_000
+    assert 40_000 < written < 5 * 40_000
+
+
+def test_bounds_hold_what_is_in_the_file(tables: DeltaTables) -> None:
+    """Whoever asks for a value finds it, however odd it is: long, infinite, no number, nothing."""
+    nan, inf = float("nan"), float("inf")
+    odd: dict[str, list[Any]] = {
+        "text": ["a" * 100 + "z", "b", "", "\U0010ffff" * 70],
+        "number": [nan, 1.0, 5.0, 2.0],
+        "large": [inf, -inf, 0.0, 1.0],
+        "when": [datetime(2024, 1, 1, 0, 0, 0, n, tzinfo=UTC) for n in range(4)],
+        "flag": [True, False, None, True],
+        "nothing": pl.Series([None] * 4, dtype=pl.Int64).to_list(),
+    }
+    frame = pl.DataFrame(odd, schema_overrides={"nothing": pl.Int64, "when": pl.Datetime("us", "UTC")})
+    tables.append("t", frame.head(0))
+    tables.append("t", frame)
+    tables.append("t", frame.with_columns(text=pl.lit("else"), number=pl.lit(100.0)))
+    for name, values in odd.items():
+        for value in values:
+            if value is None or value != value:
+                continue
+            found = tables.scan("t").filter(pl.col(name) == value).collect()
+            assert len(found) >= values.count(value), (name, value)
+            asked = pl.DataFrame({name: [value]}, schema={name: frame.schema[name]})
+            assert len(tables.find("t", asked)) == len(found), (name, value)
+    assert len(tables.scan("t").filter(pl.col("number").is_nan()).collect()) == 1
 
 
 def _append(root: str, writer: int, gate: Any) -> None:

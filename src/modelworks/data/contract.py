@@ -32,6 +32,9 @@ BAD: Mapping[str, pl.DataType] = {
 EARLIER = "came before, and is the key"
 LATER = "comes again further on, and is the key"
 
+_SECONDS = len("2024-05-01T12:00:00")
+_UTC = ("Z", "+00:00", "+0000", ".000000Z", ".000000+00:00", ".000000+0000")
+
 _REASON = "\x00reason"
 _COLUMN = "\x00column"
 _ROW = "\x00row"
@@ -244,6 +247,9 @@ def _time(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
 
 def _times(column: pl.Series) -> pl.Series:
     """Texts as times: ISO 8601 with a zone; without one it is taken as UTC; to the minute; only a day."""
+    plain = _plain_times(column)
+    if plain is not None:
+        return plain
     text = column.str.strip_chars()
     found = text.str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False)
     # What one form takes half the time of all the others together: they are tried only where values are left.
@@ -257,3 +263,16 @@ def _times(column: pl.Series) -> pl.Series:
             times = spaced.str.to_datetime(form, time_unit="us", time_zone="UTC", strict=False)
         found = found.fill_null(times)
     return found
+
+
+def _plain_times(column: pl.Series) -> pl.Series | None:
+    """Times that are all whole seconds of UTC, written alike, at half the cost; ``None`` if any is not."""
+    first = column.first()
+    if not isinstance(first, str) or first[_SECONDS:] not in _UTC:
+        return None
+    end = first[_SECONDS:]
+    if not (column.str.ends_with(end) & (column.str.len_bytes() == len(first))).all():
+        return None
+    text = column.str.slice(0, _SECONDS)
+    found = text.str.to_datetime("%Y-%m-%dT%H:%M:%S", time_unit="us", strict=False)
+    return None if found.null_count() else found.dt.replace_time_zone("UTC")

@@ -88,10 +88,10 @@ def ingest(
     """
     started = monotonic()
     name = dataset.name
-    with stores.ledger.alone(f"ingest {name}"):
+    with stores.ledger.alone(f"ingest {name}"), ThreadPoolExecutor(1, thread_name_prefix="digest") as beside:
         notes = ["an ingest that had been cut off was undone"] if undo(name, stores) else []
         _next(dataset, stores, brought)
-        news = news_of(dataset, stores.ledger, stores.root, brought)
+        news = news_of(dataset, stores.ledger, stores.root, beside, brought)
         broken: dict[Part, ModelworksError] = {}
         tally, version = _Tally(), None
         while news.parts:
@@ -335,16 +335,16 @@ def _enter(dataset: Dataset, stores: Stores, news: News, version: int, tally: _T
         "sources": [{"uri": part.uri, "fingerprint": part.fingerprint} for part in tally.taken[:1000]],
         "columns": {column: field.to_json() for column, field in dataset.contract.items()},
     }  # fmt: skip
+    taken = [news.row(part, version) for part in tally.taken if news.remembered]
     with stores.ledger.write() as db:
         before = versions.newest(db, name)
         rows = (before.rows if before else 0) + tally.added - tally.older
         # Whoever reads this table version does not see the rows any more that earlier versions had.
         epoch = versions.next_epoch(db, name) if before is None or tally.older else before.epoch
         versions.enter(db, {**new, "rows": rows, "epoch": epoch})
-        taken = [news.row(part, version) for part in tally.taken if news.remembered]
         upsert(db, ingested, [{"dataset": name} | row for row in taken])
         edges = [
-            Edge(_node(part, news.contents[part]), "ingested", f"dataset:{name}@{version}")
+            Edge(_node(part, news.contents[part]()), "ingested", f"dataset:{name}@{version}")
             for part in tally.taken
         ]
         graph.add(db, edges, now)

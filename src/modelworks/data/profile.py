@@ -70,7 +70,7 @@ def column(values: pl.Series, kind: Kind) -> dict[str, Any]:
     """The profile of one column: see `of`."""
     there = values.drop_nulls()
     exact = len(there) <= _EXACT
-    distinct = there.n_unique() if exact else int(there.approx_n_unique())
+    distinct = there.n_unique() if exact else int(there.to_frame().select(pl.all().approx_n_unique()).item())
     told: dict[str, Any] = {"kind": str(kind), "nulls": values.null_count(), "distinct": distinct}
     if kind not in _NUMBERS:
         counts = there.cast(pl.String).value_counts().sort(["count", values.name], descending=[True, False])
@@ -120,12 +120,9 @@ def shift(before: pl.Series, after: pl.Series, kind: Kind) -> float:
     if not len(before) or not len(after):
         return 0.0
     if kind in _NUMBERS:
-        edges = (
-            np.unique(np.quantile(numeric(before), np.arange(1, 10) / 10))
-            if before.len() - before.null_count()
-            else []
-        )
-        old, new = (list(counts_in(numeric(one), edges)) for one in (before, after))
+        there = numeric(before)
+        edges = np.unique(np.quantile(there, np.arange(1, 10) / 10) if len(there) else np.empty(0))
+        old, new = (counts_in(numeric(one), edges).tolist() for one in (before, after))
     else:
         texts = [one.drop_nulls().cast(pl.String) for one in (before, after)]
         common = column(before, kind)["top"][:9]

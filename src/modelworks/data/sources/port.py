@@ -19,10 +19,12 @@ class Part:
     Attributes:
         uri: Where it is; stays the same when its content changes.
         fingerprint: Cheap to get; while it stays the same, so does the content.
+        size: Bytes, where that is known: contents of different sizes are different.
     """
 
     uri: str
     fingerprint: str
+    size: int | None = None
 
 
 @runtime_checkable

@@ -122,8 +122,10 @@ ingested = Table(
     Column("source", String(1000), primary_key=True),
     Column("fingerprint", _Digest, primary_key=True),
     Column("content", _Digest, nullable=False),
+    Column("size", BigInteger),
     Column("version", Integer, nullable=False),
     Index(None, "dataset", "content"),
+    Index(None, "dataset", "size"),
 )
 ingests = Table(
     # An ingest that has begun: who finds one that was cut off undoes it. Before: the versions of the tables;

@@ -68,26 +68,25 @@ class DeltaTables:
         for attempt in range(_ATTEMPTS):
             try:
                 table = self._table(name)
+                # Two who make a table at once do not see each other's transactions: make it empty first.
+                table = table or self._make(name, rows)
                 if transaction is not None:
-                    # Two who make a table at once do not see each other's transactions: make it empty first.
-                    table = table or self._make(name, rows)
                     last = table.transaction_version(transaction[0])
                     if last is not None and last >= transaction[1]:
                         return Commit(table.version(), applied=False)
-                if table is not None and self._local and _schema(rows) == table.schema():
+                if self._local and _schema(rows) == table.schema():
                     # Polars writes a file in half the time; the library only commits it.
                     if len(rows):
-                        file = file or written(rows, Path(self._uri(name)))
+                        file = file or self._written(name, rows)
                     table.create_write_transaction(
                         [file] if file else [], "append", table.schema(), commit_properties=properties
                     )
                 else:
                     write_deltalake(
-                        table if table is not None else self._uri(name),
+                        table,
                         rows,
                         mode="append",
                         schema_mode="merge",
-                        storage_options=None if table is not None else self.options,
                         commit_properties=properties,
                     )
                 table = self._table(name)
@@ -105,6 +104,12 @@ class DeltaTables:
             assert table is not None
             return Commit(table.version(), applied=True)
         raise AssertionError("unreachable")
+
+    def _written(self, name: str, rows: pl.DataFrame) -> AddAction:
+        folder = Path(self._uri(name))
+        file = written(rows, folder)
+        self._hashes.written(folder / file.path, rows)
+        return file
 
     def _make(self, name: str, rows: pl.DataFrame) -> DeltaTable:
         """A new table without rows; if another process makes it first, that one."""
@@ -164,8 +169,9 @@ class DeltaTables:
         else:
             table.restore(version, commit_properties=_numbers(positions))
 
-    def remove(self, name: str, rows: pl.DataFrame, tell: Sequence[str] = ()) -> pl.DataFrame:
+    def remove(self, name: str, rows: pl.DataFrame, tell: Sequence[str] | None = None) -> pl.DataFrame:
         """See `Tables.remove`."""
+        tell = rows.columns if tell is None else tell
         table = self._table(name)
         if table is None or not len(rows):
             return pl.DataFrame(schema=dict.fromkeys(tell, pl.Null))
@@ -193,12 +199,11 @@ class DeltaTables:
         if version is not None:
             table = self._pinned(name, version)
         scan = pl.scan_delta(table)
-        if self._local:
-            found = [
-                one.hit.select(tell) for one in holding(table, Path(self._uri(name)), rows, self._hashes)
-            ]
-            return pl.concat(found) if found else said(scan.head(0).collect(), tell)
-        return said(scan.join(rows.lazy(), on=rows.columns, how="semi", nulls_equal=True).collect(), tell)
+        if not self._local:
+            return said(scan.join(rows.lazy(), on=rows.columns, how="semi", nulls_equal=True).collect(), tell)
+        folder, none = Path(self._uri(name)), pl.DataFrame(schema=scan.collect_schema())
+        found = (said(one.hit, tell) for one in holding(table, folder, rows, self._hashes))
+        return pl.concat([said(none, tell), *found], how="vertical_relaxed")
 
     def pack(self, name: str, by: Sequence[str] = (), at_least: int = 2) -> Change | None:
         """See `Tables.pack`; in a bucket the library packs when `swap` is called, without an order."""
@@ -245,6 +250,7 @@ class DeltaTables:
         if table is None:
             return 0
         kept = sorted({*keep, table.version()})
+        files = _data_files(Path(self._uri(name))) if self._local else set()
         deleted = table.vacuum(
             hours,
             dry_run=False,
@@ -254,8 +260,13 @@ class DeltaTables:
         )
         if self._local:
             _forget_log(Path(self._uri(name), "_delta_log"), kept[0], hours)
+            deleted = list(files - _data_files(Path(self._uri(name))))
         self._at = {place: table for place, table in self._at.items() if place[0] != name}
         return len(set(deleted))
+
+
+def _data_files(folder: Path) -> set[str]:
+    return {path.name for path in folder.glob("*.parquet")}
 
 
 def _forget_log(log: Path, oldest: int, hours: int) -> None:

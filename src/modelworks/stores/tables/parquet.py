@@ -34,7 +34,7 @@ def written(
         OSError: the disk is full, or the folder is not to be written to.
     """
     path = folder / f"part-{uuid4()}.zstd.parquet"
-    rows.write_parquet(path, compression="zstd", row_group_size=group)
+    rows.write_parquet(path, compression="zstd", compression_level=1, row_group_size=group)
     stats = _statistics(rows.select(rows.columns[:_COLUMNS]))
     return AddAction(
         path.name, path.stat().st_size, {}, int(time.time() * 1000), data_change=data_change, stats=stats
@@ -47,26 +47,47 @@ def _statistics(rows: pl.DataFrame) -> str:
     Source: "Per-file Statistics" of the Delta transaction log protocol. A bound of text may be cut, as long as
     it still bounds.
     """
-    bounded = pl.col([name for name, kind in rows.schema.items() if _has_bounds(rows[name], kind)])
-    low, high = rows.select(bounded.min()), rows.select(bounded.max())
+    kinds = {name: kind for name, kind in rows.schema.items() if _has_bounds(kind)}
+    told = rows.select(
+        *(pl.col(name).min().alias(f"min {name}") for name in kinds),
+        *(pl.col(name).max().alias(f"max {name}") for name in kinds),
+        *(pl.col(name).null_count().alias(f"nulls {name}") for name in rows.columns),
+        # A NaN lies outside of all bounds, and JSON has no infinity.
+        *(
+            pl.col(name).is_finite().all().alias(f"all {name}")
+            for name, kind in kinds.items()
+            if kind.is_float()
+        ),
+    ).row(0, named=True)
+    bounded = [
+        name
+        for name in kinds
+        if told[f"min {name}"] is not None and told.get(f"all {name}", True) and _can_end(told[f"max {name}"])
+    ]
     found = {
         "numRecords": len(rows),
-        "minValues": {name: _low(low[name][0]) for name in low.columns if low[name][0] is not None},
-        "maxValues": {name: _high(high[name][0]) for name in high.columns if high[name][0] is not None},
-        "nullCount": dict(zip(rows.columns, rows.null_count().row(0), strict=True)),
+        "minValues": {name: _low(told[f"min {name}"]) for name in bounded},
+        "maxValues": {name: _high(told[f"max {name}"]) for name in bounded},
+        "nullCount": {name: told[f"nulls {name}"] for name in rows.columns},
     }
     return json.dumps(found)
 
 
-def _has_bounds(values: pl.Series, kind: pl.DataType) -> bool:
-    # A NaN lies outside of all bounds, and JSON has no infinity.
-    if kind.is_float():
-        return bool(values.is_finite().all())
-    return kind.is_integer() or kind in (pl.Boolean, pl.String) or isinstance(kind, pl.Datetime | pl.Date)
+def _has_bounds(kind: pl.DataType) -> bool:
+    return (
+        kind.is_float()
+        or kind.is_integer()
+        or isinstance(kind, pl.Boolean | pl.String | pl.Datetime | pl.Date)
+    )
 
 
 def _low(value: Any) -> Any:
     return _written(value)[:_LETTERS] if isinstance(value, str) else _written(value)
+
+
+def _can_end(value: Any) -> bool:
+    """Whether there is a short text after this one: not after one that goes on with the last letter of all."""
+    return not isinstance(value, str) or value[_LETTERS : _LETTERS + 1] != _LAST
 
 
 def _high(value: Any) -> Any:

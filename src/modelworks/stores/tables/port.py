@@ -85,16 +85,16 @@ class Tables(Protocol):
         """
         ...
 
-    def remove(self, name: str, rows: pl.DataFrame, tell: Sequence[str] = ()) -> pl.DataFrame:
+    def remove(self, name: str, rows: pl.DataFrame, tell: Sequence[str] | None = None) -> pl.DataFrame:
         """Take rows out, in one commit. One process at a time may: see `swap`.
 
         Args:
             name: The table.
             rows: Which: those that agree with one of these in its columns; null agrees with null.
-            tell: Columns of the rows taken out to return.
+            tell: Columns of the rows taken out to return; those of `rows` by default.
 
         Returns:
-            The columns `tell` of the rows that were taken out, in any order.
+            These columns of the rows that were taken out, in any order; one that the table lacks is null.
         """
         ...
 

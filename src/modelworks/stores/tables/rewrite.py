@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -109,42 +109,82 @@ def _scan(table: DeltaTable, folder: Path, paths: Sequence[str]) -> pl.LazyFrame
     return pl.scan_parquet([folder / path for path in paths], schema=schema, missing_columns="insert")
 
 
-@dataclass
-class Hashes:
-    """Hashes of one column's values by file, kept in memory: files never change.
+_SLOTS = 1 << 26
+"""Places of a filter, a byte each: of a value that is in no file, this many times fewer get through."""
 
-    Attributes:
-        limit: Values kept in all, eight bytes each; the files that were asked for last stay.
+
+class Hashes:
+    """Which files may hold a value of one column.
+
+    Hashes of what they hold are kept in memory: files never change.
+
+    Args:
+        limit: Hashes kept in all, eight bytes each; the files that were asked for last stay.
     """
 
-    limit: int = 20_000_000
-    _held: OrderedDict[tuple[str, str], npt.NDArray[np.uint64]] = field(default_factory=OrderedDict)
-    _total: int = 0
+    def __init__(self, limit: int = 20_000_000) -> None:
+        self.limit = limit
+        self._held: OrderedDict[tuple[Path, str], npt.NDArray[np.uint64]] = OrderedDict()
+        self._total = 0
+        # A filter for each folder and column says of most values, at once, that no file has them.
+        self._filters: dict[tuple[Path, str], tuple[npt.NDArray[np.bool_], set[Path]]] = {}
 
-    def may_hold(self, path: Path, column: str, needles: npt.NDArray[np.uint64]) -> bool:
-        """Whether a file may hold one of some values.
+    def written(self, path: Path, rows: pl.DataFrame) -> None:
+        """A file was just written: what is asked about its neighbours will be asked about it too."""
+        for folder, column in list(self._filters):
+            if folder == path.parent and column in rows.columns:
+                self._keep(path, column, rows[column])
+
+    def may_hold(self, paths: Sequence[Path], column: str, values: pl.Series) -> list[Path]:
+        """Those of some files that may hold one of some values.
 
         Args:
-            path: The file.
+            paths: Files of one folder.
             column: The column.
-            needles: Sorted hashes of the values, as `hashes` makes them.
+            values: What to look for.
         """
-        key = (str(path), column)
-        held = self._held.pop(key, None)
+        if not paths:
+            return []
+        slots, known = self._filters.get((paths[0].parent, column), (None, set[Path]()))
+        for path in paths:
+            if path not in known:
+                self._keep(path, column, _column(path, column))
+        slots, known = self._filters[paths[0].parent, column]
+        asked = values.hash().to_numpy()
+        needles = np.sort(asked[slots[asked % _SLOTS]])
+        return [path for path in paths if len(needles) and self._has(path, column, needles)]
+
+    def _has(self, path: Path, column: str, needles: npt.NDArray[np.uint64]) -> bool:
+        held = self._held.get((path, column))
         if held is None:
-            held = hashes(pl.read_parquet(path, columns=[column])[column])
-            self._total += len(held)
-        self._held[key] = held
+            held = self._keep(path, column, _column(path, column))
+        self._held.move_to_end((path, column))
+        few, many = sorted((held, needles), key=len)
+        if not len(few):
+            return False
+        at = np.searchsorted(many, few)
+        return bool((many[np.minimum(at, len(many) - 1)] == few).any())
+
+    def _keep(self, path: Path, column: str, values: pl.Series) -> npt.NDArray[np.uint64]:
+        """Keep a file's hashes, and let the oldest go."""
+        held = self._held[path, column] = values.hash().sort().to_numpy()
+        place = (path.parent, column)
+        if place not in self._filters:
+            self._filters[place] = np.zeros(_SLOTS, np.bool_), set()
+        slots, known = self._filters[place]
+        slots[held % _SLOTS] = True
+        known.add(path)
+        self._total += len(held)
         while self._total > self.limit and len(self._held) > 1:
             self._total -= len(self._held.popitem(last=False)[1])
-        few, many = sorted((held, needles), key=len)
-        at = np.searchsorted(many, few)
-        return bool((many[np.minimum(at, len(many) - 1)] == few).any()) if len(few) else False
+        return held
 
 
-def hashes(values: pl.Series) -> npt.NDArray[np.uint64]:
-    """Sorted hashes of values."""
-    return np.sort(values.hash().to_numpy())
+def _column(path: Path, column: str) -> pl.Series:
+    """A file's values of a column; none where it was written before there was such a column."""
+    if column not in pl.read_parquet_schema(path):
+        return pl.Series(column, [], pl.String)
+    return pl.read_parquet(path, columns=[column])[column]
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,18 +213,15 @@ def holding(table: DeltaTable, folder: Path, rows: pl.DataFrame, known: Hashes) 
     """
     schema = pl.scan_delta(table).collect_schema()
     on = rows.columns
-    rows = rows.select(pl.col(name).cast(schema[name]) for name in on).unique()
-    one = on[0] if len(on) == 1 and not rows[on[0]].null_count() else None
-    needles = hashes(rows[one]) if one is not None else None
-    for path in _candidates(files(table), rows):
-        if one is not None and needles is not None:
-            if not _has(folder / path, one) or not known.may_hold(folder / path, one, needles):
-                continue
-        else:
-            here = (
-                _scan(table, folder, [path]).select(on).join(rows.lazy(), on=on, how="semi", nulls_equal=True)
-            )
-            if not len(here.head(1).collect()):
+    rows = rows.select(pl.col(name).cast(schema[name]) for name in on)
+    one = rows[on[0]] if len(on) == 1 and not rows[on[0]].null_count() else None
+    paths = _candidates(files(table), rows)
+    if one is not None:
+        paths = [path.name for path in known.may_hold([folder / path for path in paths], on[0], one)]
+    for path in paths:
+        if one is None:
+            asked = _scan(table, folder, [path]).select(on)
+            if not len(asked.join(rows.lazy(), on=on, how="semi", nulls_equal=True).head(1).collect()):
                 continue
         frame = _scan(table, folder, [path]).collect()
         hit = frame.join(rows, on=on, how="semi", nulls_equal=True)
@@ -202,7 +239,7 @@ def without(
         What to commit, ``None`` where no file holds one; and the columns `tell` of the rows taken out.
     """
     adds, gone = [], []
-    told = [said(pl.scan_delta(table).head(0).collect(), tell)]
+    told = [said(pl.DataFrame(schema=pl.scan_delta(table).collect_schema()), tell)]
     for one in holding(table, folder, rows, known):
         told.append(said(one.hit, tell))
         gone.append(one.path)
@@ -214,10 +251,6 @@ def without(
 def said(rows: pl.DataFrame, tell: Sequence[str]) -> pl.DataFrame:
     """Some columns; one that the table lacks is null."""
     return rows.select(pl.col(name) if name in rows.columns else pl.lit(None).alias(name) for name in tell)
-
-
-def _has(path: Path, column: str) -> bool:
-    return column in pl.read_parquet_schema(path)
 
 
 def _candidates(found: pl.DataFrame, rows: pl.DataFrame) -> list[str]:
