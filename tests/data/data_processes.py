@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from data_world import frame, open_station, stream_of_trips, trips
+from data_world import frame, open_station, stream_of_trips, trips, write
 
 from modelworks.data import ingest as ingesting
 from modelworks.stores.tables import DeltaTables
@@ -68,3 +68,31 @@ def ingest(root: Path, gate: Any, results: Any) -> None:
 def follow(root: Path, url: str) -> None:
     station, _ = open_station(root)
     station.follow(stream_of_trips(url), Event(), lambda _: None)
+
+
+def bring_files(root: Path, gate: Any) -> None:
+    station, _ = open_station(root)
+    gate.wait()
+    for n in range(8):
+        write(root, f"{n}.parquet", frame(10_000 + n * 10, 7))
+        assert station.ingest(trips()).rows_added == 7
+
+
+def push_and_correct(root: Path, gate: Any) -> None:
+    station, _ = open_station(root)
+    gate.wait()
+    for n in range(8):
+        rows = frame(20_000 + n * 10, 5)
+        assert station.push(trips(), rows.to_dicts()).rows_added == 5
+        corrected = rows.with_columns(distance=7.0).head(2)
+        assert station.push(trips(), corrected.to_dicts()).rows_replaced == 2
+
+
+def tidy(root: Path, done: Any) -> None:
+    """Pack and delete, with the least of patience, until told that the others are done."""
+    station, stores = open_station(root)
+    while not done.is_set():
+        if station.latest_or_none("trips"):
+            station.compact("trips", ["colour"])
+            station.vacuum("trips", None, ())
+    stores.ledger.close()

@@ -4,12 +4,24 @@ import multiprocessing
 import signal
 from pathlib import Path
 
+import orjson
+import polars as pl
 import pytest
-from data_processes import POINTS, ingest, ingest_and_die, push
-from data_world import frame, open_station, trips, write
+from data_processes import (
+    POINTS,
+    bring_files,
+    follow,
+    ingest,
+    ingest_and_die,
+    push,
+    push_and_correct,
+    tidy,
+)
+from data_world import frame, open_station, stream_of_trips, trips, write
 
 from modelworks.core.errors import Unavailable
 from modelworks.data import ingest as ingesting
+from modelworks.demos.broker import Broker, Publisher
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["modelworks.stores", "modelworks.data.station"])
@@ -85,6 +97,49 @@ def test_many_push_at_once(tmp_path: Path) -> None:
     assert [version.version for version in versions] == list(range(18, 0, -1))
     for version in versions:
         assert len(station.read(f"trips@{version.version}").collect()) == version.rows == version.version * 4
+    stores.ledger.close()
+
+
+def test_a_stream_files_and_two_senders_at_once(tmp_path: Path) -> None:
+    """Four writers of four kinds, while small files are packed beside them: nothing is lost, none gives up."""
+    with Broker(tmp_path / "broker") as broker, Publisher(broker.url, "TRIPS") as publisher:
+        gate, done = PROCESSES.Barrier(3), PROCESSES.Event()
+        writers = [
+            PROCESSES.Process(target=push, args=(tmp_path, 3, gate)),
+            PROCESSES.Process(target=bring_files, args=(tmp_path, gate)),
+            PROCESSES.Process(target=push_and_correct, args=(tmp_path, gate)),
+        ]
+        beside = [
+            PROCESSES.Process(target=follow, args=(tmp_path, broker.url)),
+            PROCESSES.Process(target=tidy, args=(tmp_path, done)),
+        ]
+        for process in (*beside, *writers):
+            process.start()
+        for start in range(0, 4000, 100):
+            publisher.send([orjson.dumps(row) for row in frame(100_000 + start, 100).to_dicts()])
+        for process in writers:
+            process.join()
+        done.set()
+        beside[1].join()
+        assert [process.exitcode for process in (*writers, beside[1])] == [0] * 4
+        beside[0].kill()
+        beside[0].join()
+        station, stores = open_station(tmp_path)
+        station.ingest(stream_of_trips(broker.url))
+    rows = station.read("trips").collect()
+    pushed = {f"t{3000 + n * 10 + k}" for n in range(6) for k in range(4)}
+    filed = {f"t{10_000 + n * 10 + k}" for n in range(8) for k in range(7)}
+    sent = {f"t{20_000 + n * 10 + k}" for n in range(8) for k in range(5)}
+    streamed = {f"t{100_000 + n}" for n in range(4000)}
+    assert len(rows) == len(set(rows["id"]))
+    assert set(rows["id"]) == pushed | filed | sent | streamed
+    corrected = {f"t{20_000 + n * 10 + k}" for n in range(8) for k in range(2)}
+    assert set(rows.filter(pl.col("distance") == 7.0)["id"]) == corrected
+    versions = station.versions("trips", 1000)
+    assert [version.version for version in versions] == list(range(len(versions), 0, -1))
+    for version in versions:
+        assert len(station.read(f"trips@{version.version}").collect()) == version.rows
+    assert sum(version.added - version.replaced for version in versions) == len(rows)
     stores.ledger.close()
 
 
