@@ -111,14 +111,16 @@ def bare(url: str, count: int, *, fetch: bool) -> float:
 
 def publish(url: str, rate: int, seconds: float) -> None:
     """Publish at a steady pace, each message with its time; in a process of its own."""
-    made = [message[:-1] for message in messages(50_000)]
+    start = b'{"flight_id":"0 '
+    made = [message.removeprefix(start)[:-1] for message in messages(50_000)]
     with Publisher(url, STREAM) as publisher:
         begun, sent = time.time(), 0
         total = int(rate * seconds)
         while sent < total:
             due = min(total, int((time.time() - begun) * rate) + 1)
             now = f',"sent":{time.time():.4f}}}'.encode()
-            publisher.send(made[n % len(made)] + now for n in range(sent, due))
+            # Under an id of its own each: another with the same would correct it.
+            publisher.send(b'{"flight_id":"%d %b%b' % (n, made[n % len(made)], now) for n in range(sent, due))
             sent = due
             time.sleep(max(0.0, begun + sent / rate - time.time(), 0.005))
 
