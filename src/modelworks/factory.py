@@ -20,6 +20,7 @@ from modelworks.access import audit
 from modelworks.core.clock import Clock, system_clock
 from modelworks.core.ref import Ref
 from modelworks.data.follow import Said
+from modelworks.data.quarantine import Choice
 from modelworks.data.station import DataStation
 from modelworks.deploy.station import DeployStation
 from modelworks.learn.station import LearnStation
@@ -141,9 +142,9 @@ class Factory:
         return self.stations.data.diff(before, after)
 
     @verb("GET", "/api/quarantine")
-    def quarantine(self, dataset: str, limit: int = 50) -> Plain:
+    def quarantine(self, dataset: str, limit: int = 50, reason: str = "", source: str = "") -> Plain:
         """Rows that broke the contract, with the reason."""
-        return self.stations.data.quarantined(dataset, limit)
+        return self.stations.data.quarantined(dataset, limit, Choice((), reason, source))
 
     @verb("GET", "/api/runs")
     def runs(self, model: str | None = None, limit: int = 50) -> Plain:
@@ -214,14 +215,14 @@ class Factory:
     # -- doing -----------------------------------------------------------------------------------------
 
     @verb("POST", "/api/ingest")
-    def ingest(self, dataset: str | None = None, progress: Progress = silent) -> Plain:
+    def ingest(self, dataset: str | None = None, accept: bool = False, progress: Progress = silent) -> Plain:
         """Take in what is new in the sources of one dataset, or of all."""
         names = [dataset] if dataset else list(self.project.datasets)
         done = []
         for number, name in enumerate(names):
             progress(f"ingest {name}", number, len(names))
-            done.append(ingesting.ingest(self.stations, name))
-            self._audit("ingest", f"dataset:{name}")
+            done.append(ingesting.ingest(self.stations, name, accept=accept))
+            self._audit("ingest", f"dataset:{name}", {"accept": True} if accept else {})
         progress("ingest", len(names), len(names))
         return done
 
@@ -246,7 +247,22 @@ class Factory:
     def push(self, dataset: str, rows: Sequence[Mapping[str, Any]]) -> Plain:
         """Take in rows as they are; over HTTP it is ``/ingest/{dataset}``."""
         self._audit("push", f"dataset:{dataset}", {"rows": len(rows)})
-        return self.stations.data.push(self.project.dataset(dataset), rows)
+        return ingesting.push(self.stations, dataset, rows)
+
+    @verb("POST", "/api/replay")
+    def replay(
+        self,
+        dataset: str,
+        ids: Sequence[str] = (),
+        reason: str = "",
+        source: str = "",
+        values: Mapping[str, Any] | None = None,
+        corrected: Sequence[Mapping[str, Any]] = (),
+    ) -> Plain:
+        """Take rows of the quarantine in again, as they are or corrected; those that fit now leave it."""
+        self._audit("replay", f"dataset:{dataset}", {"lines": len(ids) + len(corrected), "reason": reason})
+        choice = Choice(ids, reason, source)
+        return ingesting.replay(self.stations, dataset, choice, values or {}, corrected)
 
     @verb("POST", "/api/tag")
     def tag(self, ref: str, tag: str) -> Plain:

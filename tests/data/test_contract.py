@@ -102,7 +102,6 @@ def test_bad_rows_are_kept_whole_with_where_and_why() -> None:
     )
     result = held(frame, {"id": str, "n": Number(min=0)}, "id")
     assert result.good.rows() == [("a", 1.0)]
-    assert result.extra == ("raw",)
     assert list(result.bad.columns) == list(BAD)
     assert result.bad.select("reason", "column", "value", "number").rows() == [
         ("n is infinite", "n", "inf", 1),

@@ -95,7 +95,7 @@ def test_bad_rows_go_to_quarantine(station: DataStation, tmp_path: Path) -> None
 
 def test_extra_columns_are_named_and_left_out(station: DataStation, tmp_path: Path) -> None:
     write(tmp_path, "1.csv", frame(0, secret=["x"] * 3))
-    assert station.ingest(trips()).extra == ("secret",)
+    assert station.ingest(trips()).offered == {"secret": "mw.Text(nullable=True)"}
     assert "secret" not in station.read("trips").collect_schema().names()
 
 
@@ -391,7 +391,7 @@ def test_push(station: DataStation) -> None:
     report = station.push(trips(), rows)
     assert (report.version, report.rows_added, report.rows_quarantined) == (1, 3, 2) or report.reasons
     assert report.reasons == {"start is not a time": 1, "distance is not a number": 2}
-    assert report.extra == ("mood",)
+    assert report.offered == {"mood": "mw.Text(nullable=True)"}
     assert ids(station) == ["a", "b"]
 
 

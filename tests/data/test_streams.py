@@ -170,7 +170,7 @@ def test_only_bad_messages_are_taken_in_once(world: World, station: DataStation)
 def test_a_new_column_is_offered_and_not_taken(world: World, station: DataStation) -> None:
     world.send(messages(0, 5, weather="rain"))
     report = station.ingest(trips(world.stream))
-    assert report.extra == ("weather",)
+    assert report.offered == {"weather": "mw.Text(nullable=True)"}
     assert "weather" not in station.read("trips").collect_schema()
 
 

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal, get_args
 
 from modelworks.core.errors import Invalid
+
+OnBreach = Literal["quarantine", "reject", "warn"]
+"""What happens when a rule is broken: the row is kept apart; all that came with it is refused; it is only said."""
 
 
 class Kind(StrEnum):
@@ -19,6 +22,16 @@ class Kind(StrEnum):
     TEXT = "text"
     BOOL = "bool"
     TIME = "time"
+
+
+def check_on_breach(given: str, what: str, known: tuple[str, ...] = get_args(OnBreach)) -> None:
+    """Make sure that it is known what a breach leads to.
+
+    Raises:
+        Invalid: it is not.
+    """
+    if given not in known:
+        raise Invalid(f"{what} has on_breach={given!r}", "", f"choose one of {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -32,6 +45,8 @@ class Field:
         min: Smallest value allowed (numbers), inclusive.
         max: Largest value allowed (numbers), inclusive.
         allowed: The only values allowed; empty for any.
+        on_breach: What happens when a value is not as it should be. With ``"warn"`` a value outside of its bounds
+            is kept; one that cannot be kept (it is missing, or of another type) is quarantined all the same.
     """
 
     name: str
@@ -40,13 +55,19 @@ class Field:
     min: float | None = None
     max: float | None = None
     allowed: tuple[str, ...] = ()
+    on_breach: OnBreach = "quarantine"
+
+    def __post_init__(self) -> None:
+        check_on_breach(self.on_breach, f"column {self.name!r}")
 
     def to_json(self) -> dict[str, Any]:
         """As plain data, without what is at its default."""
         full = vars(self) | {"kind": str(self.kind), "allowed": list(self.allowed)}
         # Not "in (None, [], False)": a bound of 0 equals False, and must stay.
         return {
-            key: value for key, value in full.items() if not (value is None or value is False or value == [])
+            key: value
+            for key, value in full.items()
+            if not (value is None or value is False or value in ([], "quarantine"))
         }
 
     @classmethod
@@ -63,6 +84,7 @@ class Number:
     max: float | None = None
     nullable: bool = False
     integer: bool = False
+    on_breach: OnBreach = "quarantine"
 
 
 @dataclass(frozen=True)
@@ -71,6 +93,7 @@ class Text:
 
     allowed: tuple[str, ...] | list[str] = ()
     nullable: bool = False
+    on_breach: OnBreach = "quarantine"
 
 
 @dataclass(frozen=True)
@@ -78,6 +101,7 @@ class Bool:
     """A true-or-false column of a contract."""
 
     nullable: bool = False
+    on_breach: OnBreach = "quarantine"
 
 
 @dataclass(frozen=True)
@@ -85,6 +109,7 @@ class Time:
     """A date-and-time column of a contract; a value without a time zone is taken as UTC."""
 
     nullable: bool = False
+    on_breach: OnBreach = "quarantine"
 
 
 ColumnSpec = type | Number | Text | Bool | Time
@@ -108,13 +133,15 @@ def as_field(name: str, spec: ColumnSpec) -> Field:
     match spec:
         case Number():
             kind = Kind.INTEGER if spec.integer else Kind.NUMBER
-            return Field(name, kind, spec.nullable, min=spec.min, max=spec.max)
+            return Field(name, kind, spec.nullable, spec.min, spec.max, on_breach=spec.on_breach)
         case Text():
-            return Field(name, Kind.TEXT, spec.nullable, allowed=tuple(spec.allowed))
+            return Field(
+                name, Kind.TEXT, spec.nullable, allowed=tuple(spec.allowed), on_breach=spec.on_breach
+            )
         case Bool():
-            return Field(name, Kind.BOOL, spec.nullable)
+            return Field(name, Kind.BOOL, spec.nullable, on_breach=spec.on_breach)
         case Time():
-            return Field(name, Kind.TIME, spec.nullable)
+            return Field(name, Kind.TIME, spec.nullable, on_breach=spec.on_breach)
         case type() if spec in _PLAIN:
             return Field(name, _PLAIN[spec])
     raise Invalid(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
 from modelworks.core.errors import Invalid
-from modelworks.core.schema import Field, Kind
+from modelworks.core.schema import Field, Kind, OnBreach
 from modelworks.data.checks import in_order
-from modelworks.data.checks.port import raw
+from modelworks.data.checks.port import RowRule, raw
 
 TYPES: Mapping[Kind, pl.DataType] = {
     Kind.NUMBER: pl.Float64(),
@@ -38,7 +38,10 @@ _UTC = ("Z", "+00:00", "+0000", ".000000Z", ".000000+00:00", ".000000+0000")
 _REASON = "\x00reason"
 _COLUMN = "\x00column"
 _ROW = "\x00row"
-_BREAKS = "\x00breaks"
+
+
+class Rejected(Invalid):
+    """A rule was broken that lets nothing in of what came with it."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,42 @@ class Held:
     Attributes:
         good: Those that fit, typed, with the contract's columns in order.
         bad: Those that do not, with the columns `BAD`; ``number`` counts from 0 within the frame.
-        extra: Columns that the contract does not know; they were left out.
+        warned: Of good rows, what is wrong with how many: they were let in all the same.
     """
 
     good: pl.DataFrame
     bad: pl.DataFrame
-    extra: tuple[str, ...]
+    warned: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Broken:
+    """One rule, as it is applied to rows."""
+
+    column: str | None
+    rows: pl.Expr
+    says: str
+    then: OnBreach
+
+    @property
+    def reason(self) -> str:
+        return self.says if self.column is None else f"{self.column} {self.says}"
+
+
+def _rules(contract: Mapping[str, Field], key: str | None, more: Sequence[RowRule]) -> list[_Broken]:
+    """All rules, in the order in which a row meets them."""
+    rules = [
+        _Broken(
+            column.name, broken, check.says(column),
+            "quarantine" if column.on_breach == "warn" and not check.spares else column.on_breach,
+        )
+        for check in in_order()
+        for column in contract.values()
+        if (broken := check.breaks(column)) is not None
+    ]  # fmt: skip
+    if key is not None and contract[key].nullable:
+        rules.append(_Broken(key, pl.col(key).is_null(), "is missing, and is the key", "quarantine"))
+    return rules + [_Broken(None, rule.broken, rule.says, rule.on_breach) for rule in more]
 
 
 def require(columns: Sequence[str], contract: Mapping[str, Field]) -> None:
@@ -72,19 +105,28 @@ def require(columns: Sequence[str], contract: Mapping[str, Field]) -> None:
         )
 
 
-def hold(frame: pl.DataFrame, contract: Mapping[str, Field], key: str | None, *, last: bool = False) -> Held:
+def hold(
+    frame: pl.DataFrame,
+    contract: Mapping[str, Field],
+    key: str | None,
+    rules: Sequence[RowRule] = (),
+    *,
+    last: bool = False,
+) -> Held:
     """Hold the rows of one frame against a contract.
 
-    The first check that a row fails is its reason.
+    The first rule that a row breaks is its reason.
 
     Args:
         frame: The rows, as they came.
         contract: What they should be.
         key: Column that names a row.
+        rules: What should hold between their columns.
         last: Of good rows with the same key, let the last one stay, and not the first; the others are bad.
 
     Raises:
         Invalid: a column that must not be null is not there at all.
+        Rejected: a rule is broken that lets nothing in.
     """
     require(frame.columns, contract)
     absent = [pl.lit(None).alias(name) for name in contract if name not in frame.columns]
@@ -94,44 +136,83 @@ def hold(frame: pl.DataFrame, contract: Mapping[str, Field], key: str | None, *,
         *(_typed(field, schema[name]).alias(name) for name, field in contract.items()),
         *(_raw(name, schema[name]).alias(raw(name)) for name in contract),
     )
-    rules = [
-        (field.name, broken, check.says(field))
-        for check in in_order()
-        for field in contract.values()
-        if (broken := check.breaks(field)) is not None
-    ]
-    if key is not None and contract[key].nullable:
-        rules.append((key, pl.col(key).is_null(), "is missing, and is the key"))
+    broken = _rules(contract, key, rules)
+    strict = [rule for rule in broken if rule.then != "warn"]
     # Most rows fit: only of those that do not, the reason is looked for.
-    flags = typed.select(
-        broken.fill_null(value=False).alias(str(n)) for n, (_, broken, _) in enumerate(rules)
-    )
+    flags = typed.select(rule.rows.fill_null(value=False).alias(str(n)) for n, rule in enumerate(strict))
     breaks = flags.select(pl.any_horizontal(pl.all())).to_series()
     good = typed.select(list(contract)).with_row_index(_ROW)
     said = []
     if breaks.any():
-        said.append(_reasons(good[_ROW].filter(breaks), flags.filter(breaks), rules))
+        _let_nothing_in(flags, strict)
+        said.append(_reasons(good[_ROW].filter(breaks), flags.filter(breaks), strict))
         good = good.filter(~breaks)
     # Different hashes, at a fifth of the cost, say that the keys are different.
     if key is not None and good[key].hash().n_unique() < len(good):
         stays = good[key].is_last_distinct() if last else good[key].is_first_distinct()
         again = good[_ROW].filter(~stays).to_frame()
-        said.append(again.with_columns(_said(key, LATER if last else EARLIER)))
+        said.append(again.with_columns(_said(key, f"{key} {LATER if last else EARLIER}")))
         good = good.filter(stays)
     refused = pl.concat(said).sort(_ROW) if said else pl.DataFrame()
-    extra = tuple(name for name in frame.columns if name not in contract)
-    return Held(good.drop(_ROW), _bad(frame, refused), extra)
+    warned = _warned(good, [rule for rule in broken if rule.then == "warn"])
+    return Held(good.drop(_ROW), _bad(frame, refused), warned)
 
 
-def _reasons(rows: pl.Series, flags: pl.DataFrame, rules: Sequence[tuple[str, pl.Expr, str]]) -> pl.DataFrame:
+def _let_nothing_in(flags: pl.DataFrame, rules: Sequence[_Broken]) -> None:
+    for n, rule in enumerate(rules):
+        if rule.then == "reject" and (many := int(flags[str(n)].sum())):
+            raise Rejected(
+                f"the contract lets nothing in: {rule.reason}",
+                f"in {many:,} of {len(flags):,} rows",
+                "mend the source, or let the rule say on_breach='quarantine'",
+            )
+
+
+def _warned(good: pl.DataFrame, rules: Sequence[_Broken]) -> dict[str, int]:
+    if not rules:
+        return {}
+    counts = good.select(rule.rows.fill_null(value=False).sum().alias(str(n)) for n, rule in enumerate(rules))
+    return {rule.reason: many for rule, many in zip(rules, counts.row(0), strict=True) if many}
+
+
+def _reasons(rows: pl.Series, flags: pl.DataFrame, rules: Sequence[_Broken]) -> pl.DataFrame:
     """The first rule that each row breaks."""
-    whens = [(pl.when(str(n)), _said(column, says)) for n, (column, _, says) in enumerate(rules)]
+    whens = [(pl.when(str(n)), _said(rule.column, rule.reason)) for n, rule in enumerate(rules)]
     first = [pl.coalesce(when.then(said[part]) for when, said in whens) for part in range(2)]
     return flags.select(rows, *first)
 
 
-def _said(column: str, says: str) -> tuple[pl.Expr, pl.Expr]:
-    return pl.lit(column).alias(_COLUMN), pl.lit(f"{column} {says}").alias(_REASON)
+def _said(column: str | None, reason: str) -> tuple[pl.Expr, pl.Expr]:
+    return pl.lit(column, pl.String).alias(_COLUMN), pl.lit(reason).alias(_REASON)
+
+
+def strangers(frame: pl.DataFrame, contract: Mapping[str, Field]) -> dict[str, str]:
+    """Columns that a contract does not know, with what it could say of each."""
+    return {name: _offer(frame[name]) for name in frame.columns if name not in contract}
+
+
+def _offer(values: pl.Series) -> str:
+    """A declaration that the first values of a column fit."""
+    if values.dtype.is_float() or values.dtype == pl.Boolean:
+        return f"mw.{'Bool' if values.dtype == pl.Boolean else 'Number'}(nullable=True)"
+    some = values.drop_nulls().head(_LOOKED_AT)
+    fits = [
+        f"mw.{spec}nullable=True)"
+        for kind, spec in _OFFERS.items()
+        if not some.to_frame("c").select(_typed(Field("c", kind), some.dtype).alias("c"))["c"].null_count()
+    ]
+    return fits[0] if fits and len(some) else "mw.Text(nullable=True)"
+
+
+_LOOKED_AT = 1000
+_OFFERS = {
+    Kind.INTEGER: "Number(integer=True, ",
+    Kind.NUMBER: "Number(",
+    Kind.TIME: "Time(",
+    Kind.BOOL: "Bool(",
+    Kind.TEXT: "Text(",
+}
+"""What a new column could be, the narrowest first."""
 
 
 def as_typed(frame: pl.DataFrame, contract: Mapping[str, Field]) -> pl.DataFrame:
@@ -140,10 +221,10 @@ def as_typed(frame: pl.DataFrame, contract: Mapping[str, Field]) -> pl.DataFrame
     return frame.select(_typed(field, schema[name]).alias(name) for name, field in contract.items())
 
 
-def refuse(rows: pl.DataFrame, column: str, says: str) -> pl.DataFrame:
-    """What is kept of rows that are refused for one reason: see `BAD`; they have no number."""
+def refuse(rows: pl.DataFrame, column: str | None, reason: str) -> pl.DataFrame:
+    """What is kept of rows that are refused for one reason: see `BAD`."""
     broken = pl.DataFrame({_ROW: pl.Series(range(len(rows)), dtype=pl.UInt32)})
-    return _bad(rows, broken.with_columns(_said(column, says))).with_columns(number=pl.lit(None, pl.Int64))
+    return _bad(rows, broken.with_columns(_said(column, reason)))
 
 
 def _bad(frame: pl.DataFrame, broken: pl.DataFrame) -> pl.DataFrame:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
+
+import polars as pl
 
 from modelworks.core.errors import Invalid
 from modelworks.core.ref import check_name
 from modelworks.core.schema import ColumnSpec, Field, Kind, as_field
+from modelworks.data.checks.port import BatchRule, RowRule, Rule
+from modelworks.data.checks.row import Rule as SqlRule
+from modelworks.data.contract import TYPES
 from modelworks.data.features.definition import Expression, Feature
 from modelworks.data.sources.port import Source
 from modelworks.data.streams.port import Stream
@@ -30,6 +35,7 @@ class Dataset:
         time: Column of the event time; ``None`` without one.
         same_key: What a row does whose key is there already: see `SameKey`.
         features: What is computed from its columns, by name.
+        rules: What has to hold beyond single columns.
     """
 
     name: str
@@ -39,6 +45,7 @@ class Dataset:
     time: str | None
     same_key: SameKey
     features: Mapping[str, Feature]
+    rules: tuple[Rule, ...]
 
     def __init__(
         self,
@@ -50,6 +57,7 @@ class Dataset:
         time: str | None = None,
         same_key: SameKey = "replace",
         features: Mapping[str, str | Feature] | None = None,
+        rules: Sequence[str | Rule] = (),
     ) -> None:
         """Declare a dataset.
 
@@ -65,10 +73,12 @@ class Dataset:
                 correction), send the new one to ``"quarantine"``, or ``"add"`` it beside the other.
             features: Computed columns, the same in training and serving: a SQL expression over the row,
                 ``mw.AsOf(...)`` or ``mw.Rolling(...)``.
+            rules: What has to hold beyond single columns: a SQL expression or ``mw.Rule(...)`` over a row,
+                ``mw.Fresh(...)``, ``mw.Rows(...)`` or ``mw.Steady(...)`` over all that comes in at once.
 
         Raises:
             Invalid: a column without a known type, a reserved name, a key or time column that the
-                contract lacks, an unknown `same_key`.
+                contract lacks, an unknown `same_key`, a rule about what the dataset lacks.
         """
         check_name(name, "dataset name")
         fields = {column: as_field(column, spec) for column, spec in contract.items()}
@@ -109,10 +119,57 @@ class Dataset:
             ("time", time),
             ("same_key", same_key),
             ("features", made),
+            ("rules", _rules(name, rules, fields, key, time)),
         ):
             object.__setattr__(self, attribute, value)
+
+    @property
+    def row_rules(self) -> list[RowRule]:
+        """Its rules over the columns of a row."""
+        return [rule for rule in self.rules if isinstance(rule, RowRule)]
+
+    @property
+    def batch_rules(self) -> list[BatchRule]:
+        """Its rules over all that comes in at once."""
+        return [rule for rule in self.rules if isinstance(rule, BatchRule)]
 
     @property
     def streamed(self) -> bool:
         """Whether its rows come from a stream, which can be followed."""
         return isinstance(self.source, Stream)
+
+
+def _rules(
+    name: str, given: Sequence[str | Rule], fields: Mapping[str, Field], key: str | None, time: str | None
+) -> tuple[Rule, ...]:
+    """A dataset's rules, after a look whether they can be applied to it."""
+    empty = pl.DataFrame(schema={column: TYPES[field.kind] for column, field in fields.items()})
+    found: list[Rule] = []
+    for one in given:
+        rule = SqlRule(one) if isinstance(one, str) else one
+        if isinstance(rule, RowRule):
+            try:
+                kind = empty.select(rule.broken.alias("broken")).schema["broken"]
+            except pl.exceptions.PolarsError as error:
+                says = str(error).split("\n")[0]
+                raise Invalid(
+                    f"a rule of dataset {name!r} cannot be applied: {rule.says}",
+                    says,
+                    f"it may use {', '.join(fields)}",
+                ) from error
+            if kind != pl.Boolean:
+                raise Invalid(
+                    f"a rule of dataset {name!r} is not true or false: {rule.says}",
+                    f"it gives {kind}",
+                    "write a comparison",
+                )
+        elif isinstance(rule, BatchRule):
+            rule.watches(fields, key, time)
+        else:
+            raise Invalid(
+                f"dataset {name!r} has a rule that is none: {rule!r}",
+                "",
+                "use a SQL expression, mw.Rule(...), mw.Fresh(...), mw.Rows(...) or mw.Steady(...)",
+            )
+        found.append(rule)
+    return tuple(found)

@@ -18,11 +18,20 @@ class Delivery:
         part: Names it.
         rows: The rows, as they came.
         piece: Which piece of a stream they are; ``None`` of rows that somebody sent.
+        lines: Lines of the quarantine that the rows stood in, one for each; ``None`` of rows that come for the
+            first time.
     """
 
     part: Part
     rows: pl.DataFrame
     piece: Slice | None = None
+    lines: pl.DataFrame | None = None
+
+    def origin(self, numbers: pl.Series) -> tuple[str | pl.Series, pl.Series]:
+        """Where some rows come from, and which there: of those with these numbers among `rows`."""
+        if self.lines is not None:
+            return self.lines["source"].gather(numbers), self.lines["number"].gather(numbers)
+        return self.part.uri, numbers if self.piece is None else self.piece.numbers.gather(numbers)
 
 
 def from_stream(piece: Slice) -> Delivery:

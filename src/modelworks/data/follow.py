@@ -93,8 +93,10 @@ def _sum(dataset: Dataset, reports: list[IngestReport]) -> IngestReport:
     if not reports:
         return IngestReport(dataset.name)
     reasons: Counter[str] = Counter()
+    warnings: Counter[str] = Counter()
     for report in reports:
         reasons.update(report.reasons)
+        warnings.update(report.warnings)
     return replace(
         reports[-1],
         parts=max(report.parts for report in reports),
@@ -103,7 +105,9 @@ def _sum(dataset: Dataset, reports: list[IngestReport]) -> IngestReport:
         rows_replaced=sum(report.rows_replaced for report in reports),
         rows_quarantined=sum(report.rows_quarantined for report in reports),
         reasons=dict(reasons.most_common()),
-        extra=tuple(dict.fromkeys(name for report in reports for name in report.extra)),
+        failed={part: why for report in reports for part, why in report.failed.items()},
+        offered={name: how for report in reports for name, how in report.offered.items()},
+        warnings=dict(warnings),
         lost=tuple(dict.fromkeys(word for report in reports for word in report.lost)),
         notes=tuple(dict.fromkeys(note for report in reports for note in report.notes)),
         seconds=sum(report.seconds for report in reports),

@@ -20,9 +20,11 @@ import polars as pl
 
 from modelworks.core.errors import Conflict, Invalid, ModelworksError, Unavailable
 from modelworks.data import forget, versions
-from modelworks.data.contract import EARLIER, LATER, TYPES, hold, refuse
+from modelworks.data.arrivals import Arrivals
+from modelworks.data.contract import EARLIER, LATER, TYPES, Rejected, hold, refuse, strangers
 from modelworks.data.dataset import Dataset
 from modelworks.data.delivery import Delivery
+from modelworks.data.evolution import changed
 from modelworks.data.news import News, news_of
 from modelworks.data.quarantine import kept, table_of, whole
 from modelworks.data.sources.port import Part, Source
@@ -47,6 +49,8 @@ class _Tally:
         replaced: Rows whose place another one took.
         older: Of these, those that had come with an earlier version.
         forgotten: Rows of subjects that are to be forgotten; they were left out.
+        refused: Rows that broke the contract.
+        newest: Latest event time.
     """
 
     read: int = 0
@@ -56,7 +60,9 @@ class _Tally:
     refused: int = 0
     forgotten: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
-    extra: dict[str, None] = field(default_factory=dict)
+    warnings: Counter[str] = field(default_factory=Counter)
+    offered: dict[str, str] = field(default_factory=dict)
+    newest: datetime | None = None
     failed: dict[str, str] = field(default_factory=dict)
     taken: list[Part] = field(default_factory=list)
 
@@ -71,7 +77,12 @@ class _CutOff(Exception):  # noqa: N818
 
 
 def ingest(
-    dataset: Dataset, stores: Stores, brought: Sequence[Delivery] = (), lost: Sequence[str] = ()
+    dataset: Dataset,
+    stores: Stores,
+    brought: Sequence[Delivery] = (),
+    lost: Sequence[str] = (),
+    *,
+    accept: bool = False,
 ) -> IngestReport:
     """Take in the parts of a dataset's source that were not taken in before, as one version.
 
@@ -80,10 +91,12 @@ def ingest(
         stores: Where to.
         brought: Rows to take in instead of what the source has.
         lost: What is known of rows that should have come before them, and are gone.
+        accept: Let in also what rules over all of it together refuse, and only say so.
 
     Raises:
-        Conflict: a column's type in the contract is another than that of the rows which are there; or pieces
-            of a stream are not those that come next.
+        Conflict: the contract changed in a way that the rows which are there do not fit; pieces of a stream are
+            not those that come next; or lines of the quarantine are not there any more.
+        Rejected: rows that somebody sent break a rule that lets nothing in of what came with them.
         Unavailable: a store does not answer.
     """
     started = monotonic()
@@ -93,15 +106,27 @@ def ingest(
         _next(dataset, stores, brought)
         news = news_of(dataset, stores.ledger, stores.root, beside, brought)
         broken: dict[Part, ModelworksError] = {}
-        tally, version = _Tally(), None
+        tally, version, refused = _Tally(), None, ""
+        if news.parts:
+            notes += _evolved(dataset, stores)
         while news.parts:
             version, now = _begin(dataset, stores, brought), stores.clock()
             try:
-                tally = _take_in(dataset, stores, news.parts, brought, version, now, broken)
+                tally = _take_in(dataset, stores, news.parts, brought, version, now, broken, accept)
             except _CutOff as cut:
                 undo(name, stores)
                 broken[cut.part] = cut.error
                 continue
+            except Rejected as error:
+                undo(name, stores)
+                if any(one.piece is not None for one in brought):
+                    # A stream goes on: what is not let in goes to quarantine, all of it.
+                    broken, accept = dict.fromkeys(news.parts, error), True
+                    continue
+                if brought:
+                    raise
+                tally, version, refused = _Tally(), None, str(error)
+                break
             if tally.taken:
                 _enter(dataset, stores, news, version, tally)
             else:
@@ -111,10 +136,22 @@ def ingest(
     if tally.forgotten:
         notes.append(f"{tally.forgotten:,} rows of subjects that are to be forgotten were left out")
     return IngestReport(
-        name, version, len(tally.taken), tally.read, tally.added, tally.replaced, tally.refused,
-        dict(tally.reasons.most_common()), tally.failed, tuple(tally.extra), tuple(lost), (*notes, *news.notes),
-        monotonic() - started,
-    )  # fmt: skip
+        dataset=name,
+        version=version,
+        parts=len(tally.taken),
+        rows_read=tally.read,
+        rows_added=tally.added,
+        rows_replaced=tally.replaced,
+        rows_quarantined=tally.refused,
+        reasons=dict(tally.reasons.most_common()),
+        failed=tally.failed,
+        offered=tally.offered,
+        warnings=dict(tally.warnings),
+        refused=refused,
+        lost=tuple(lost),
+        notes=(*notes, *news.notes),
+        seconds=monotonic() - started,
+    )
 
 
 def positions(dataset: str, stores: Stores, partitions: Sequence[str]) -> Mapping[str, int]:
@@ -127,7 +164,7 @@ def positions(dataset: str, stores: Stores, partitions: Sequence[str]) -> Mappin
 
 
 def _next(dataset: Dataset, stores: Stores, brought: Sequence[Delivery]) -> None:
-    """Make sure that pieces of a stream are those that come next: another process may have taken them in."""
+    """Make sure that nobody else has taken in what was brought: pieces of a stream, lines of the quarantine."""
     pieces = [one.piece for one in brought if one.piece is not None]
     stands = positions(dataset.name, stores, [piece.partition for piece in pieces]) if pieces else {}
     for piece in pieces:
@@ -137,27 +174,35 @@ def _next(dataset: Dataset, stores: Stores, brought: Sequence[Delivery]) -> None
                 "another process takes it in as well",
                 "nothing is lost or doubled; run one of them",
             )
+    for one in brought:
+        if one.lines is None:
+            continue
+        there = stores.tables.find(table_of(dataset.name), one.lines.select("id"))
+        if len(there) < len(one.lines):
+            raise Conflict(
+                f"lines of the quarantine of {dataset.name} are not there any more",
+                "somebody else replayed them",
+                "look at what is there, and choose again",
+            )
+
+
+def _evolved(dataset: Dataset, stores: Stores) -> list[str]:
+    """What a person should know of a contract that changed since the newest version."""
+    with stores.ledger.read() as db:
+        newest = versions.newest(db, dataset.name)
+    now = {name: field.to_json() for name, field in dataset.contract.items()}
+    if newest is None or newest.columns == now:
+        return []
+    rows = stores.tables.scan(versions.table_of(dataset.name), newest.table_version)
+    return changed(dataset, newest.columns, rows, newest.rows)
 
 
 def _begin(dataset: Dataset, stores: Stores, brought: Sequence[Delivery]) -> int:
     """Write an ingest down; returns the number of its version."""
-    with stores.ledger.read() as db:
-        newest = versions.newest(db, dataset.name)
-    version = 1 if newest is None else newest.version + 1
-    _same_types(dataset, {} if newest is None else newest.columns)
+    version = 1 + (versions.latest(stores.ledger, dataset.name) or 0)
     since = {one.piece.partition: one.piece.since for one in brought if one.piece is not None}
     begin(dataset.name, stores, [versions.table_of(dataset.name), table_of(dataset.name)], version, since)
     return version
-
-
-def _same_types(dataset: Dataset, before: Mapping[str, Mapping[str, str]]) -> None:
-    for name, column in dataset.contract.items():
-        if name in before and before[name]["kind"] != column.kind:
-            raise Conflict(
-                f"the column {name} of dataset {dataset.name!r} cannot become a {column.kind}",
-                f"the rows that are there hold it as {before[name]['kind']}",
-                "give the column, or the dataset, a new name",
-            )
 
 
 def _take_in(
@@ -168,12 +213,16 @@ def _take_in(
     version: int,
     now: datetime,
     broken: Mapping[Part, ModelworksError],
+    accept: bool,
 ) -> _Tally:
     """Commit the rows of one ingest."""
-    tally = _Tally()
+    tally, arrivals = _Tally(), Arrivals(dataset, stores, now)
     tables, table, quarantine = stores.tables, versions.table_of(dataset.name), table_of(dataset.name)
     erased = forget.tombstones(stores.ledger, dataset.name)
     upto = {one.piece.partition: one.piece.upto for one in brought if one.piece is not None}
+    for one in brought:
+        if one.lines is not None:
+            tables.remove(quarantine, one.lines.select("id"))
 
     def commit(good: pl.DataFrame, bad: pl.DataFrame) -> _Placed:
         placed = _among(dataset, tables, good, bad, version, now)
@@ -199,11 +248,21 @@ def _take_in(
                 before = len(good)
                 good = good.filter(~forget.named(good[column], dataset.name, column, digests))
                 tally.forgotten += before - len(good)
+            arrivals.add(good)
             if writing is not None:
                 done(writing.result())
             writing = writer.submit(commit, good, bad)
         if writing is not None:
             done(writing.result())
+    tally.newest = arrivals.newest
+    for rule, said in arrivals.breaches() if tally.taken else ():
+        if rule.on_breach == "reject" and not accept:
+            raise Rejected(
+                f"nothing was let into {dataset.name}",
+                said,
+                f"mend the source, or run 'modelworks ingest {dataset.name} --accept'",
+            )
+        tally.warnings[said] += 0
     return tally
 
 
@@ -235,7 +294,10 @@ def _among(
         return _Placed(good, bad)
 
     def refused(rows: pl.DataFrame, says: str) -> list[pl.DataFrame]:
-        return [kept(refuse(rows.drop(VERSION), key, says), "", version, now)] if len(rows) else []
+        if not len(rows):
+            return []
+        bad = refuse(rows.drop(VERSION), key, f"{key} {says}")
+        return [kept(bad.with_columns(number=pl.lit(None, pl.Int64)), "", version, now)]
 
     # Rows of one file were told apart when they were held; several files may come together.
     replace = dataset.same_key == "replace"
@@ -281,25 +343,26 @@ def _batches(
         rows = pl.concat(good).with_columns(pl.lit(version, pl.Int64).alias(VERSION))
         return rows, pl.concat(bad) if bad else whole("", "", version, now).clear()
 
+    key = None if dataset.same_key == "add" else dataset.key
     for part in parts:
+        delivery = sent.get(part)
+        piece = None if delivery is None else delivery.piece
+        if piece is not None and len(piece.broken):
+            bad.append(kept(piece.broken, part.uri, version, now))
+            tally.read += len(piece.broken)
         marks, offset, went_out = (len(good), len(bad), waiting), 0, False
         try:
             if part in broken:
                 raise broken[part]
-            piece = sent[part].piece if part in sent else None
-            if piece is not None and len(piece.broken):
-                bad.append(kept(piece.broken, part.uri, version, now))
-                tally.read += len(piece.broken)
-            for frame in [sent[part].rows] if part in sent else _read(dataset, root, part):
-                key = None if dataset.same_key == "add" else dataset.key
-                held = hold(frame, dataset.contract, key, last=dataset.same_key == "replace")
+            for frame in [delivery.rows] if delivery else _read(dataset, root, part):
+                held = hold(
+                    frame, dataset.contract, key, dataset.row_rules, last=dataset.same_key == "replace"
+                )
                 good.append(held.good)
                 if len(held.bad):
-                    numbers = (
-                        offset + held.bad["number"] if piece is None else piece.numbers[held.bad["number"]]
-                    )
-                    bad.append(kept(held.bad.with_columns(number=numbers), part.uri, version, now))
-                tally.extra.update(dict.fromkeys(held.extra))
+                    bad.append(_kept(held.bad, part, delivery, offset, version, now))
+                tally.warnings.update(held.warned)
+                tally.offered |= strangers(frame, dataset.contract) if not offset else {}
                 offset, waiting = offset + len(frame), waiting + len(frame)
                 if waiting >= _BATCH:
                     yield together()
@@ -309,6 +372,14 @@ def _batches(
                 raise _CutOff(part, error) from error
             del good[marks[0] :], bad[marks[1] :]
             waiting = marks[2]
+            if delivery is not None and isinstance(error, Rejected):
+                if piece is None:
+                    raise  # whoever sent it is told
+                refused = refuse(delivery.rows, None, error.what)
+                bad.append(_kept(refused, part, delivery, 0, version, now))
+                tally.read += len(refused)
+                tally.taken.append(part)
+                continue
             tally.failed[part.uri] = str(error)
             if isinstance(error, Unavailable):
                 continue  # not its content's fault: the next ingest tries again
@@ -318,6 +389,16 @@ def _batches(
         tally.taken.append(part)
     if tally.taken:
         yield together()
+
+
+def _kept(
+    bad: pl.DataFrame, part: Part, delivery: Delivery | None, offset: int, version: int, now: datetime
+) -> pl.DataFrame:
+    """Bad rows of one frame as lines of the quarantine, with where they came from."""
+    if delivery is None:
+        return kept(bad.with_columns(pl.col("number") + offset), part.uri, version, now)
+    source, numbers = delivery.origin(bad["number"])
+    return kept(bad.with_columns(numbers.alias("number")), source, version, now)
 
 
 def _read(dataset: Dataset, root: Path, part: Part) -> Iterator[pl.DataFrame]:
@@ -334,6 +415,7 @@ def _enter(dataset: Dataset, stores: Stores, news: News, version: int, tally: _T
         "replaced": tally.older, "quarantined": tally.refused, "created": now,
         "sources": [{"uri": part.uri, "fingerprint": part.fingerprint} for part in tally.taken[:1000]],
         "columns": {column: field.to_json() for column, field in dataset.contract.items()},
+        "offered": tally.offered, "warnings": dict(tally.warnings),
     }  # fmt: skip
     taken = [news.row(part, version) for part in tally.taken if news.remembered]
     with stores.ledger.write() as db:
@@ -341,7 +423,8 @@ def _enter(dataset: Dataset, stores: Stores, news: News, version: int, tally: _T
         rows = (before.rows if before else 0) + tally.added - tally.older
         # Whoever reads this table version does not see the rows any more that earlier versions had.
         epoch = versions.next_epoch(db, name) if before is None or tally.older else before.epoch
-        versions.enter(db, {**new, "rows": rows, "epoch": epoch})
+        times = [time for time in (before and before.newest, tally.newest) if time]
+        versions.enter(db, {**new, "rows": rows, "epoch": epoch, "newest": max(times, default=None)})
         upsert(db, ingested, [{"dataset": name} | row for row in taken])
         edges = [
             Edge(_node(part, news.contents[part]()), "ingested", f"dataset:{name}@{version}")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,12 @@ from sqlalchemy import delete, select
 
 from modelworks.core.plain import plain
 from modelworks.core.schema import Kind
+from modelworks.core.stability import stability
 from modelworks.data import versions
 from modelworks.data.version import DatasetVersion
 from modelworks.stores.ledger import Ledger
 from modelworks.stores.ledger.portable import upsert
-from modelworks.stores.ledger.tables import dataset_profiles
+from modelworks.stores.ledger.tables import dataset_profiles, dataset_versions
 from modelworks.stores.tables import Tables
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -58,6 +58,23 @@ def of(ledger: Ledger, tables: Tables, version: DatasetVersion) -> dict[str, Any
         new = {"dataset": version.dataset, "version": version.version, "columns": made}
         upsert(db, dataset_profiles, [new])
     return made
+
+
+def newest(ledger: Ledger, dataset: str) -> tuple[DatasetVersion, dict[str, Any]] | None:
+    """The newest version whose profile is kept already, and the profile."""
+    p, v = dataset_profiles.c, dataset_versions.c
+    query = (
+        select(dataset_versions, p.columns.label("profile"))
+        .join(dataset_profiles, (p.dataset == v.dataset) & (p.version == v.version))
+        .where(v.dataset == dataset)
+        .order_by(v.version.desc())
+        .limit(1)
+    )
+    with ledger.read() as db:
+        found = db.execute(query).mappings().one_or_none()
+    if found is None:
+        return None
+    return DatasetVersion(**{name: found[name] for name in found if name != "profile"}), found["profile"]
 
 
 def drop(ledger: Ledger, dataset: str) -> None:
@@ -110,35 +127,48 @@ def counts_in(
     return np.bincount(bins, minlength=len(edges) + 1)
 
 
-def shift(before: pl.Series, after: pl.Series, kind: Kind) -> float:
-    """How much a column's distribution moved: population stability index over ten bins, and one for nulls.
+def counts(values: pl.Series, told: Mapping[str, Any]) -> npt.NDArray[np.int64]:
+    """Rows of a column by bin of a profile: its histogram, or its commonest values and the others; then nulls.
 
-    Bins are deciles of `before`, or its nine commonest values and the others. Below 0.1 it is the same for
-    most purposes, above 0.25 another. Source: Yurdakul, Statistical Properties of Population Stability Index
-    (2018); half a row is added to every bin, so that an empty one makes it large and not infinite.
+    Args:
+        values: The column.
+        told: What `column` says of it, or of another with the same kind.
+    """
+    if "top" not in told:
+        there = counts_in(numeric(values), told["edges"])
+    else:
+        names = [value for value, _ in told["top"]]
+        texts = values.drop_nulls().cast(pl.String)
+        found = dict(texts.filter(texts.is_in(names)).value_counts().iter_rows())
+        there = np.array(
+            [found.get(name, 0) for name in names] + [len(texts) - sum(found.values())], np.int64
+        )
+    return np.append(there, values.null_count())
+
+
+def kept_counts(told: Mapping[str, Any], rows: int) -> npt.NDArray[np.int64]:
+    """What `counts` gives for the very rows that a profile is of."""
+    nulls = told["nulls"]
+    if "top" not in told:
+        return np.array([*(told["counts"] or [rows - nulls]), nulls], np.int64)
+    common = [number for _, number in told["top"]]
+    return np.array([*common, rows - nulls - sum(common), nulls], np.int64)
+
+
+def shift(before: pl.Series, after: pl.Series, kind: Kind) -> float:
+    """How much a column's distribution moved: see `stability`; over about ten bins, and one for nulls.
+
+    Bins are deciles of `before`, or its nine commonest values and the others.
     """
     if not len(before) or not len(after):
         return 0.0
     if kind in _NUMBERS:
         there = numeric(before)
-        edges = np.unique(np.quantile(there, np.arange(1, 10) / 10) if len(there) else np.empty(0))
-        old, new = (counts_in(numeric(one), edges).tolist() for one in (before, after))
+        cuts = np.unique(np.quantile(there, np.arange(1, 10) / 10) if len(there) else np.empty(0))
+        told: dict[str, Any] = {"edges": cuts}
     else:
-        texts = [one.drop_nulls().cast(pl.String) for one in (before, after)]
-        common = column(before, kind)["top"][:9]
-        names = [value for value, _ in common]
-        old, new = ([int((one == name).sum()) for name in names] for one in texts)
-        old.append(len(texts[0]) - sum(old))
-        new.append(len(texts[1]) - sum(new))
-    old.append(before.null_count())
-    new.append(after.null_count())
-    total = 0.0
-    for a, b in zip(old, new, strict=True):
-        if a or b:
-            share_a = (a + 0.5) / (len(before) + 0.5 * len(old))
-            share_b = (b + 0.5) / (len(after) + 0.5 * len(old))
-            total += (share_b - share_a) * math.log(share_b / share_a)
-    return total
+        told = {"top": column(before, kind)["top"][:9]}
+    return float(stability(counts(before, told), counts(after, told)))
 
 
 def _moment(microseconds: float) -> Any:

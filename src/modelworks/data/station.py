@@ -18,6 +18,8 @@ from modelworks.core.ref import Ref
 from modelworks.data import follow as following
 from modelworks.data import forget, profile, quarantine, upkeep, versions
 from modelworks.data import ingest as ingesting
+from modelworks.data import replay as replaying
+from modelworks.data.checks.batch import Fresh
 from modelworks.data.contract import require
 from modelworks.data.dataset import Dataset
 from modelworks.data.delivery import Delivery
@@ -26,6 +28,7 @@ from modelworks.data.features.compute import fields
 from modelworks.data.features.definition import to_json
 from modelworks.data.forget import Erasure
 from modelworks.data.frames import Frames
+from modelworks.data.quarantine import EVERYTHING, Choice
 from modelworks.data.sources.port import Part
 from modelworks.data.streams.messages import columns_of
 from modelworks.data.streams.port import Stream, Taken
@@ -79,11 +82,11 @@ class DataStation:
             upsert(db, datasets, rows)
         self.frames.declare()
 
-    def ingest(self, dataset: Dataset) -> IngestReport:
+    def ingest(self, dataset: Dataset, *, accept: bool = False) -> IngestReport:
         """Take in what is new in the dataset's source: see `data.ingest`; of a stream, all that waits now."""
         if isinstance(dataset.source, Stream):
             return following.drain(dataset, dataset.source, self._stores)
-        return ingesting.ingest(dataset, self._stores)
+        return ingesting.ingest(dataset, self._stores, accept=accept)
 
     def take(self, dataset: Dataset, taken: Taken) -> IngestReport:
         """Take in what a reader of a stream gave.
@@ -270,6 +273,33 @@ class DataStation:
             "versions": [replace(version, columns={}) for version in shown],
         }
 
-    def quarantined(self, dataset: str, limit: int = 50) -> list[dict[str, Any]]:
+    # -- quarantine --------------------------------------------------------------------------------------
+
+    def quarantined(
+        self, dataset: str, limit: int | None = 50, choice: Choice = EVERYTHING
+    ) -> list[dict[str, Any]]:
         """The rows that came into quarantine last, with their reason."""
-        return quarantine.newest(self.tables, dataset, limit)
+        return quarantine.lines(self.tables, dataset, choice, limit).to_dicts()
+
+    def replay(
+        self,
+        dataset: Dataset,
+        choice: Choice = EVERYTHING,
+        values: Mapping[str, Any] | None = None,
+        corrected: Sequence[Mapping[str, Any]] = (),
+    ) -> IngestReport:
+        """Take rows of the quarantine in again, corrected: see `replay.replay`."""
+        lines = replaying.parse(corrected)
+        chosen = replace(choice, ids=[*choice.ids, *lines]) if lines else choice
+        return replaying.replay(dataset, self._stores, chosen, values or {}, lines)
+
+    def overdue(self, dataset: Dataset) -> str | None:
+        """Whether nothing came for longer than a rule of the dataset allows; one sentence."""
+        with self.ledger.read() as db:
+            newest = versions.newest(db, dataset.name)
+        if newest is None or newest.newest is None:
+            return None
+        for rule in dataset.batch_rules:
+            if isinstance(rule, Fresh) and (late := rule.late(newest.newest, self.clock())):
+                return f"nothing new has come into {dataset.name}: {late}"
+        return None

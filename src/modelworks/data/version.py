@@ -26,6 +26,9 @@ class DatasetVersion:
         quarantined: Rows of the same ingest that broke the contract.
         sources: What was taken in: uri and fingerprint.
         columns: The contract at that time.
+        offered: Columns that came and that it does not know, each with a declaration that would take it in.
+        warnings: What was wrong and let in all the same, with the number of rows; 0 of all of them together.
+        newest: The latest event time up to this version, UTC; ``None`` without one.
         created: When, UTC.
         dropped: Since when its rows are not kept any more; ``None`` while they are.
     """
@@ -40,6 +43,9 @@ class DatasetVersion:
     quarantined: int
     sources: Sequence[Mapping[str, str]]
     columns: Mapping[str, Any]
+    offered: Mapping[str, str]
+    warnings: Mapping[str, int]
+    newest: datetime | None
     created: datetime
     dropped: datetime | None = None
 
@@ -59,7 +65,11 @@ class IngestReport:
         reasons: Reason to number of rows.
         failed: Parts that could not be read, with the reason. One whose content is bad is quarantined and
             tried again when it changes; one that was out of reach is tried again by the next ingest.
-        extra: Columns that the contract does not know; they were left out.
+        offered: Columns that the contract does not know, each with a declaration that would take it in; they
+            were left out.
+        warnings: What was wrong and let in all the same, with the number of rows; 0 of all of them together.
+        refused: Why nothing was let in of what came, although it could be read; ``""`` otherwise. The next
+            ingest tries again.
         lost: Messages of a stream that were gone before they were read, in words.
         notes: What a person should know: files that changed, an ingest that had been cut off.
         seconds: Wall time.
@@ -74,7 +84,9 @@ class IngestReport:
     rows_quarantined: int = 0
     reasons: Mapping[str, int] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
-    extra: Sequence[str] = ()
+    offered: Mapping[str, str] = field(default_factory=dict)
+    warnings: Mapping[str, int] = field(default_factory=dict)
+    refused: str = ""
     lost: Sequence[str] = ()
     notes: Sequence[str] = ()
     seconds: float = 0.0

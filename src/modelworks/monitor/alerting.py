@@ -16,7 +16,10 @@ from modelworks.monitor.drift.port import benjamini_hochberg
 from modelworks.monitor.fleet import FALSE_ALARMS
 from modelworks.monitor.watch import Traffic, Watch
 
-Kind = Literal["feature_drift", "prediction_drift", "performance", "volume", "source", "quarantine", "lost"]
+Kind = Literal[
+    "feature_drift", "prediction_drift", "performance", "volume",
+    "source", "quarantine", "lost", "contract", "stale",
+]  # fmt: skip
 
 MANY = 3
 """Segments from which the same thing is one alert of the model, not one of each segment."""

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import chdtrc, fdtrc, ndtr
 
+from modelworks.core.stability import stability
 from modelworks.monitor.drift.chi2 import statistic
 from modelworks.monitor.drift.port import Counts, Floats, benjamini_hochberg, pooled
-from modelworks.monitor.drift.psi import stability
 
 Flags = npt.NDArray[np.bool_]
 

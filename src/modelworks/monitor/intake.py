@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from modelworks.core.errors import ModelworksError
+from modelworks.data.contract import Rejected
 from modelworks.data.version import IngestReport
-from modelworks.monitor.alerting import Finding
+from modelworks.monitor.alerting import Finding, Kind
 
+KINDS: frozenset[Kind] = frozenset({"source", "quarantine", "lost", "contract"})
+"""What is judged when something came in, or should have."""
 RECENT = timedelta(hours=1)
 """How far back refused rows are looked at."""
 REMEMBERED = timedelta(days=1)
@@ -45,7 +48,9 @@ def findings(dataset: str, told: IngestReport | ModelworksError, recent: Intake)
         recent: What came in lately, the last ingest included.
     """
     found = []
-    if isinstance(told, ModelworksError):
+    if isinstance(told, Rejected):
+        found.append(Finding((), "contract", "critical", f"nothing was let into {dataset}: {told}"))
+    elif isinstance(told, ModelworksError):
         found.append(Finding((), "source", "critical", f"nothing comes into {dataset}: {told}"))
     else:
         if told.failed:
@@ -56,6 +61,15 @@ def findings(dataset: str, told: IngestReport | ModelworksError, recent: Intake)
                     (), "source", "critical", f"{parts} of the source of {dataset} cannot be read: {some}"
                 )
             )
+        if told.refused:
+            found.append(Finding((), "contract", "critical", told.refused))
+        elif told.warnings:
+            some = "; ".join(
+                f"{what} ({rows:,} rows)" if rows else what
+                for what, rows in list(told.warnings.items())[:_NAMED]
+            )
+            message = f"{dataset}@{told.version} came in, though something is wrong: {some}"
+            found.append(Finding((), "contract", "warning", message, dict(told.warnings)))
         if told.lost:
             found.append(Finding((), "lost", "critical", "; ".join(told.lost)))
     if recent.refused:

@@ -107,7 +107,18 @@ class MonitorStation:
         reasons = () if isinstance(told, ModelworksError) else tuple(told.reasons)
         found = intake.findings(dataset, told, intake.Intake(added or 0, refused or 0, reasons))
         with self.stores.ledger.write() as db:
-            return _settle(db, intake.about(dataset), found, staying, now)
+            return _settle(db, intake.about(dataset), found, staying, now, intake.KINDS)
+
+    def observe_overdue(self, dataset: str, overdue: str | None) -> int:
+        """Open or close the alert that nothing came into a dataset for too long; returns the number opened.
+
+        Args:
+            dataset: Its name.
+            overdue: What is wrong, one sentence; ``None`` where nothing is.
+        """
+        found = [Finding((), "stale", "warning", overdue)] if overdue else []
+        with self.stores.ledger.write() as db:
+            return _settle(db, intake.about(dataset), found, set(), self.clock(), frozenset({"stale"}))
 
     # -- summing up ----------------------------------------------------------------------------------------
 
@@ -220,14 +231,21 @@ class MonitorStation:
 
 
 def _settle(
-    db: Connection, model: str, found: Sequence[Finding], staying: Set[tuple[Segment, Kind]], now: datetime
+    db: Connection,
+    model: str,
+    found: Sequence[Finding],
+    staying: Set[tuple[Segment, Kind]],
+    now: datetime,
+    kinds: Set[Kind] | None = None,
 ) -> int:
     """Open what is new, bring what is open up to date, close what is over; returns the number opened.
 
     There is at most one open alert of a kind for a segment; one that is found only by the easier limits stays
-    open as it was.
+    open as it was. Where only some `kinds` were judged, the others stay as they are.
     """
     query = select(alerts).where(alerts.c.model == model, alerts.c.closed.is_(None))
+    if kinds is not None:
+        query = query.where(alerts.c.kind.in_(kinds))
     open_ones: dict[tuple[str, str], Row[Any]] = {(row.segment, row.kind): row for row in db.execute(query)}
     fresh = []
     for one in found:

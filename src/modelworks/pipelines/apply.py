@@ -81,7 +81,7 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
     watch = _Stopwatch()
     models = _models(stations, model)
     names = {one.definition.dataset for one in models} if model else set(stations.project.datasets)
-    ingested = ingest_all(stations, sorted(names - stations.following))
+    ingested = ingest_all(stations, sorted(names))
     watch.lap("ingest")
     drained = stations.serve.drain()
     watch.lap("drain")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Event
 from time import monotonic
+from typing import Any
 
 from modelworks.core.errors import Conflict, ModelworksError, Unavailable
+from modelworks.data.contract import Rejected
 from modelworks.data.follow import Said
+from modelworks.data.quarantine import Choice
 from modelworks.data.version import IngestReport
 from modelworks.pipelines.context import Stations
 
@@ -15,15 +18,49 @@ _LOOK_EVERY = 10.0
 """Seconds between two looks at what a stream brought, while nothing changes."""
 
 
-def ingest(stations: Stations, name: str) -> IngestReport:
+def ingest(stations: Stations, name: str, *, accept: bool = False) -> IngestReport:
     """Take in what is new in a dataset's source.
+
+    Args:
+        stations: The belt.
+        name: The dataset.
+        accept: Let in also what its rules over all of it together refuse.
 
     Raises:
         ModelworksError: it cannot be; an alert says so.
     """
+    dataset = stations.project.dataset(name)
+    return _watched(stations, name, lambda: stations.data.ingest(dataset, accept=accept))
+
+
+def push(
+    stations: Stations, name: str, rows: Sequence[Mapping[str, Any]], id: str | None = None
+) -> IngestReport:
+    """Take in rows that somebody sent: see `DataStation.push`."""
+    dataset = stations.project.dataset(name)
+    return _watched(stations, name, lambda: stations.data.push(dataset, rows, id), only=Rejected)
+
+
+def replay(
+    stations: Stations,
+    name: str,
+    choice: Choice,
+    values: Mapping[str, Any],
+    corrected: Sequence[Mapping[str, Any]],
+) -> IngestReport:
+    """Take rows of the quarantine in again: see `DataStation.replay`."""
+    return stations.data.replay(stations.project.dataset(name), choice, values, corrected)
+
+
+def _watched(
+    stations: Stations,
+    name: str,
+    take_in: Callable[[], IngestReport],
+    only: type[ModelworksError] = ModelworksError,
+) -> IngestReport:
     try:
-        report = stations.data.ingest(stations.project.dataset(name))
-    except ModelworksError as error:
+        report = take_in()
+    except only as error:
         stations.monitor.observe_intake(name, error)
         raise
     stations.monitor.observe_intake(name, report)
@@ -34,10 +71,12 @@ def ingest_all(stations: Stations, names: Sequence[str]) -> list[IngestReport]:
     """Take in what is new in several; a source that does not answer keeps nothing else from going on."""
     reports = []
     for name in names:
-        try:
-            reports.append(ingest(stations, name))
-        except (Unavailable, Conflict) as error:
-            reports.append(IngestReport(name, failed={name: str(error)}))
+        if name not in stations.following:
+            try:
+                reports.append(ingest(stations, name))
+            except (Unavailable, Conflict) as error:
+                reports.append(IngestReport(name, failed={name: str(error)}))
+        stations.monitor.observe_overdue(name, stations.data.overdue(stations.project.dataset(name)))
     return reports
 
 

@@ -1,7 +1,7 @@
 """The checks of the house, in the order in which a row meets them; the first that fails is its reason."""
 
 from modelworks.core.catalog import Catalog
-from modelworks.data.checks.port import Check
+from modelworks.data.checks.port import Check, Rule
 
 CHECKS: Catalog[Check] = Catalog(
     "check",
@@ -13,6 +13,17 @@ CHECKS: Catalog[Check] = Catalog(
         "allowed": "modelworks.data.checks.column:ALLOWED",
     },
 )
+
+RULES: Catalog[type[Rule]] = Catalog(
+    "rule",
+    {
+        "row": "modelworks.data.checks.row:Rule",
+        "fresh": "modelworks.data.checks.batch:Fresh",
+        "rows": "modelworks.data.checks.batch:Rows",
+        "steady": "modelworks.data.checks.batch:Steady",
+    },
+)
+"""What a dataset can declare beside its columns."""
 
 
 def in_order() -> list[Check]:

@@ -49,5 +49,5 @@ def _kind(field: Field) -> str:
 TYPE = Check("type", _type, _kind)
 NULL = Check("null", _null, lambda field: "is missing")
 FINITE = Check("finite", _finite, lambda field: "is infinite")
-RANGE = Check("range", _range, _bounds)
-ALLOWED = Check("allowed", _allowed, lambda field: f"is none of {', '.join(field.allowed[:10])}")
+RANGE = Check("range", _range, _bounds, spares=True)
+ALLOWED = Check("allowed", _allowed, lambda field: f"is none of {', '.join(field.allowed[:10])}", spares=True)

@@ -80,6 +80,12 @@ dataset_versions = Table(
     Column("quarantined", BigInteger, nullable=False),
     Column("sources", JSON, nullable=False),
     Column("columns", JSON, nullable=False),
+    # Columns that came and are not in the contract, with what it could say of each.
+    Column("offered", JSON, nullable=False, default=dict),
+    # What was wrong and let in all the same, and in how many rows; 0 for what is about all of them together.
+    Column("warnings", JSON, nullable=False, default=dict),
+    # The latest event time up to here.
+    Column("newest", Utc),
     Column("created", Utc, nullable=False),
     Column("dropped", Utc),
     Index(None, "dataset", "created"),
