@@ -125,7 +125,7 @@ def test_a_stream_goes_on_and_nothing_of_it_is_lost(station: DataStation, tmp_pa
         assert [row["number"] for row in kept] == [5, 6, 7, 8, 1, 2, 3, 4]
         assert {row["reason"] for row in kept} == {
             "nothing was let into trips",
-            "the contract lets nothing in: it does not hold that distance < 5",
+            "the contract lets nothing in: breaks the rule distance < 5",
         }
         assert station.replay(stream).rows_added == 4  # of rows with one key the last stands
 
@@ -137,11 +137,11 @@ def test_a_rule_over_rows(station: DataStation, tmp_path: Path) -> None:
     rule = Rule("colour = 'red' OR distance < 5", "a blue trip is short")
     write(tmp_path, "1.csv", frame(0, 4, distance=[9, 9, 1, 9], colour=["red", "blue", "blue", None]))
     report = station.ingest(ruled(rule, "id <> 't0'"))
-    assert report.reasons == {"a blue trip is short": 1, "it does not hold that id <> 't0'": 1}
+    assert report.reasons == {"a blue trip is short": 1, "breaks the rule id <> 't0'": 1}
     assert report.rows_added == 2  # of one it cannot be told
     write(tmp_path, "2.csv", frame(4, distance=[9, 9, 1], colour=["blue"] * 3))
     report = station.ingest(ruled(Rule(rule.text, on_breach="warn")))
-    assert (report.rows_added, report.warnings) == (3, {f"it does not hold that {rule.text}": 2})
+    assert (report.rows_added, report.warnings) == (3, {f"breaks the rule {rule.text}": 2})
     assert station.versions("trips", 1)[0].warnings == report.warnings
 
 

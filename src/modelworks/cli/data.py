@@ -82,16 +82,21 @@ def _beside(report: dict[str, Any]) -> None:
     """What a person should know of an ingest besides its numbers."""
     if report["refused"]:
         show.OUT.print(f"  [red]refused[/red] {show.cell(report['refused'])}")
-    for what, rows in report["warnings"].items():
-        many = f"{rows:,} {'row' if rows == 1 else 'rows'}: " if rows else ""
-        show.OUT.print(f"  [yellow]warning[/yellow] {many}{show.cell(what)}")
-    for name, how in report["offered"].items():
-        line = f'"{name}": {how}'
-        show.OUT.print(f"  left out, not in the contract; this would take it in: {show.cell(line)}")
+    _noted(report)
     for source, why in list(report["failed"].items())[:5]:
         show.OUT.print(f"  [red]not read[/red] {show.cell(source)}: {show.cell(why)}")
     for word in (*report["lost"], *report["notes"]):
         show.OUT.print(f"  {show.cell(word)}")
+
+
+def _noted(version: dict[str, Any]) -> None:
+    """What was let in though something is wrong, and what was left out."""
+    for what, rows in version["warnings"].items():
+        many = f"{rows:,} {'row' if rows == 1 else 'rows'}: " if rows else ""
+        show.OUT.print(f"  [yellow]warning[/yellow] {many}{show.cell(what)}")
+    for name, how in version["offered"].items():
+        line = show.cell(f'"{name}": {how}')
+        show.OUT.print(f"  not in the contract, left out: {name}; to take it in: {line}", soft_wrap=True)
 
 
 def _follow(door: Door, dataset: str | None) -> None:
@@ -177,7 +182,15 @@ def show_(
     told = door.call("dataset", ref=ref)
     if door.json:
         return show.raw(told)
-    show.facts([("dataset", told["name"]), ("key", told["key"]), ("time", told["time"])])
+    newest = told["versions"][0] if told["versions"] else {"newest": None, "offered": {}, "warnings": {}}
+    show.facts(
+        [
+            ("dataset", told["name"]),
+            ("key", told["key"]),
+            ("time", told["time"]),
+            ("newest row", show.when(newest["newest"]) if newest["newest"] else "-"),
+        ]
+    )
     show.table(
         "Contract",
         ["column", "type", "missing", "rule"],
@@ -216,6 +229,7 @@ def show_(
             for v in told["versions"]
         ],
     )
+    _noted(newest)
     return show.hint(f"modelworks lineage {told['name']}@latest --down")
 
 
@@ -253,7 +267,7 @@ def profile(
     if door.json:
         return show.raw(told)
     rows = []
-    for name, column in told.items():
+    for name, column in told["columns"].items():
         spread = common = ""
         if "top" in column:
             common = ", ".join(f"{value} ({number:,})" for value, number in column["top"][:3])
@@ -263,11 +277,11 @@ def profile(
             common = show.bars(column["counts"])
         rows.append([name, column["kind"], column["nulls"], column["distinct"], spread, common])
     show.table(
-        f"Profile of {ref}",
+        f"Profile of {told['version']}, {told['rows']:,} rows",
         ["column", "type", "missing#", "distinct#", "least … median … most", "distribution"],
         rows,
     )
-    return show.hint(f"modelworks data diff {ref.split('@')[0]}@1 {ref} shows what has changed")
+    return show.hint(f"modelworks data diff {ref.split('@')[0]}@1 {told['version']} shows what has changed")
 
 
 def _short(value: Any) -> str:
@@ -393,10 +407,10 @@ def replay(
     )  # fmt: skip
     if door.json:
         return show.raw(told)
-    came = f" as {dataset}@{told['version']}" if told["version"] else ""
-    show.OUT.print(
-        f"{told['rows_added']:,} rows came in{came}, {told['rows_quarantined']:,} stay as bad as they were"
-    )
+    if told["rows_added"]:
+        show.OUT.print(f"{told['rows_added']:,} rows came in as {dataset}@{told['version']}")
+    if told["rows_quarantined"]:
+        show.OUT.print(f"{told['rows_quarantined']:,} rows do not fit the contract, and stay where they are:")
     for why, number in list(told["reasons"].items())[:5]:
         show.OUT.print(f"  [yellow]{number:,}[/yellow] {'row' if number == 1 else 'rows'}: {show.cell(why)}")
     _beside(told)

@@ -8,15 +8,10 @@ from typing import Any
 
 import polars as pl
 
-from modelworks.core.ref import Ref
 from modelworks.data import profile, versions
 from modelworks.data.checks.port import BatchRule, Came, Counts
 from modelworks.data.dataset import Dataset
 from modelworks.data.undo import Stores
-from modelworks.data.version import DatasetVersion
-
-_GREW = 1.1
-"""How much larger a dataset may be than the version that new rows are compared with: making a profile reads it all."""
 
 
 class Arrivals:
@@ -63,14 +58,7 @@ def _reference(
     """The version that new rows are compared with, as text; the bins of its columns; its rows in them."""
     if not columns or versions.latest(stores.ledger, dataset) is None:
         return "", {}, {}
-    newest = versions.find(stores.ledger, Ref(dataset))
-    profiled = profile.newest(stores.ledger, dataset)
-    if profiled is None or newest.rows > _GREW * profiled[0].rows:
-        profiled = newest, profile.of(stores.ledger, stores.tables, newest)
-    version, told = profiled
+    version, told = profile.recent(stores.ledger, stores.tables, dataset)
     bins = {name: told[name] for name in columns if name in told}
-    return _named(version), bins, {name: profile.kept_counts(one, version.rows) for name, one in bins.items()}
-
-
-def _named(version: DatasetVersion) -> str:
-    return f"{version.dataset}@{version.version}"
+    counts = {name: profile.kept_counts(one, version.rows) for name, one in bins.items()}
+    return f"{version.dataset}@{version.version}", bins, counts

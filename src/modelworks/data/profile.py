@@ -11,6 +11,7 @@ import polars as pl
 from sqlalchemy import delete, select
 
 from modelworks.core.plain import plain
+from modelworks.core.ref import Ref
 from modelworks.core.schema import Kind
 from modelworks.core.stability import stability
 from modelworks.data import versions
@@ -27,6 +28,8 @@ TOP = 10
 """Commonest values that are kept of a text or truth column."""
 _EXACT = 1_000_000
 """Rows up to which distinct values are counted; of more, about."""
+_GREW = 1.1
+"""How much larger a dataset may be than the version that its profile is of."""
 _NUMBERS = (Kind.NUMBER, Kind.INTEGER, Kind.TIME)
 
 
@@ -60,8 +63,15 @@ def of(ledger: Ledger, tables: Tables, version: DatasetVersion) -> dict[str, Any
     return made
 
 
-def newest(ledger: Ledger, dataset: str) -> tuple[DatasetVersion, dict[str, Any]] | None:
-    """The newest version whose profile is kept already, and the profile."""
+def recent(ledger: Ledger, tables: Tables, dataset: str) -> tuple[DatasetVersion, dict[str, Any]]:
+    """A profile of about what a dataset holds now, and the version that it is of.
+
+    One that is kept already does, until the dataset has grown by a tenth: making one reads all rows.
+
+    Raises:
+        NotReady: the dataset has no version yet.
+    """
+    newest = versions.find(ledger, Ref(dataset))
     p, v = dataset_profiles.c, dataset_versions.c
     query = (
         select(dataset_versions, p.columns.label("profile"))
@@ -72,8 +82,8 @@ def newest(ledger: Ledger, dataset: str) -> tuple[DatasetVersion, dict[str, Any]
     )
     with ledger.read() as db:
         found = db.execute(query).mappings().one_or_none()
-    if found is None:
-        return None
+    if found is None or newest.rows > _GREW * found["rows"]:
+        return newest, of(ledger, tables, newest)
     return DatasetVersion(**{name: found[name] for name in found if name != "profile"}), found["profile"]
 
 

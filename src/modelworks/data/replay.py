@@ -76,7 +76,7 @@ def replay(
     if not len(rows):
         return IngestReport(dataset.name, notes=tuple(notes))
     delivery = Delivery(Part(f"replay:{new_id()}", ""), rows, lines=lines)
-    report = ingest(dataset, stores, [delivery], accept=True)
+    report = ingest(dataset, stores, [delivery])
     return replace(report, notes=(*notes, *report.notes))
 
 

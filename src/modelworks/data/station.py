@@ -204,8 +204,17 @@ class DataStation:
         return versions.rows(self.tables, self.version_of(Ref.parse(text)))
 
     def profile(self, text: str) -> dict[str, Any]:
-        """What a version's columns hold: see `profile.of`."""
-        return profile.of(self.ledger, self.tables, self.version_of(Ref.parse(text)))
+        """What columns hold: ``version``, ``rows``, and ``columns``, as `profile.of` tells them.
+
+        Without a version it is about what the dataset holds now: see `profile.recent`.
+        """
+        ref = Ref.parse(text)
+        if ref.at is None:
+            version, told = profile.recent(self.ledger, self.tables, ref.name)
+        else:
+            version = self.version_of(ref)
+            told = profile.of(self.ledger, self.tables, version)
+        return {"version": f"{version.dataset}@{version.version}", "rows": version.rows, "columns": told}
 
     def diff(self, before: str, after: str) -> Diff:
         """What is different between two versions: see `diff.diff`.

@@ -53,4 +53,4 @@ class Rule:
     @property
     def says(self) -> str:
         """See `RowRule.says`."""
-        return self.message or f"it does not hold that {self.text}"
+        return self.message or f"breaks the rule {self.text}"
