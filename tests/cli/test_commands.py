@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from modelworks.cli import main
+from modelworks.cli.template import make
 
 
 def run(
@@ -73,6 +74,7 @@ def test_json_at_the_end_is_json_as_well_and_so_is_an_error(mw: Any) -> None:
     "words",
     [
         ["status"], ["data", "list"], ["data", "show", "tumours"], ["data", "quarantine", "tumours"],
+        ["data", "profile", "tumours"], ["data", "diff", "tumours@1", "tumours"],
         ["runs", "list"], ["models", "list"], ["models", "show", "diagnosis"], ["predictions"], ["alerts"],
         ["monitor", "diagnosis"], ["decisions"], ["lineage", "diagnosis@1"], ["audit"],
         ["token", "list"], ["doctor"], ["plan"],
@@ -174,3 +176,68 @@ def test_help_needs_no_heavy_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def shop(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run a command on a project of one's own, which has taken in its file and another with two bad rows."""
+    make(tmp_path)
+    (tmp_path / "data" / "more.csv").write_text(
+        "sample,taken,radius,texture,smoothness,concavity,symmetry,malignant,grade\n"
+        "x1,2024-03-01,-9,2,0.1,0.1,0.1,1,4\n"
+        "x2,2024-03-01,9,2,0.1,0.1,0.1,7,4\n"
+        "x3,2024-03-01,9,2,0.1,0.1,0.1,1,4\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    return lambda *words: run(capsys, monkeypatch, *words)
+
+
+def test_bad_rows_are_looked_at_corrected_and_taken_in(shop: Any, tmp_path: Path) -> None:
+    code, out, err = shop("ingest")
+    assert code == 0
+    assert 'not in the contract, left out: grade; to take it in: "grade": mw.Number(integer=True' in out
+    assert "modelworks data quarantine tumours shows the rows that were kept apart" in err
+    code, out, err = shop("data", "quarantine", "tumours", "--reason", "radius", "--out", "bad.jsonl")
+    assert (code, "1 rows written" in out, "data replay tumours --file bad.jsonl" in err) == (0, True, True)
+    (line,) = (json.loads(text) for text in (tmp_path / "bad.jsonl").read_text().splitlines())
+    assert line["row"]["radius"] == -9
+    (tmp_path / "bad.jsonl").write_text(json.dumps({"id": line["id"], "row": line["row"] | {"radius": 9}}))
+    code, out, _ = shop("data", "replay", "tumours", "--file", "bad.jsonl")
+    assert (code, "1 rows came in as tumours@2" in out) == (0, True)
+    code, out, _ = shop("data", "replay", "tumours", "--set", "malignant=8")
+    assert "1 rows do not fit the contract, and stay where they are" in out
+    assert shop("data", "replay", "tumours", "--set", "malignant")[0] == 2
+    code, out, _ = shop("--json", "data", "replay", "tumours", "--set", "malignant=1")
+    assert json.loads(out)["rows_added"] == 1
+    code, out, _ = shop("--json", "data", "quarantine", "tumours")
+    assert json.loads(out) == []
+    assert shop("data", "replay", "tumours")[0] == 1
+
+
+def test_what_a_rule_refuses_is_said_and_waits_until_it_is_accepted(shop: Any, tmp_path: Path) -> None:
+    project = tmp_path / "factory.py"
+    project.write_text(
+        project.read_text().replace(
+            '"data/*.csv"),', '"data/*.csv"), rules=[mw.Rows(max=9, on_breach="reject")],'
+        )
+    )
+    code, out, _ = shop("ingest")
+    assert (code, "refused" in out, "--accept" in out) == (3, True, True)
+    code, out, _ = shop("alerts")
+    assert "nothing was let into tumours" in " ".join(out.split())
+    code, out, _ = shop("ingest", "--accept")
+    assert (code, "rows came, more than 9" in out) == (0, True)
+    assert "rows came, more than 9" in shop("data", "show", "tumours")[1]
+
+
+def test_versions_are_kept_let_go_and_a_subject_is_forgotten(shop: Any) -> None:
+    shop("ingest")
+    assert "is kept until somebody unpins it" in shop("data", "pin", "tumours@1", "--reason", "audit")[1]
+    assert "pinned: audit" in shop("data", "show", "tumours")[1]
+    assert "not pinned any more" in shop("data", "unpin", "tumours@1")[1]
+    assert "nothing to pack" in shop("data", "compact", "tumours")[1]
+    assert "0 versions let go" in shop("data", "vacuum", "tumours", "--keep", "1d")[1]
+    code, out, _ = shop("forget", "tumours", "--key", "x3", "--yes")
+    assert (code, "1 of the newest version" in out) == (0, True)
+    code, out, _ = shop("--json", "forget", "tumours", "--key", "x3")
+    assert json.loads(out)["rows"] == 0

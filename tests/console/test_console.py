@@ -54,3 +54,15 @@ def test_from_the_overview_to_why(page: Any, server: str, row: dict[str, float])
     page.goto(server + "/docs")
     page.get_by_text("/predict/diagnosis").wait_for()
     assert problems == []
+
+
+def test_a_dataset_with_what_its_columns_hold(page: Any, server: str) -> None:
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.goto(server + "/")
+    page.get_by_role("link", name="tumours", exact=True).click()
+    page.get_by_text("Columns of tumours@1").wait_for()
+    row = page.get_by_role("row").filter(has_text="concavity")
+    assert row.locator("svg rect").count() == 20
+    page.get_by_role("heading", name="Quarantine, the newest").wait_for()
+    assert problems == []

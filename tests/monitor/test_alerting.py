@@ -6,6 +6,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from modelworks.data.contract import Rejected
+from modelworks.data.version import IngestReport
+from modelworks.monitor import intake
 from modelworks.monitor.alerting import MANY, findings
 from modelworks.monitor.watch import Traffic, Watch
 
@@ -96,3 +99,16 @@ def test_when_all_fall_silent_it_is_one_finding() -> None:
     (found,) = findings("m", [], [traffic((str(number),), 3) for number in range(50)], NOW)
     assert found.segment == ()
     assert found.message.startswith("50 of 50 segments of m get no predictions any more")
+
+
+def test_what_came_in_though_something_is_wrong_is_a_warning_and_what_did_not_is_worse() -> None:
+    nothing = intake.Intake(0, 0)
+    told = IngestReport("d", 3, warnings={"c is not at least 0": 2, "old": 0})
+    (found,) = intake.findings("d", told, nothing)
+    assert (found.kind, found.severity) == ("contract", "warning")
+    assert found.message == "d@3 came in, though something is wrong: c is not at least 0 (2 rows); old"
+    (found,) = intake.findings("d", IngestReport("d", refused="nothing was let into d; too few"), nothing)
+    assert (found.kind, found.severity) == ("contract", "critical")
+    (found,) = intake.findings("d", Rejected("too few"), nothing)
+    assert (found.kind, found.message) == ("contract", "nothing was let into d: too few")
+    assert intake.findings("d", IngestReport("d", 3), nothing) == []

@@ -21,11 +21,12 @@ import polars as pl
 from modelworks.core.errors import Conflict, Invalid, ModelworksError, Unavailable
 from modelworks.data import forget, versions
 from modelworks.data.arrivals import Arrivals
-from modelworks.data.contract import EARLIER, LATER, TYPES, Rejected, hold, refuse, strangers
+from modelworks.data.contract import TYPES, Rejected, hold, refuse, strangers
 from modelworks.data.dataset import Dataset
 from modelworks.data.delivery import Delivery
 from modelworks.data.evolution import changed
 from modelworks.data.news import News, news_of
+from modelworks.data.placing import Placed, place
 from modelworks.data.quarantine import kept, table_of, whole
 from modelworks.data.sources.port import Part, Source
 from modelworks.data.streams.port import START
@@ -35,7 +36,6 @@ from modelworks.lineage import graph
 from modelworks.lineage.edge import Edge
 from modelworks.stores.ledger.portable import upsert
 from modelworks.stores.ledger.tables import ingested
-from modelworks.stores.tables import Tables
 
 _BATCH = 500_000
 """Rows from which what is waiting is committed."""
@@ -224,15 +224,15 @@ def _take_in(
         if one.lines is not None:
             tables.remove(quarantine, one.lines.select("id"))
 
-    def commit(good: pl.DataFrame, bad: pl.DataFrame) -> _Placed:
-        placed = _among(dataset, tables, good, bad, version, now)
+    def commit(good: pl.DataFrame, bad: pl.DataFrame) -> Placed:
+        placed = place(dataset, tables, good, bad, version, now)
         if len(placed.bad):
             tables.append(quarantine, placed.bad)
         if len(placed.good) or upto or not tables.exists(table):
             tables.append(table, placed.good, positions=upto)
         return placed
 
-    def done(placed: _Placed) -> None:
+    def done(placed: Placed) -> None:
         rows = placed.bad.filter(pl.col("row").is_not_null())
         tally.added += len(placed.good) - placed.same
         tally.older += placed.older
@@ -242,7 +242,7 @@ def _take_in(
 
     # While rows are being written, the next ones are read and held against the contract.
     with ThreadPoolExecutor(1, thread_name_prefix="commit") as writer:
-        writing: Future[_Placed] | None = None
+        writing: Future[Placed] | None = None
         for good, bad in _batches(dataset, stores.root, parts, brought, version, now, broken, tally):
             for column, digests in erased.items():
                 before = len(good)
@@ -265,62 +265,6 @@ def _take_in(
             )
         tally.warnings[said] += 0
     return tally
-
-
-@dataclass(frozen=True)
-class _Placed:
-    """Rows that found their place among those that are there.
-
-    Attributes:
-        good: To add.
-        bad: To quarantine.
-        older: Rows of earlier versions that these took the place of.
-        same: Rows of this version that they took the place of.
-        corrected: Messages of a stream that a later one took the place of, before they were added.
-    """
-
-    good: pl.DataFrame
-    bad: pl.DataFrame
-    older: int = 0
-    same: int = 0
-    corrected: int = 0
-
-
-def _among(
-    dataset: Dataset, tables: Tables, good: pl.DataFrame, bad: pl.DataFrame, version: int, now: datetime
-) -> _Placed:
-    """Find rows their place among those with the same key: see `Dataset.same_key`."""
-    table, key = versions.table_of(dataset.name), dataset.key
-    if key is None or dataset.same_key == "add" or not len(good):
-        return _Placed(good, bad)
-
-    def refused(rows: pl.DataFrame, says: str) -> list[pl.DataFrame]:
-        if not len(rows):
-            return []
-        bad = refuse(rows.drop(VERSION), key, f"{key} {says}")
-        return [kept(bad.with_columns(number=pl.lit(None, pl.Int64)), "", version, now)]
-
-    # Rows of one file were told apart when they were held; several files may come together.
-    replace = dataset.same_key == "replace"
-    if good[key].hash().n_unique() < len(good):
-        stays = good[key].is_last_distinct() if replace else good[key].is_first_distinct()
-        bad = pl.concat([bad, *refused(good.filter(~stays), LATER if replace else EARLIER)])
-        good = good.filter(stays)
-    if not replace:
-        there = tables.find(table, good.select(key))
-        if len(there):
-            bad = pl.concat([bad, *refused(good.join(there, on=key, how="semi"), EARLIER)])
-            good = good.join(there, on=key, how="anti", maintain_order="left")
-        return _Placed(good, bad)
-    gone = tables.remove(table, good.select(key), [*dataset.contract, VERSION])
-    same = gone.filter(pl.col(VERSION) == version)
-    bad = pl.concat([bad, *refused(same, LATER)])
-    if not dataset.streamed:
-        return _Placed(good, bad, len(gone) - len(same), len(same))
-    # That a message corrects one that came shortly before is as it should be.
-    corrections = bad["reason"].str.ends_with(LATER).fill_null(value=False)
-    older, corrected = len(gone) - len(same), int(corrections.sum())
-    return _Placed(good, bad.filter(~corrections), older, len(same), corrected)
 
 
 def _batches(
