@@ -44,6 +44,7 @@ _DOORS = {
     "Payoff": "modelworks.monitor.value",
     "Factory": "modelworks.factory",
     "run": "modelworks.sdk.standalone",
+    "runs": "modelworks.sdk.standalone",
     "serve": "modelworks.sdk.standalone",
     "connect": "modelworks.sdk.client",
     "ModelworksError": "modelworks.core.errors",

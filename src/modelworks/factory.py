@@ -34,6 +34,7 @@ from modelworks.pipelines.project import Project, load_project
 from modelworks.registry.station import RegistryStation
 from modelworks.serving.station import ServeStation
 from modelworks.stores import Stores, open_stores
+from modelworks.track.station import TrackStation
 
 Plain = Any
 """JSON-able data: what a verb returns, after `plain`."""
@@ -95,6 +96,11 @@ class Factory:
         return load_project(self.config.root)
 
     @cached_property
+    def tracking(self) -> TrackStation:
+        """The runs; they need none of the project's definitions."""
+        return TrackStation(self.stores, self.clock)
+
+    @cached_property
     def stations(self) -> Stations:
         """The belt, its definitions declared in the ledger."""
         stores, clock, chosen = self.stores, self.clock, self.config.settings
@@ -147,14 +153,26 @@ class Factory:
         return self.stations.data.quarantined(dataset, limit, Choice((), reason, source))
 
     @verb("GET", "/api/runs")
-    def runs(self, model: str | None = None, limit: int = 50) -> Plain:
-        """The newest runs."""
-        return report.runs(self.stations, model, limit)
+    def runs(
+        self, where: str = "", model: str | None = None, limit: int = 50, deleted: bool = False
+    ) -> Plain:
+        """The runs that a query asks for, ``metrics.auc > 0.8 order by metrics.auc desc``; else the newest."""
+        return report.runs(self.tracking, where, model, limit, deleted)
 
     @verb("GET", "/api/run")
     def run(self, id: str) -> Plain:
-        """One run: parameters, metrics, artifacts, what it made."""
-        return report.run(self.stations, id)
+        """One run: parameters, metrics, artifacts, where it came from, what it made."""
+        return report.run(self.tracking, id)
+
+    @verb("GET", "/api/course")
+    def course(self, id: str, metric: str | None = None, points: int = 0) -> Plain:
+        """The courses of a run's metrics, point by point, or so many points of each."""
+        return report.course(self.tracking, id, metric, points)
+
+    @verb("GET", "/api/compare")
+    def compare(self, ids: str) -> Plain:
+        """Runs side by side, by their ids with commas between them, and in what they differ."""
+        return self.tracking.compare([one.strip() for one in ids.split(",") if one.strip()])
 
     @verb("GET", "/api/models")
     def models(self) -> Plain:
@@ -213,6 +231,29 @@ class Factory:
             return audit.recent(db, limit)
 
     # -- doing -----------------------------------------------------------------------------------------
+
+    @verb("POST", "/api/track")
+    def track(
+        self,
+        entries: Sequence[Mapping[str, Any]],
+        session: str | None = None,
+        begin: int = 0,
+        over: bool = False,
+    ) -> Plain:
+        """Take what runs say; a session numbers its entries, so that none is taken twice."""
+        return self.tracking.take(entries, session, begin, over)
+
+    @verb("POST", "/api/runs/delete")
+    def delete_runs(self, ids: Sequence[str]) -> Plain:
+        """Put runs out of sight, their children with them."""
+        self._audit("delete_runs", ", ".join(ids))
+        return {"deleted": self.tracking.delete(ids)}
+
+    @verb("POST", "/api/runs/restore")
+    def restore_runs(self, ids: Sequence[str]) -> Plain:
+        """Bring deleted runs back, their children with them."""
+        self._audit("restore_runs", ", ".join(ids))
+        return {"restored": self.tracking.restore(ids)}
 
     @verb("POST", "/api/ingest")
     def ingest(self, dataset: str | None = None, accept: bool = False, progress: Progress = silent) -> Plain:
@@ -302,7 +343,8 @@ class Factory:
         return upkeep.forget(self.stations, dataset, key, column)
 
     def tidy(self) -> int:
-        """Pack small files where it is worth it; returns their number."""
+        """Pack small files, and move points of runs, where it is worth it; returns the number of files."""
+        self.tracking.tidy()
         return upkeep.tidy(self.stations)
 
     @verb("POST", "/api/train")
@@ -372,8 +414,8 @@ class Factory:
         return self.stations.serve.outcomes(outcomes)
 
     def drain(self) -> int:
-        """Move what the servers have logged into the tables; returns the number of rows."""
-        return self.stations.serve.drain()
+        """Move what servers and runs have logged to where it rests; returns the number of rows."""
+        return self.stations.serve.drain() + self.tracking.settle()
 
     def now(self) -> datetime:
         """The factory's time."""

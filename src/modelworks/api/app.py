@@ -86,6 +86,20 @@ def create_app(factory: Factory, guard: Guard) -> FastAPI:
             )
         return Plain(await run_in_threadpool(factory.push, dataset, rows))
 
+    @app.post("/api/artifact", tags=["factory"], summary="Keep the content of an artifact of a run")
+    async def keep(request: Request) -> Response:
+        """Upload it as it is, before the entry that names its digest."""
+        body = await _body(request, factory.config.settings.server_max_body)
+        digest = await run_in_threadpool(factory.stores.artifacts.put, body)
+        return Plain({"digest": digest})
+
+    @app.get("/api/artifact", tags=["factory"], summary="The content of an artifact of a run")
+    def artifact(run: str, name: str) -> Response:
+        """Download it; it is never shown as a page of this site."""
+        headers = {"content-disposition": "attachment", "x-content-type-options": "nosniff"}
+        content = factory.tracking.artifact(run, name)
+        return Response(content, headers=headers, media_type="application/octet-stream")
+
     @app.get("/metrics", include_in_schema=False)
     def metrics() -> Response:
         return Response(factory.stations.serve.plane.metrics_text(), media_type="text/plain; version=0.0.4")
@@ -158,14 +172,18 @@ def _role(request: Request) -> Any:
     return wanted or ("builder" if request.method == "POST" else "reader")
 
 
-async def _json(request: Request, limit: int) -> Any:
+async def _body(request: Request, limit: int) -> bytes:
     content = bytearray()
     async for part in request.stream():
         content += part
         if len(content) > limit:
-            raise TooLarge(f"the body is over {limit} bytes", "server.max_body", "send fewer rows at a time")
+            raise TooLarge(f"the body is over {limit} bytes", "server.max_body", "send less at a time")
+    return bytes(content)
+
+
+async def _json(request: Request, limit: int) -> Any:
     try:
-        return orjson.loads(bytes(content))
+        return orjson.loads(await _body(request, limit))
     except orjson.JSONDecodeError as error:
         raise Invalid("the body is not JSON", str(error), "send a JSON object") from error
 

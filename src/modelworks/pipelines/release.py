@@ -20,7 +20,8 @@ from modelworks.pipelines.project import Model
 from modelworks.registry.gates import judge_all
 from modelworks.registry.gates.port import GateInput, Verdict
 from modelworks.registry.model_version import Draft, ModelVersion
-from modelworks.stores.ledger.tables import aliases, decisions, runs
+from modelworks.stores.ledger.tables import aliases, decisions, run_values, runs
+from modelworks.track import values
 from modelworks.train.candidate import Candidate
 
 WAITING = "candidate"
@@ -86,6 +87,13 @@ def record(
             for run, one in zip(ids, candidates, strict=True)
         ],
     )
+    said = [
+        row
+        for run, one in zip(ids, candidates, strict=True)
+        for row in values.rows(run, plain(one.params), plain(one.metrics), {})
+    ]
+    if said:
+        db.execute(insert(run_values), said)
     made = [(run, one) for run, one in zip(ids, candidates, strict=True) if one.package is not None]
     versions = stations.registry.register_many(
         db,

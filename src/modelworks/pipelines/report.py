@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from sqlalchemy import func, select
@@ -18,23 +19,7 @@ from modelworks.stores.ledger.tables import (
 from modelworks.stores.ledger.tables import (
     deployments as deployed,
 )
-from modelworks.stores.ledger.tables import (
-    runs as all_runs,
-)
-
-_RUN = (
-    all_runs.c.id,
-    all_runs.c.name,
-    all_runs.c.segment,
-    all_runs.c.kind,
-    all_runs.c.status,
-    all_runs.c.metrics,
-    all_runs.c.dataset,
-    all_runs.c.dataset_version,
-    all_runs.c.error,
-    all_runs.c.started,
-    all_runs.c.ended,
-)
+from modelworks.track.station import TrackStation
 
 
 def status(stations: Stations) -> dict[str, Any]:
@@ -59,32 +44,44 @@ def status(stations: Stations) -> dict[str, Any]:
     }
 
 
-def runs(stations: Stations, model: str | None, limit: int) -> list[dict[str, Any]]:
-    """The newest runs, the newest first."""
-    query = select(*_RUN).order_by(all_runs.c.id.desc()).limit(limit)
+def runs(
+    tracking: TrackStation, query: str, model: str | None, limit: int, deleted: bool
+) -> list[dict[str, Any]]:
+    """The runs that a query asks for, only those of a model where one is named."""
     if model is not None:
-        query = query.where(all_runs.c.name == model)
-    with stations.stores.ledger.read() as db:
-        return [dict(row) for row in db.execute(query).mappings()]
+        quoted = model.replace("'", "''")
+        given = f"name = '{quoted}'"
+        head = re.match(r"\s*(order\s+by|limit)\b", query, re.IGNORECASE)
+        query = f"{given} {query}" if head or not query.strip() else f"{given} and ({query})"
+    return tracking.find(query, limit, deleted)
 
 
-def run(stations: Stations, identifier: str) -> dict[str, Any]:
+def run(tracking: TrackStation, identifier: str) -> dict[str, Any]:
     """One run, and the version it made.
 
     Raises:
         NotFound: there is none of that id.
     """
-    with stations.stores.ledger.read() as db:
-        row = db.execute(select(all_runs).where(all_runs.c.id == identifier)).mappings().one_or_none()
+    told = tracking.run(identifier)
+    with tracking.stores.ledger.read() as db:
         made = db.execute(
             select(model_versions.c.model, model_versions.c.segment, model_versions.c.version).where(
-                model_versions.c.run == identifier
+                model_versions.c.run == told["id"]
             )
         ).one_or_none()
-    if row is None:
-        raise NotFound(f"there is no run {identifier[:80]!r}", "", "'modelworks runs list' shows the newest")
     ref = None if made is None else str(Ref(made.model, parse_segment(made.segment), made.version))
-    return {**row, "made": ref}
+    return {**told, "made": ref}
+
+
+def course(
+    tracking: TrackStation, identifier: str, metric: str | None, points: int
+) -> dict[str, list[dict[str, Any]]]:
+    """The points of a run's metrics: metric to points."""
+    found = tracking.course(identifier, metric, points)
+    return {
+        name: part.drop("metric").to_dicts()
+        for (name,), part in found.partition_by("metric", as_dict=True, maintain_order=True).items()
+    }
 
 
 def models(stations: Stations) -> list[dict[str, Any]]:

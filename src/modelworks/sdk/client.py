@@ -70,6 +70,11 @@ class Client:
         """Push rows: see ``POST /ingest/{dataset}``."""
         return self._send("POST", f"/ingest/{quote(dataset, safe='')}", json={"rows": plain(list(rows))})
 
+    def upload(self, content: bytes) -> str:
+        """Keep the content of an artifact; returns its digest: see ``POST /api/artifact``."""
+        digest: str = self._send("POST", "/api/artifact", content=content)["digest"]
+        return digest
+
     def _send(self, method: str, path: str, **request: Any) -> Any:
         try:
             response = self._http.request(method, path, **request)

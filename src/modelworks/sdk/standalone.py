@@ -2,30 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import atexit
+import os
+import sys
+import threading
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+from weakref import WeakSet
 
-from modelworks.config import STATE, find_root
-from modelworks.core.errors import NotFound
+from modelworks import config
+from modelworks.core.errors import Invalid, NotFound
 from modelworks.core.ref import Ref
-from modelworks.factory import Factory
 from modelworks.sdk.process import Server, start
-from modelworks.train import run as recorder
+from modelworks.track import run as recorder
+from modelworks.track.local import LocalSink
+from modelworks.track.station import TrackStation
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from modelworks.sdk.remote import RemoteSink
+
+_sinks: dict[str, LocalSink | RemoteSink] = {}
+_open: WeakSet[recorder.Run] = WeakSet()
+_lock = threading.Lock()
 
 
 def _folder() -> Path:
     """The project around the current folder, or the current folder made into one."""
     try:
-        return find_root(Path())
+        return config.find_root(Path())
     except NotFound:
-        Path(STATE).mkdir(exist_ok=True)
+        Path(config.STATE).mkdir(exist_ok=True)
         return Path().resolve()
 
 
-@contextmanager
-def run(name: str) -> Iterator[recorder.Run]:
-    """Record a run, kept in the folder it runs in.
+def run(
+    name: str | None = None,
+    *,
+    experiment: str | None = None,
+    parent: str | recorder.Run | None = None,
+    tags: Mapping[str, str] | None = None,
+    resume: str | None = None,
+    system: float | bool = False,
+    server: str | None = None,
+    token: str | None = None,
+) -> recorder.Run:
+    """Record a run, kept in the folder it runs in, or on a server.
 
     ::
 
@@ -34,16 +58,69 @@ def run(name: str) -> Iterator[recorder.Run]:
             run.log_metrics(auc=0.81)
             run.log_model(model, name="churn", example=X.head(100))
 
-    It is kept in ``.modelworks`` of the project around the current folder, or of the folder itself. A block
-    that raises is recorded as failed.
+    It is kept in ``.modelworks`` of the project around the current folder, or of the folder itself. What a call
+    has recorded when it returns survives the death of the process. A block that raises is recorded as failed; a
+    run whose process dies is recorded as lost. Without ``with``, ``run.end()`` ends it. A run that begins inside
+    another one's block is part of it.
+
+    Args:
+        name: Its name; many runs may share one.
+        experiment: The group of runs that it belongs to.
+        parent: The run that it is part of, where it does not begin inside its block.
+        tags: Short texts by which it is found again.
+        resume: Id of a run to go on with, instead of a name.
+        system: Whether to record what processor and memory do: the seconds between two looks, or ``True`` for 10.
+        server: URL of a server to keep it; ``MODELWORKS_SERVER`` by default. It is told in the background; while
+            it does not answer, what was recorded waits in ``.modelworks`` of this folder.
+        token: Token for it; ``MODELWORKS_TOKEN`` by default.
 
     Raises:
         Invalid: `name` cannot name a run.
+        NotFound: there is no run to go on with.
     """
-    with Factory(_folder()) as factory:
-        stores, registry = factory.stores, factory.stations.registry
-        with recorder.run(name, stores, registry, factory.clock) as current:
-            yield current
+    sink = sink_of(server or os.environ.get("MODELWORKS_SERVER", ""), token)
+    if resume is not None:
+        begun = recorder.resume(sink, resume, system=system)
+    elif name is None:
+        raise Invalid("a run has no name", "", 'give one: mw.run("baseline")')
+    else:
+        begun = recorder.begin(sink, name, experiment=experiment, parent=parent, tags=tags, system=system)
+    _open.add(begun)
+    return begun
+
+
+def runs(
+    where: str = "",
+    *,
+    order_by: str = "",
+    limit: int = 1000,
+    server: str | None = None,
+    token: str | None = None,
+) -> pl.DataFrame:
+    """Find runs: a Polars frame with a row a run and a column for each parameter, metric and tag.
+
+    ::
+
+        mw.runs("metrics.auc > 0.8 and params.depth = 6", order_by="metrics.auc desc")
+
+    Args:
+        where: A query; see the reference for the language. Empty for all.
+        order_by: By what to order, the newest first by default.
+        limit: Most runs to return.
+        server: URL of a server to look at; ``MODELWORKS_SERVER`` by default, the current folder without it.
+        token: Token for it; ``MODELWORKS_TOKEN`` by default.
+
+    Raises:
+        Invalid: the query cannot be read; the message points at the place.
+    """
+    from modelworks.track.frame import frame
+
+    query = f"{where} order by {order_by}" if order_by else where
+    sink = sink_of(server or os.environ.get("MODELWORKS_SERVER", ""), token)
+    sink.settle()
+    if isinstance(sink, LocalSink):
+        return frame(TrackStation(sink.stores, sink.clock).find(query, limit))
+    return frame(sink.client.call("runs", where=query, limit=limit))
 
 
 def serve(ref: str, port: int = 0) -> Server:
@@ -55,9 +132,61 @@ def serve(ref: str, port: int = 0) -> Server:
     Raises:
         NotFound: there is no such version.
     """
+    from modelworks.factory import Factory
+
     folder = _folder()
     with Factory(folder) as factory:
         factory.deploy(ref, "served by hand")
     server = start(folder, port=port)
     print(f"{server.url}/predict/{Ref.parse(ref).name}  (console {server.url}/)")
     return server
+
+
+def sink_of(server: str = "", token: str | None = None) -> LocalSink | RemoteSink:
+    """Where runs of the current folder, or of a server, are told of; one a process and place."""
+    folder = _folder()
+    key = f"{server.rstrip('/')} {folder}"
+    with _lock:
+        if key not in _sinks:
+            if server:
+                from modelworks.sdk.remote import RemoteSink  # most runs go to a folder
+
+                given = token or os.environ.get("MODELWORKS_TOKEN") or None
+                _sinks[key] = RemoteSink(server, given, folder / config.STATE)
+            else:
+                from modelworks.stores import open_stores
+
+                loaded = config.load(folder)
+                chosen = loaded.settings
+                _sinks[key] = LocalSink(
+                    open_stores(loaded.state, chosen.ledger_url, chosen.tables_url, chosen.artifacts_url)
+                )
+        return _sinks[key]
+
+
+def close() -> None:
+    """End the runs that are open, and bring all that was recorded to where it is kept; done at exit as well."""
+    error = None if hasattr(sys, "ps1") or "IPython" in sys.modules else getattr(sys, "last_value", None)
+    for one in list(_open):
+        if error is None:
+            one.end()
+        else:
+            one.end("failed", f"{type(error).__name__}: {error}")
+    _open.clear()
+    with _lock:
+        closing = list(_sinks.values())
+        _sinks.clear()
+    for sink in closing:
+        sink.close()
+
+
+def _forked() -> None:
+    global _lock
+    _lock = threading.Lock()
+    _open.clear()
+    for sink in _sinks.values():
+        sink.forget()
+
+
+os.register_at_fork(after_in_child=_forked)
+atexit.register(close)

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from zlib import crc32
 
+from modelworks.core.clock import new_id
 from modelworks.core.errors import Unavailable
 
 SUFFIX = ".journal"
@@ -92,10 +93,12 @@ class Journal:
                 self._file = -1
 
     def forget(self) -> None:
-        """In a forked child: leave the parent's file to the parent, without waiting for anybody's lock."""
+        """In a forked child: leave the parent's file to the parent, and be a session of one's own."""
         if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+            os.close(self._file)  # the parent's lock stays: it ends with the last who has the file open
+        self._file, self._number = -1, 0
+        self._lock = threading.Lock()  # a thread of the parent may have held it
+        self.session = new_id()
 
 
 def files(folder: Path) -> list[Path]:

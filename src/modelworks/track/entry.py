@@ -84,7 +84,9 @@ def checked(given: Sequence[Mapping[str, Any]]) -> list[Entry]:
     try:
         entries = msgspec.convert(list(given), list[Entry])
     except msgspec.ValidationError as error:
-        raise Invalid("these are not entries of runs", str(error), "see /docs for what an entry has") from None
+        raise Invalid(
+            "these are not entries of runs", str(error), "see /docs for what an entry has"
+        ) from None
     for entry in entries:
         check(entry)
     return entries
@@ -97,12 +99,8 @@ def check(entry: Entry) -> None:
         Invalid: an id, a name, a text or a number that cannot be kept.
     """
     for identifier in (entry.run, entry.parent, entry.session):
-        if identifier is not None and not _ID.fullmatch(identifier):
-            raise Invalid(
-                f"{identifier[:80]!r} is not the id of a run",
-                "an id has 26 to 32 hexadecimal digits",
-                "leave it to Modelworks to make one",
-            )
+        if identifier is not None:
+            check_id(identifier)
     if not 0 <= entry.time < 1 << 60 or not -(1 << 63) <= (entry.step or 0) < 1 << 63:
         raise Invalid("a time or step is out of range", f"time {entry.time}, step {entry.step}", "")
     for what in (entry.params, entry.metrics, entry.tags, entry.artifacts):
@@ -118,6 +116,20 @@ def check(entry: Entry) -> None:
     for text in (entry.name, entry.experiment):
         if text is not None and (len(text) > NAME_LIMIT or any(ord(c) < 32 for c in text)):
             raise Invalid(f"{text[:80]!r} is too long a name", "", f"use up to {NAME_LIMIT} characters")
+
+
+def check_id(identifier: str, what: str = "run") -> None:
+    """Refuse what cannot be the id of a run or a session.
+
+    Raises:
+        Invalid: it is none.
+    """
+    if not _ID.fullmatch(identifier):
+        raise Invalid(
+            f"{identifier[:80]!r} is not the id of a {what}",
+            "an id has 26 to 32 hexadecimal digits",
+            "leave it to Modelworks to make one",
+        )
 
 
 def check_field(name: str) -> str:
@@ -143,7 +155,9 @@ def number(value: float | str) -> float:
     """
     if isinstance(value, str):
         if value not in _WORDS:
-            raise Invalid(f"{value[:80]!r} is not a number", "", f"send a number, or one of {', '.join(_WORDS)}")
+            raise Invalid(
+                f"{value[:80]!r} is not a number", "", f"send a number, or one of {', '.join(_WORDS)}"
+            )
         return _WORDS[value]
     return value
 

@@ -5,33 +5,16 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-import sys
 import textwrap
-from functools import cache
 from hashlib import sha256
-from importlib.metadata import distributions
 from types import CodeType, FunctionType
 from typing import Any
 
 from modelworks.core.plain import to_json
 from modelworks.models.definition import Definition
+from modelworks.track.environment import environment
 
-
-@cache
-def environment() -> tuple[str, bytes]:
-    """The Python version and every installed distribution with its version.
-
-    Returns:
-        Digest (SHA-256) and the text it is of, one line each, sorted by name.
-    """
-    found = {
-        f"{item.metadata['Name'].lower()}=={item.version}"
-        for item in distributions()
-        if item.metadata["Name"]
-    }
-    lines = [f"python=={sys.version.split()[0]}", f"platform=={sys.platform}", *sorted(found)]
-    content = "\n".join([*lines, ""]).encode()
-    return sha256(content).hexdigest(), content
+__all__ = ["code_digest", "code_document", "environment"]
 
 
 def code_digest(definition: Definition) -> str:

@@ -1,9 +1,8 @@
-"""The making line's verbs: record a run by hand, train a definition."""
+"""The making line's verb: train a definition."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +15,6 @@ from modelworks.models.definition import Definition
 from modelworks.models.package import Package
 from modelworks.registry.station import RegistryStation
 from modelworks.stores import Stores
-from modelworks.train import run as recorder
 from modelworks.train import trainer
 from modelworks.train.candidate import Candidate
 
@@ -38,10 +36,6 @@ class TrainStation:
     artifacts_root: Path
     workers: int
     clock: Clock = system_clock
-
-    def run(self, name: str) -> AbstractContextManager[recorder.Run]:
-        """Record a run; see `recorder.run`."""
-        return recorder.run(name, self.stores, self.registry, self.clock)
 
     def train(
         self,

@@ -22,6 +22,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 
 
@@ -52,6 +53,13 @@ _Name = String(120)
 _Segment = String(1000)
 _Digest = String(64)
 _Id = String(32)
+_Field = String(250)
+
+
+def _where(condition: str) -> dict[str, Any]:
+    """An index of only some rows, on either database."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
 
 datasets = Table(
     "datasets",
@@ -174,7 +182,7 @@ runs = Table(
     "runs",
     metadata,
     Column("id", _Id, primary_key=True),
-    Column("name", _Name, nullable=False),
+    Column("name", _Field, nullable=False),
     Column("segment", _Segment, nullable=False, default=""),
     Column("campaign", _Id),
     Column("kind", String(20), nullable=False),
@@ -188,8 +196,53 @@ runs = Table(
     Column("error", Text),
     Column("started", Utc, nullable=False),
     Column("ended", Utc),
+    # Of a run that tells of itself: its group, the run that it is part of, the process that it lives in (see
+    # track.entry), and where it came from.
+    Column("experiment", _Field, nullable=False, default=""),
+    Column("parent", _Id),
+    Column("session", _Id),
+    Column("note", Text),
+    Column("source", JSON),
+    Column("deleted", Utc),
     UniqueConstraint("campaign", "segment"),
     Index(None, "name", "segment", "started"),
+    Index("ix_runs_experiment", "experiment", "id", **_where("experiment <> ''")),
+    Index("ix_runs_parent", "parent", **_where("parent IS NOT NULL")),
+    Index("ix_runs_session", "session", **_where("status = 'running'")),
+)
+run_values = Table(
+    # The newest value of every parameter, metric and tag of every run, a row each, so that runs are found by
+    # them; `track.query` reads it. A metric has a number, a tag a text, a parameter a text and, where it is one,
+    # a number. Of a metric also where its newest point stands, and how many there are.
+    "run_values",
+    metadata,
+    Column("run", _Id, primary_key=True),
+    Column("field", String(260), primary_key=True),
+    Column("number", Float),
+    Column("text", String(500)),
+    Column("step", BigInteger),
+    Column("time", BigInteger),
+    Column("points", Integer),
+    Index("ix_run_values_number", "field", "number", "run", **_where("number IS NOT NULL")),
+    Index("ix_run_values_text", "field", "text", "run", **_where("text IS NOT NULL")),
+    sqlite_with_rowid=False,
+)
+run_points = Table(
+    # Points of metrics on their way into the table that holds them, many of a run in a row: see track.points.
+    "run_points",
+    metadata,
+    Column("id", _Serial, primary_key=True),
+    Column("run", _Id, nullable=False, index=True),
+    Column("points", Integer, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+)
+run_journals = Table(
+    # How far the journals of runs have been read: what is before the position is in the ledger, once.
+    "run_journals",
+    metadata,
+    Column("id", _Field, primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    Column("updated", Utc, nullable=False),
 )
 model_versions = Table(
     "model_versions",

@@ -1,0 +1,1 @@
+"""The search language of runs: `grammar` reads it, `sql` asks the ledger."""

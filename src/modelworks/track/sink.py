@@ -1,0 +1,53 @@
+"""Where a run says what it has to say: a port, for a project's folder (`local`) and for a server (`sdk`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from modelworks.core.clock import Clock
+from modelworks.stores import Stores
+from modelworks.track.entry import Entry
+
+
+class Sink(Protocol):
+    """Takes entries of runs; one a process and place."""
+
+    @property
+    def session(self) -> str:
+        """The id of this process, as runs that live in it name it."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """Gives the time."""
+        ...
+
+    @property
+    def stores(self) -> Stores | None:
+        """The project's stores, where it is on this machine."""
+        ...
+
+    def say(self, entry: Entry) -> None:
+        """Take an entry; when this returns it survives the death of the process."""
+        ...
+
+    def put(self, content: bytes) -> str:
+        """Keep the content of an artifact; returns its digest."""
+        ...
+
+    def when_known(self, use: Callable[[dict[str, Any]], None]) -> None:
+        """Call `use` with where this process comes from: now, or as soon as it has been found out."""
+        ...
+
+    def look(self, run: str) -> dict[str, Any]:
+        """What is known of a run, its metrics with their steps.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
+        ...
+
+    def settle(self) -> None:
+        """Return when all that was said is where it can be read."""
+        ...
