@@ -20,6 +20,7 @@ from modelworks.pipelines.project import Model
 from modelworks.registry.gates import judge_all
 from modelworks.registry.gates.port import GateInput, Verdict
 from modelworks.registry.model_version import Draft, ModelVersion
+from modelworks.stores.ledger.portable import insert_many
 from modelworks.stores.ledger.tables import aliases, decisions, run_values, runs
 from modelworks.track import values
 from modelworks.train.candidate import Candidate
@@ -92,8 +93,7 @@ def record(
         for run, one in zip(ids, candidates, strict=True)
         for row in values.rows(run, plain(one.params), plain(one.metrics), {})
     ]
-    if said:
-        db.execute(insert(run_values), said)
+    insert_many(db, run_values, said)
     made = [(run, one) for run, one in zip(ids, candidates, strict=True) if one.package is not None]
     versions = stations.registry.register_many(
         db,

@@ -6,7 +6,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from modelworks.stores import journal
 from modelworks.stores.artifacts import LocalArtifacts
 from modelworks.stores.ledger.alone import among_files
 from modelworks.track.entry import Entry, decode, encode
-from modelworks.track.environment import source
+from modelworks.track.environment import source as origin
 from modelworks.track.found import Found
 
 log = logging.getLogger("modelworks.track")
@@ -60,7 +60,7 @@ class RemoteSink:
 
     def _begin(self) -> None:
         self._artifacts = LocalArtifacts(self.folder / f"{self.session}.artifacts")
-        self._source = Found(lambda: source(self._artifacts))
+        self.source = Found(lambda: origin(self._artifacts))
         self._changed = threading.Condition()
         self._said = self._sent = 0
         self._closing = False
@@ -86,10 +86,6 @@ class RemoteSink:
     def put(self, content: bytes) -> str:
         """See `Sink.put`."""
         return self._artifacts.put(content)
-
-    def when_known(self, use: Callable[[dict[str, Any]], None]) -> None:
-        """See `Sink.when_known`; its artifacts are sent with the run that names them."""
-        self._source.then(use)
 
     def look(self, run: str) -> dict[str, Any]:
         """See `Sink.look`."""
@@ -153,7 +149,7 @@ class RemoteSink:
 
     def close(self) -> None:
         """Wait until all is sent, but not for ever: what cannot be sent is sent by the next process here."""
-        self._source.wait()
+        self.source.wait()
         with self._changed:
             self._closing = True
             self._changed.notify_all()

@@ -1,16 +1,19 @@
-"""A journal: what a process has to say, appended to a file before the call that says it returns.
+"""A journal: what a process has to say, kept in a file before the call that says it returns.
 
-A file is a row of blocks, ``length, crc32, payload``, each one ``write(2)``. A write that returned is in the
-operating system's hands and survives the death of the process, not the loss of power. A block that was cut
-off was never acknowledged to anybody, so a torn tail is dropped.
+A file is a row of blocks, ``length, crc32, payload``; a length of 0 is the end. It is written through memory that
+is the file itself: what is there belongs to the operating system, survives the death of the process (not the loss
+of power), and costs no system call. A ``write(2)`` costs two microseconds more where nothing else goes on, and
+milliseconds where another thread computes: it gives the interpreter away and has to wait to get it back. The
+length is written last, so a block that the death of its writer cut off is not there.
 
-The writer holds a lock on its file for life: that is how others tell a living file from a finished one, and
-know that a writer is dead. One writer is one *session*; a long one has several files, ``SESSION-N.journal``.
+The writer holds a lock on its file for life: that is how others tell a living file from a finished one, and know
+that a writer is dead. One writer is one *session*; a long one has several files, ``SESSION-N.journal``.
 """
 
 from __future__ import annotations
 
 import fcntl
+import mmap
 import os
 import struct
 import threading
@@ -23,7 +26,7 @@ from modelworks.core.errors import Unavailable
 
 SUFFIX = ".journal"
 _BLOCK = struct.Struct("<II")
-_ROTATE = 64 * 1024 * 1024
+_FIRST, _ROTATE = 128 * 1024, 64 * 1024 * 1024
 
 
 class Journal:
@@ -41,62 +44,75 @@ class Journal:
         self._rotate = rotate
         self._lock = threading.Lock()
         self._file = -1
+        self._memory: mmap.mmap | None = None
         self._size = 0
         self._number = 0
 
     def append(self, payload: bytes) -> None:
-        """Write a block; when this returns it survives the death of the process.
+        """Keep a block; when this returns it survives the death of the process.
 
         Raises:
-            Unavailable: it could not be written; nothing of it is in the file.
+            Unavailable: it could not be kept; nothing of it is in the file.
         """
-        block = _BLOCK.pack(len(payload), crc32(payload)) + payload
+        head = _BLOCK.pack(len(payload), crc32(payload))
         with self._lock:
-            try:
-                if self._file < 0 or self._size > self._rotate:
-                    self._open()
-                self._write(block)
-            except OSError as error:
-                raise Unavailable(
-                    "the journal of runs cannot be written",
-                    str(error),
-                    f"free space in {self.folder}, then try again",
-                ) from error
+            begin, end = self._size + _BLOCK.size, self._size + _BLOCK.size + len(payload)
+            memory = self._memory
+            if memory is None or end + _BLOCK.size > len(memory):
+                memory = self._room(len(payload))
+                begin, end = self._size + _BLOCK.size, self._size + _BLOCK.size + len(payload)
+            memory[begin:end] = payload
+            memory[self._size : begin] = head
+            self._size = end
+
+    def _room(self, length: int) -> mmap.mmap:
+        """Memory with room for a block of `length` after `_size`: of this file made larger, or of the next one."""
+        try:
+            if self._file < 0 or self._size > self._rotate:
+                self._open()
+            needed = self._size + 2 * _BLOCK.size + length
+            size = max(_FIRST, 2 * len(self._memory) if self._memory is not None else 0, needed)
+            # Reserved, not only promised: memory of a file that has no place on a full disk kills who writes it.
+            os.posix_fallocate(self._file, 0, size)
+            if self._memory is not None:
+                self._memory.close()
+            self._memory = mmap.mmap(self._file, size)
+        except OSError as error:
+            raise Unavailable(
+                "the journal of runs cannot be written",
+                str(error),
+                f"free space in {self.folder}, then try again",
+            ) from error
+        return self._memory
 
     def _open(self) -> None:
         """Begin a file. It gets its name when it is locked, so that nobody takes it for a finished one."""
         self.folder.mkdir(parents=True, exist_ok=True)
         name = f"{self.session}-{self._number:06}{SUFFIX}"
         fresh = self.folder / f".{name}"
-        file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        file = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         fcntl.flock(file, fcntl.LOCK_EX)
         fresh.rename(self.folder / name)
-        if self._file >= 0:  # not before the next one lives, or the session would look dead for a moment
-            os.close(self._file)
+        self._leave()  # not before the next one lives, or the session would look dead for a moment
         self._file, self._size, self._number = file, 0, self._number + 1
 
-    def _write(self, block: bytes) -> None:
-        try:
-            written = os.write(self._file, block)
-            while written < len(block):
-                written += os.write(self._file, block[written:])
-        except OSError:
-            os.ftruncate(self._file, self._size)
-            raise
-        self._size += len(block)
+    def _leave(self) -> None:
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
     def close(self) -> None:
         """Let go of the file; an append after this begins another."""
         with self._lock:
-            if self._file >= 0:
-                os.close(self._file)
-                self._file = -1
+            self._leave()
 
     def forget(self) -> None:
         """In a forked child: leave the parent's file to the parent, and be a session of one's own."""
-        if self._file >= 0:
-            os.close(self._file)  # the parent's lock stays: it ends with the last who has the file open
-        self._file, self._number = -1, 0
+        self._leave()  # the parent's lock stays: it ends with the last who has the file open
+        self._number = 0
         self._lock = threading.Lock()  # a thread of the parent may have held it
         self.session = new_id()
 
@@ -122,7 +138,7 @@ def alive(path: Path) -> bool:
 
 
 def blocks(path: Path, start: int = 0, most: int = 1 << 62) -> Iterator[tuple[int, bytes]]:
-    """The whole blocks from `start` on, each with the position after it; ends before a torn one.
+    """The whole blocks from `start` on, each with the position after it; ends before a damaged one.
 
     Args:
         path: The file.
@@ -138,7 +154,17 @@ def blocks(path: Path, start: int = 0, most: int = 1 << 62) -> Iterator[tuple[in
                 return
             length, check = _BLOCK.unpack(head)
             payload = file.read(length)
-            if len(payload) < length or crc32(payload) != check:
+            if not length or len(payload) < length or crc32(payload) != check:
                 return
             position += _BLOCK.size + length
             yield position, payload
+
+
+def more(path: Path, position: int) -> bool:
+    """Whether a file has a block at `position`, whole or damaged."""
+    try:
+        with path.open("rb") as file:
+            file.seek(position)
+            return any(file.read(_BLOCK.size))
+    except FileNotFoundError:  # somebody else has read it to its end
+        return False

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, insert, select, update
+from sqlalchemy import Connection, and_, delete, select, update
 
 from modelworks.core.errors import Invalid, NotFound
-from modelworks.stores.ledger.portable import chunks, queue_up, upsert
+from modelworks.stores.ledger.portable import chunks, insert_many, queue_up, upsert
 from modelworks.stores.ledger.tables import run_journals, run_points, run_values, runs
 from modelworks.track import values
 from modelworks.track.entry import Entry, number
@@ -162,8 +162,7 @@ def _courses(db: Connection, drafts: Sequence[_Draft]) -> None:
         if several:
             number_of = sum(map(len, several.values()))
             packed.append({"run": run, "points": number_of, "content": encode(several)})
-    if packed:
-        db.execute(insert(run_points), packed)
+    insert_many(db, run_points, packed)
 
 
 def _place(point: Point) -> tuple[int, int]:

@@ -21,6 +21,11 @@ class Found:
         self._thread: threading.Thread | None = None
         self._found: dict[str, Any] | None = None
 
+    @property
+    def now(self) -> dict[str, Any] | None:
+        """What was found out, if it is known by now."""
+        return self._found
+
     def then(self, use: Callable[[dict[str, Any]], None]) -> None:
         """Call `use` with it: now, or when it is known."""
         with self._lock:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 from modelworks.core.clock import Clock, new_id, system_clock
@@ -14,7 +13,7 @@ from modelworks.stores import Stores
 from modelworks.stores.journal import Journal
 from modelworks.track import settle
 from modelworks.track.entry import Entry, encode
-from modelworks.track.environment import source
+from modelworks.track.environment import source as origin
 from modelworks.track.found import Found
 from modelworks.track.look import one
 
@@ -36,7 +35,7 @@ class LocalSink:
         self.stores: Stores = stores
         self.clock = clock
         self.journal = Journal(settle.folder(stores), new_id())
-        self._source = Found(lambda: source(stores.artifacts))
+        self.source = Found(lambda: origin(stores.artifacts))
         self._begin()
 
     def _begin(self) -> None:
@@ -89,10 +88,6 @@ class LocalSink:
         """See `Sink.put`."""
         return self.stores.artifacts.put(content)
 
-    def when_known(self, use: Callable[[dict[str, Any]], None]) -> None:
-        """See `Sink.when_known`."""
-        self._source.then(use)
-
     def look(self, run: str) -> dict[str, Any]:
         """See `Sink.look`."""
         self.settle()
@@ -104,7 +99,7 @@ class LocalSink:
 
     def close(self) -> None:
         """Put all that was said into the ledger and end the session; runs that still run are lost."""
-        self._source.wait()
+        self.source.wait()
         self._closing.set()
         self._news.set()
         if self._thread is not None:
@@ -117,5 +112,5 @@ class LocalSink:
         """In a forked child, where no thread but one lives on: be a session of one's own."""
         self.journal.forget()
         self.stores.ledger.engine.dispose(close=False)
-        self._source = Found(lambda: source(self.stores.artifacts))
+        self.source = Found(lambda: origin(self.stores.artifacts))
         self._begin()

@@ -300,7 +300,7 @@ def begin(
     run = Run(sink, _checked(name, "run name"), group, above, new_id())
     run._say(
         name=run.name, experiment=run.experiment or None, parent=above, session=sink.session, status="running",
-        tags=dict(tags or {}),
+        tags=dict(tags or {}), source=sink.source.now,
     )  # fmt: skip
     run.tags.update(tags or {})
     return _living(run, system)
@@ -316,16 +316,19 @@ def resume(sink: Sink, identifier: str, *, system: float | bool = False) -> Run:
     told = sink.look(identifier)
     if told["kind"] != "experiment":
         raise Conflict(f"run {identifier} was made by a {told['kind']}", "", "begin a run of your own")
-    run = Run(sink, told["name"], told["experiment"], told["parent"], identifier)
+    run = Run(sink, told["name"], told["experiment"], told["parent"], told["id"])
     run.params, run.tags, run.artifacts = told["params"], told["tags"], told["artifacts"]
     run.metrics = {name: float("nan") if value is None else value for name, value in told["metrics"].items()}
     run._next = {name: step + 1 for name, step in told["steps"].items()}
-    run._say(session=sink.session, status="running")
+    run._say(session=sink.session, status="running", source=sink.source.now)
     return _living(run, system)
 
 
 def _living(run: Run, system: float | bool) -> Run:
-    run._sink.when_known(lambda source: run._sink.say(Entry(run.id, _micros(run._sink.clock), source=source)))
+    if run._sink.source.now is None:
+        run._sink.source.then(
+            lambda known: run._sink.say(Entry(run.id, _micros(run._sink.clock), source=known))
+        )
     if system:
         run._sampler = Sampler(run.log_metrics, 10.0 if system is True else float(system))
     return run

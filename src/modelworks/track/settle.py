@@ -9,10 +9,9 @@ from pathlib import Path
 import msgspec
 
 from modelworks.core.clock import Clock
-from modelworks.core.errors import Invalid
 from modelworks.stores import Stores, journal
 from modelworks.track import book
-from modelworks.track.entry import Entry, check, decode
+from modelworks.track.entry import Entry, decode
 
 log = logging.getLogger("modelworks.track")
 
@@ -56,14 +55,9 @@ def _news(stores: Stores, here: Path) -> bool:
     if not paths:
         return False
     with stores.ledger.read() as db:
-        return any(_size(path) > book.position(db, path.stem) or not journal.alive(path) for path in paths)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:  # somebody else has settled it
-        return 0
+        return any(
+            journal.more(path, book.position(db, path.stem)) or not journal.alive(path) for path in paths
+        )
 
 
 def _read(stores: Stores, path: Path, clock: Clock) -> int:
@@ -86,15 +80,12 @@ def _read(stores: Stores, path: Path, clock: Clock) -> int:
 def _entries(path: Path, payload: bytes) -> list[Entry]:
     """The entries of a block; what cannot be one stops nobody, and is not lost either."""
     try:
-        entries = decode(payload)
-        for entry in entries:
-            check(entry)
-    except (Invalid, msgspec.DecodeError) as error:
+        return decode(payload)
+    except msgspec.DecodeError as error:
         with path.with_suffix(".refused").open("ab") as file:
             file.write(payload + b"\n")
         log.warning("what is no entry of a run was put into %s.refused: %s", path.stem, error)
         return []
-    return entries
 
 
 def _bury(stores: Stores, path: Path, *, dead: bool) -> None:
@@ -108,18 +99,9 @@ def _bury(stores: Stores, path: Path, *, dead: bool) -> None:
         whole = book.position(db, path.stem)
     if lost:
         log.warning("%d runs are lost: their process died", lost)
-    if _rest(path, whole):
+    if journal.more(path, whole):
         kept = path.rename(path.with_suffix(".damaged"))
         log.warning("the end of a journal cannot be read; it is kept as %s", kept)
     path.unlink(missing_ok=True)  # first the file: a position without one does no harm
     with stores.ledger.write() as db:
         book.forget(db, path.stem)
-
-
-def _rest(path: Path, start: int) -> bool:
-    """Whether there is more after `start` than half a block, which the death of the writer cut off."""
-    with path.open("rb") as file:
-        file.seek(start)
-        head = file.read(8)
-        length = int.from_bytes(head[:4], "little")
-        return len(head) == 8 and len(file.read(length)) == length

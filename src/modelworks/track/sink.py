@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from modelworks.core.clock import Clock
 from modelworks.stores import Stores
 from modelworks.track.entry import Entry
+from modelworks.track.found import Found
 
 
 class Sink(Protocol):
@@ -36,8 +36,9 @@ class Sink(Protocol):
         """Keep the content of an artifact; returns its digest."""
         ...
 
-    def when_known(self, use: Callable[[dict[str, Any]], None]) -> None:
-        """Call `use` with where this process comes from: now, or as soon as it has been found out."""
+    @property
+    def source(self) -> Found:
+        """Where this process comes from."""
         ...
 
     def look(self, run: str) -> dict[str, Any]:
