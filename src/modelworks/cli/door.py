@@ -46,6 +46,31 @@ class Door:
         with self.factory() as factory:
             return plain(getattr(factory, verb)(**arguments))
 
+    def artifact(self, run: str, name: str) -> bytes:
+        """The content of an artifact of a run."""
+        if self.server:
+            from modelworks.sdk.client import Client
+
+            with Client(self.server, self.token or None) as client:
+                return client.artifact(run, name)
+        with self.factory() as factory:
+            return factory.tracking.artifact(run, name)
+
+    def send_runs(self) -> int:
+        """Send what runs of the folder have left for the server; returns the number of entries.
+
+        Raises:
+            Invalid: no server was named.
+        """
+        if not self.server:
+            raise Invalid("usage: no server is named", "", "modelworks --server URL runs send")
+        from modelworks.config import STATE, find_root
+        from modelworks.sdk.client import Client
+        from modelworks.sdk.outbox import Outbox
+
+        with Client(self.server, self.token or None) as client:
+            return Outbox(find_root(self.project) / STATE, client).send_left()
+
     def watched(self, verb: str, **arguments: Any) -> Any:
         """Call a verb that takes a while, with a progress bar where somebody looks."""
         if self.server:

@@ -1,4 +1,4 @@
-"""Commands about models: train, plan, apply, runs, versions, deployments."""
+"""Commands about models: train, plan, apply, versions, deployments."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import typer
 from modelworks.cli.door import Door
 from modelworks.console import terminal as show
 
-runs = typer.Typer(help="Runs: list, show.", no_args_is_help=True)
 models = typer.Typer(help="Models and their versions: list, show.", no_args_is_help=True)
 
 Model = Annotated[str | None, typer.Argument(help="Only this model.")]
@@ -21,7 +20,6 @@ def register(app: typer.Typer) -> None:
     """Put the commands into the application."""
     for command in (train, plan, apply, deploy, rollback, approve, reject):
         app.command(command.__name__)(command)
-    app.add_typer(runs, name="runs")
     app.add_typer(models, name="models")
 
 
@@ -105,49 +103,6 @@ def apply(context: typer.Context, model: Model = None) -> None:
     if told["trained"]:
         _trained(told["trained"])
     return show.hint("modelworks decisions")
-
-
-@runs.command("list")
-def runs_list(context: typer.Context, model: Model = None, limit: int = 20) -> None:
-    """The newest runs."""
-    door: Door = context.obj
-    rows = door.call("runs", model=model, limit=limit)
-    if door.json:
-        return show.raw(rows)
-    show.table(
-        "Runs",
-        ["id", "model", "segment", "status", "metrics", "when"],
-        [
-            [r["id"], r["name"], r["segment"], r["status"], _metrics(r["metrics"]), show.when(r["started"])]
-            for r in rows
-        ],
-    )
-    return show.hint("modelworks runs show ID")
-
-
-@runs.command("show")
-def runs_show(context: typer.Context, id: str) -> None:
-    """One run."""
-    door: Door = context.obj
-    told = door.call("run", id=id)
-    if door.json:
-        return show.raw(told)
-    show.facts(
-        [
-            ("run", told["id"]),
-            ("model", told["name"]),
-            ("segment", told["segment"]),
-            ("status", told["status"]),
-            ("made", told["made"]),
-            ("data", f"{told['dataset']}@{told['dataset_version']}" if told["dataset"] else None),
-            ("params", _metrics(told["params"])),
-            ("metrics", _metrics(told["metrics"])),
-            ("error", told["error"]),
-            ("started", show.when(told["started"])),
-            ("ended", show.when(told["ended"])),
-        ]
-    )
-    return show.hint(f"modelworks lineage run:{told['id']}")
 
 
 @models.command("list")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -91,6 +92,19 @@ def bars(counts: Sequence[int]) -> str:
     return (
         "".join("▁▂▃▄▅▆▇█"[min(count * 8 // most, 7)] if count else " " for count in counts) if most else ""
     )
+
+
+def course(values: Sequence[float], width: int = 40) -> str:
+    """A course in one line: the newest value of each of `width` parts, between its lowest and highest."""
+    finite = [value for value in values if value is not None and math.isfinite(value)]
+    if len(finite) < 2:
+        return ""
+    low, high = min(finite), max(finite)
+    taken = [
+        finite[(part + 1) * len(finite) // min(width, len(finite)) - 1]
+        for part in range(min(width, len(finite)))
+    ]
+    return "".join("▁▂▃▄▅▆▇█"[int((value - low) / ((high - low) or 1.0) * 7.999)] for value in taken)
 
 
 def facts(pairs: Sequence[tuple[str, Any]]) -> None:

@@ -33,10 +33,11 @@ class Client:
     """
 
     def __init__(self, url: str, token: str | None = None) -> None:
+        self.url = url.rstrip("/")
         headers = {"authorization": f"Bearer {token}"} if token else {}
         # A training answers when it is done: only connecting has a limit.
         self._http = httpx.Client(
-            base_url=url.rstrip("/"), headers=headers, timeout=httpx.Timeout(None, connect=5.0)
+            base_url=self.url, headers=headers, timeout=httpx.Timeout(None, connect=5.0)
         )
 
     def call(self, verb: str, **arguments: Any) -> Any:
@@ -75,17 +76,24 @@ class Client:
         digest: str = self._send("POST", "/api/artifact", content=content)["digest"]
         return digest
 
+    def artifact(self, run: str, name: str) -> bytes:
+        """The content of an artifact of a run: see ``GET /api/artifact``."""
+        return self._answer("GET", "/api/artifact", params={"run": run, "name": name}).content
+
     def _send(self, method: str, path: str, **request: Any) -> Any:
+        return self._answer(method, path, **request).json()
+
+    def _answer(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:
             response = self._http.request(method, path, **request)
         except httpx.HTTPError as error:
             raise Unavailable(
-                f"{self._http.base_url} does not answer",
+                f"{self.url} does not answer",
                 str(error) or type(error).__name__,
                 "check the address; 'modelworks up' starts a server",
             ) from error
         if response.is_success:
-            return response.json()
+            return response
         try:
             told = response.json()["error"]
         except (ValueError, KeyError, TypeError):
