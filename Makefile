@@ -9,7 +9,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMP := .venv/.set-up-$(shell cat requirements.lock pyproject.toml | cksum | tr ' ' '-')
 
-.PHONY: help setup test demo bench-serve bench-fanout bench-features bench-ingest bench-segments bench-stream lock clean
+.PHONY: help setup test demo bench-serve bench-fanout bench-features bench-ingest bench-segments bench-stream bench-track lock clean
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,11 +56,14 @@ bench-segments: setup  ## Five million rows by a thousand segments, against a ba
 bench-stream: setup  ## NATS JetStream into a table, against a bare consume loop
 	$(BIN)/python benchmarks/bench_stream.py $(ARGS)
 
+bench-track: setup  ## Runs and metric points over HTTP against MLflow's client and server; search
+	$(BIN)/python benchmarks/bench_track.py $(ARGS)
+
 lock: setup  ## Pin the newest versions that pyproject.toml allows
 	$(PIP) install -qq 'uv>=0.9,<1'
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate --no-header \
 	  --no-emit-index-url --no-emit-find-links pyproject.toml --extra dev --extra demo -o requirements.lock
 
 clean:  ## Remove what was made, the virtual environment included
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-mlflow build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

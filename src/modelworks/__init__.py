@@ -45,6 +45,7 @@ _DOORS = {
     "Factory": "modelworks.factory",
     "run": "modelworks.sdk.standalone",
     "runs": "modelworks.sdk.standalone",
+    "autolog": "modelworks.sdk.standalone",
     "serve": "modelworks.sdk.standalone",
     "connect": "modelworks.sdk.client",
     "ModelworksError": "modelworks.core.errors",

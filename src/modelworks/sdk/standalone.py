@@ -6,7 +6,7 @@ import atexit
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakSet
@@ -16,6 +16,9 @@ from modelworks.core.errors import Invalid, NotFound
 from modelworks.core.ref import Ref
 from modelworks.sdk.process import Server, start
 from modelworks.track import run as recorder
+from modelworks.track.autolog import AUTOLOG
+from modelworks.track.autolog.imports import watch
+from modelworks.track.autolog.port import Recorder
 from modelworks.track.local import LocalSink
 from modelworks.track.station import TrackStation
 
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
 _sinks: dict[str, LocalSink | RemoteSink] = {}
 _open: WeakSet[recorder.Run] = WeakSet()
+_watched: dict[str, Callable[[], None]] = {}
 _lock = threading.Lock()
 
 
@@ -121,6 +125,33 @@ def runs(
     if isinstance(sink, LocalSink):
         return frame(TrackStation(sink.stores, sink.clock).find(query, limit))
     return frame(sink.client.call("runs", where=query, limit=limit))
+
+
+def autolog(*libraries: str, models: bool = True, enable: bool = True) -> None:
+    """Record trainings of scikit-learn, LightGBM, XGBoost and PyTorch by themselves.
+
+    ::
+
+        mw.autolog()
+        LGBMClassifier().fit(X, y, eval_set=[(X_new, y_new)])
+
+    A training goes into the run that is open, or into one of its own. Recorded are parameters, the metrics of
+    every iteration, the score on the rows learned from, the model; of PyTorch the loss at every step. Libraries
+    are not imported for it: those that a user imports later are seen as well.
+
+    Args:
+        libraries: Only these, ``"lightgbm"``; all by default.
+        models: Whether models are kept as artifacts.
+        enable: ``False`` leaves the libraries as they were before.
+
+    Raises:
+        NotFound: there is no such library here.
+    """
+    for name in libraries or AUTOLOG:
+        if name in _watched:
+            _watched.pop(name)()
+        if enable:
+            _watched[name] = watch(name, Recorder(run, models))
 
 
 def serve(ref: str, port: int = 0) -> Server:
