@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 from modelworks import config as settings
 from modelworks.access import audit
 from modelworks.core.clock import Clock, system_clock
+from modelworks.core.plain import to_json
 from modelworks.core.ref import Ref
 from modelworks.data.follow import Said
 from modelworks.data.quarantine import Choice
@@ -34,6 +35,7 @@ from modelworks.pipelines.project import Project, load_project
 from modelworks.registry.station import RegistryStation
 from modelworks.serving.station import ServeStation
 from modelworks.stores import Stores, open_stores
+from modelworks.track.entry import read_batch
 from modelworks.track.station import TrackStation
 
 Plain = Any
@@ -241,7 +243,8 @@ class Factory:
         over: bool = False,
     ) -> Plain:
         """Take what runs say; a session numbers its entries, so that none is taken twice."""
-        return self.tracking.take(entries, session, begin, over)
+        given = {"entries": list(entries), "session": session, "begin": begin, "over": over}
+        return self.tracking.take(read_batch(to_json(given)))
 
     @verb("POST", "/api/runs/delete")
     def delete_runs(self, ids: Sequence[str]) -> Plain:

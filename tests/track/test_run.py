@@ -121,6 +121,22 @@ def test_the_newest_value_is_the_one_of_the_highest_step(sink: LocalSink, statio
     assert station.course(run.id)["step"].to_list() == [2, 10]
 
 
+def test_a_whole_course_at_once(sink: LocalSink, station: TrackStation) -> None:
+    with begin(sink, "boosted") as run:
+        run.log_metrics(loss=9.0)
+        run.log_course("loss", np.array([3.0, float("inf"), 1.0]))
+        run.log_course("loss", [0.5], steps=[10])
+        run.log_course("nothing", [])
+        with pytest.raises(Invalid, match="as many"):
+            run.log_course("loss", [1.0], steps=[1, 2])
+        with pytest.raises(Invalid, match="not a number"):
+            run.log_course("loss", ["high"])  # type: ignore[list-item]
+    course = station.course(run.id, "loss")
+    assert course["step"].to_list() == [0, 1, 2, 3, 10]
+    assert course["value"].to_list() == [9.0, 3.0, float("inf"), 1.0, 0.5]
+    assert (station.run(run.id)["metrics"], run.metrics) == ({"loss": 0.5}, {"loss": 0.5})
+
+
 def test_points_move_into_their_table_and_are_read_as_before(
     sink: LocalSink, station: TrackStation, stores: Stores
 ) -> None:

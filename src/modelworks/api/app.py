@@ -22,6 +22,7 @@ from modelworks.console import page
 from modelworks.core.errors import Denied, Invalid, ModelworksError, NotFound, TooLarge
 from modelworks.core.plain import to_json
 from modelworks.factory import VERBS, Factory, Route
+from modelworks.track.entry import read_batch
 
 log = logging.getLogger("modelworks.api")
 
@@ -71,7 +72,14 @@ def create_app(factory: Factory, guard: Guard) -> FastAPI:
     app.add_exception_handler(RequestValidationError, lambda _request, error: _reply(_invalid(error)))
     app.add_exception_handler(HTTPException, _http_error)  # type: ignore[arg-type]
     for name, route in VERBS.items():
-        _add(app, factory, name, route)
+        if name != "track":
+            _add(app, factory, name, route)
+
+    @app.post("/api/track", tags=["factory"], summary=_said(Factory.track), openapi_extra=_BATCH)
+    async def track(request: Request) -> Response:
+        """Thousands of entries a request: they are decoded once, to what the ledger takes."""
+        batch = read_batch(await _body(request, factory.config.settings.server_max_body))
+        return Plain(await run_in_threadpool(factory.tracking.take, batch))
 
     @app.post("/ingest/{dataset}", tags=["data"], summary="Send rows to a dataset")
     async def push(dataset: str, request: Request) -> Response:
@@ -125,6 +133,17 @@ def create_app(factory: Factory, guard: Guard) -> FastAPI:
     return app
 
 
+_BATCH = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "example": {"entries": [{"run": "01a2154528dd000008a1a561ff", "time": 1767225600000000,
+                                         "name": "baseline", "params": {"depth": 6}, "metrics": {"auc": 0.8}}]}
+            }
+        },
+    }
+}  # fmt: skip
 _POLICY = (
     "default-src 'self'; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; frame-ancestors 'none'"
@@ -160,11 +179,16 @@ def _add(app: FastAPI, factory: Factory, name: str, route: Route) -> None:
         route.path,
         endpoint,
         methods=[route.method],
-        summary=(method.__doc__ or "").strip().split("\n")[0],
+        summary=_said(method),
         description=f"Needs the role *{route.role}* where tokens are in use.",
         tags=["factory"],
         response_model=None,
     )
+
+
+def _said(method: Callable[..., Any]) -> str:
+    """The first line of a verb's documentation."""
+    return (method.__doc__ or "").strip().split("\n")[0]
 
 
 def _role(request: Request) -> Any:

@@ -71,6 +71,10 @@ class Client:
         """Push rows: see ``POST /ingest/{dataset}``."""
         return self._send("POST", f"/ingest/{quote(dataset, safe='')}", json={"rows": plain(list(rows))})
 
+    def tell(self, batch: bytes) -> None:
+        """Send entries of runs, encoded already: see ``POST /api/track``."""
+        self._send("POST", "/api/track", content=batch, headers={"content-type": "application/json"})
+
     def upload(self, content: bytes) -> str:
         """Keep the content of an artifact; returns its digest: see ``POST /api/artifact``."""
         digest: str = self._send("POST", "/api/artifact", content=content)["digest"]

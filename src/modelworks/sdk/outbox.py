@@ -16,7 +16,7 @@ from modelworks.sdk.client import Client
 from modelworks.stores import journal
 from modelworks.stores.artifacts import LocalArtifacts
 from modelworks.stores.ledger.alone import among_files
-from modelworks.track.entry import Entry, decode, encode
+from modelworks.track.entry import decode
 
 log = logging.getLogger("modelworks.track")
 
@@ -60,35 +60,35 @@ class Outbox:
         """
         sent, note = 0, self._note(session)
         for path in self._files(session):
-            for position, entries in _pieces(path, note["positions"].get(path.name, 0)):
-                note["number"] += self._post(session, entries, note["number"])
+            for position, payloads in _pieces(path, note["positions"].get(path.name, 0)):
+                note["number"] += self._post(session, payloads, note["number"])
                 note["positions"][path.name] = position
                 self._write(session, note)
-                sent += len(entries)
+                sent += len(payloads)
         if beat and not sent:
-            self._client.call("track", entries=[], session=session, begin=note["number"])
+            self._client.tell(_batch([], session, note["number"]))
         return sent
 
-    def _post(self, session: str, entries: list[Entry], begin: int) -> int:
+    def _post(self, session: str, payloads: list[bytes], begin: int) -> int:
         """Send entries; one that the server will never take is put aside. Returns the number of those taken."""
         try:
-            for entry in entries:
-                for digest in (*entry.artifacts.values(), *_blobs(entry)):
-                    self._upload(session, digest)
-            self._client.call("track", entries=[msgspec.to_builtins(one) for one in entries],
-                              session=session, begin=begin)  # fmt: skip
+            for payload in payloads:
+                if b'"artifacts":' in payload or b'"source":' in payload:
+                    for digest in _named(payload):
+                        self._upload(session, digest)
+            self._client.tell(_batch(payloads, session, begin))
         except TRANSIENT:
             raise
         except ModelworksError as error:
-            if len(entries) > 1:
-                middle = len(entries) // 2
-                first = self._post(session, entries[:middle], begin)
-                return first + self._post(session, entries[middle:], begin + first)
+            if len(payloads) > 1:
+                middle = len(payloads) // 2
+                first = self._post(session, payloads[:middle], begin)
+                return first + self._post(session, payloads[middle:], begin + first)
             with (self.folder / f"{session}.refused").open("ab") as file:
-                file.write(encode(entries) + b"\n")
+                file.write(payloads[0] + b"\n")
             log.warning("the server does not take something; it is kept in %s.refused: %s", session, error)
             return 0
-        return len(entries)
+        return len(payloads)
 
     def _upload(self, session: str, digest: str) -> None:
         blobs = self.folder / f"{session}.artifacts"
@@ -110,8 +110,7 @@ class Outbox:
                 if session in living:
                     continue
                 sent += self.send(session)
-                self._client.call("track", entries=[], session=session, begin=self._note(session)["number"],
-                                  over=True)  # fmt: skip
+                self._client.tell(_batch([], session, self._note(session)["number"], over=True))
                 for path in self._files(session):
                     path.unlink()
                 shutil.rmtree(self.folder / f"{session}.artifacts", ignore_errors=True)
@@ -137,19 +136,28 @@ class Outbox:
         part.rename(self._place(session))
 
 
-def _blobs(entry: Entry) -> list[str]:
-    """Digests that the source of a run names."""
-    return [entry.source[name] for name in ("environment", "diff") if name in (entry.source or {})]  # type: ignore[index]
+def _batch(payloads: list[bytes], session: str, begin: int, *, over: bool = False) -> bytes:
+    """The body of a request. A block of a journal is a list of one entry, and goes in as it is."""
+    entries = b",".join(payload[1:-1] for payload in payloads)
+    tail = f'],"session":"{session}","begin":{begin},"over":{"true" if over else "false"}}}'
+    return b'{"entries":[' + entries + tail.encode()
 
 
-def _pieces(path: Path, start: int) -> Iterator[tuple[int, list[Entry]]]:
-    """The entries of a file from `start` on, as many as go into a request, with the position after them."""
+def _named(payload: bytes) -> list[str]:
+    """Digests of the artifacts that an entry names."""
+    (entry,) = decode(payload)
+    source = entry.source or {}
+    return [*entry.artifacts.values(), *(source[name] for name in ("environment", "diff") if name in source)]
+
+
+def _pieces(path: Path, start: int) -> Iterator[tuple[int, list[bytes]]]:
+    """The blocks of a file from `start` on, as many as go into a request, with the position after them."""
     while True:
-        entries: list[Entry] = []
+        payloads: list[bytes] = []
         position = start
         for position, payload in journal.blocks(path, start, _AT_ONCE):  # noqa: B007 - the last one counts
-            entries += decode(payload)
+            payloads.append(payload)
         if position == start:
             return
-        yield position, entries
+        yield position, payloads
         start = position

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import repeat
 from typing import Any
 
 from sqlalchemy import Connection, and_, delete, select, update
@@ -125,6 +126,9 @@ def _say(draft: _Draft, entry: Entry) -> None:
             draft.values[f"tags.{name}"] = values.tag(run, name, text)
     for name, given in entry.metrics.items():
         draft.courses.setdefault(name, []).append(Point(entry.step or 0, entry.time, number(given)))
+    for name, course in entry.courses.items():
+        real = [number(value) if isinstance(value, str) else value for value in course.values]
+        draft.courses.setdefault(name, []).extend(map(Point, course.steps, repeat(entry.time), real))
     if entry.status is not None:
         over = entry.status != "running"
         row |= {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -18,9 +19,23 @@ NAME_LIMIT = 250
 TEXT_LIMIT = 10_000
 FIELDS_LIMIT = 10_000
 """Names of one kind that an entry may bring."""
+POINTS_LIMIT = 100_000
+"""Points of a metric that an entry may bring."""
 _ID = re.compile(r"[0-9a-f]{26,32}")
 _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 """Numbers that JSON lacks, as texts. Source: the JSON mapping of Protocol Buffers."""
+
+
+class Course(msgspec.Struct, array_like=True, frozen=True):
+    """Many points of a metric at once, as JSON ``[[0, 1], [0.9, 0.5]]``.
+
+    Attributes:
+        steps: Where on the course they are.
+        values: Their values, as those of `Entry.metrics`.
+    """
+
+    steps: list[int]
+    values: list[float | str]
 
 
 class Entry(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, frozen=True):
@@ -35,6 +50,7 @@ class Entry(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, froz
         params: Parameters; those given again take the new value.
         metrics: Numbers, a point of each one's course; the texts NaN, Infinity and -Infinity are numbers too.
         step: Where on the course the points are.
+        courses: Of metrics, many points at once.
         tags: Texts by which it is found; ``None`` takes a tag away.
         artifacts: Name to the digest of the content.
         note: What a person has to say of it, Markdown; it takes the place of an earlier one.
@@ -52,6 +68,7 @@ class Entry(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, froz
     params: dict[str, Any] = msgspec.field(default_factory=dict)
     metrics: dict[str, float | str] = msgspec.field(default_factory=dict)
     step: int | None = None
+    courses: dict[str, Course] = msgspec.field(default_factory=dict)
     tags: dict[str, str | None] = msgspec.field(default_factory=dict)
     artifacts: dict[str, str] = msgspec.field(default_factory=dict)
     note: str | None = None
@@ -75,21 +92,42 @@ def decode(content: bytes) -> list[Entry]:
     return _decoder.decode(content)
 
 
-def checked(given: Sequence[Mapping[str, Any]]) -> list[Entry]:
-    """Entries as somebody else sent them.
+class Batch(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Entries as somebody else sends them.
+
+    Attributes:
+        entries: In the order in which they were said.
+        session: The process that sends them, which numbers them through: what is sent again is taken once.
+        begin: The number of the first of them.
+        over: That the process is gone: those of its runs that still run are lost.
+    """
+
+    entries: list[Entry]
+    session: str | None = None
+    begin: int = 0
+    over: bool = False
+
+
+_batch = msgspec.json.Decoder(Batch)
+
+
+def read_batch(content: bytes) -> Batch:
+    """Read and check a batch from outside.
 
     Raises:
-        Invalid: one of them is none.
+        Invalid: it is none, or one of its entries cannot be kept.
     """
     try:
-        entries = msgspec.convert(list(given), list[Entry])
-    except msgspec.ValidationError as error:
+        batch = _batch.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid(
             "these are not entries of runs", str(error), "see /docs for what an entry has"
         ) from None
-    for entry in entries:
+    for entry in batch.entries:
         check(entry)
-    return entries
+    if batch.session is not None:
+        check_id(batch.session, "session")
+    return batch
 
 
 def check(entry: Entry) -> None:
@@ -103,7 +141,7 @@ def check(entry: Entry) -> None:
             check_id(identifier)
     if not 0 <= entry.time < 1 << 60 or not -(1 << 63) <= (entry.step or 0) < 1 << 63:
         raise Invalid("a time or step is out of range", f"time {entry.time}, step {entry.step}", "")
-    for what in (entry.params, entry.metrics, entry.tags, entry.artifacts):
+    for what in (entry.params, entry.metrics, entry.courses, entry.tags, entry.artifacts):
         if len(what) > FIELDS_LIMIT:
             raise Invalid("too much at once", f"{len(what)} names", f"send up to {FIELDS_LIMIT} at a time")
         for name in what:
@@ -113,11 +151,24 @@ def check(entry: Entry) -> None:
             raise Invalid(f"artifact {name!r} has no digest", f"got {digest[:80]!r}", "upload it first")
     for value in entry.metrics.values():
         number(value)
+    for course in entry.courses.values():
+        if len(course.steps) != len(course.values) or len(course.steps) > POINTS_LIMIT:
+            raise Invalid(
+                "a course cannot be kept",
+                f"it has {len(course.steps)} steps and {len(course.values)} values",
+                f"send as many of both, up to {POINTS_LIMIT} at a time",
+            )
+        for value in course.values:
+            if isinstance(value, str):
+                number(value)
+        if course.steps and not -(1 << 63) <= min(course.steps) <= max(course.steps) < 1 << 63:
+            raise Invalid("a step is out of range", f"they go up to {max(course.steps)}", "")
     for text in (entry.name, entry.experiment):
         if text is not None and (len(text) > NAME_LIMIT or any(ord(c) < 32 for c in text)):
             raise Invalid(f"{text[:80]!r} is too long a name", "", f"use up to {NAME_LIMIT} characters")
 
 
+@lru_cache(4096)
 def check_id(identifier: str, what: str = "run") -> None:
     """Refuse what cannot be the id of a run or a session.
 
@@ -132,6 +183,7 @@ def check_id(identifier: str, what: str = "run") -> None:
         )
 
 
+@lru_cache(4096)
 def check_field(name: str) -> str:
     """Return `name` if it may name a parameter, metric, tag or artifact of a run.
 

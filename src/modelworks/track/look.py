@@ -43,9 +43,9 @@ def find(
     query = parse(text, now)
     most = min(limit if query.limit is None else query.limit, MOST)
     holds: ColumnElement[bool] = runs.c.deleted.is_not(None) if deleted else runs.c.deleted.is_(None)
-    if query.where is not None:
-        holds = and_(holds, sql.condition(query.where))
     with stores.ledger.read() as db:
+        if query.where is not None:
+            holds = and_(holds, sql.condition(db, query.where))
         return [_told(row) for row in _ordered(db, query, holds, most)]
 
 
@@ -87,7 +87,8 @@ def _keys(order: Order) -> list[ColumnElement[Any]]:
     else:
         v = run_values.c
         here = and_(v.run == runs.c.id, v.field == f"{order.field.kind}.{order.field.name}")
-        values = [select(one).where(here).correlate(runs).scalar_subquery() for one in (v.number, v.text)]
+        each = (v.number,) if order.field.kind == "metrics" else (v.number, v.text)
+        values = [select(one).where(here).correlate(runs).scalar_subquery() for one in each]
     return [(value.desc() if order.descending else value.asc()).nulls_last() for value in values]
 
 

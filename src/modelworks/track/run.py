@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
+from math import isfinite
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from modelworks.core.errors import Conflict, Invalid
 from modelworks.core.plain import plain
 from modelworks.core.ref import Ref
 from modelworks.track import content
-from modelworks.track.entry import TEXT_LIMIT, Entry, Status, check_field, number, word
+from modelworks.track.entry import POINTS_LIMIT, TEXT_LIMIT, Course, Entry, Status, check_field, number, word
 from modelworks.track.html import run_html
 from modelworks.track.model import register
 from modelworks.track.sink import Sink
@@ -127,6 +128,39 @@ class Run:
                 self._next[name] = max(at + 1, self._next.get(name, 0))
                 self.metrics[name] = number(said)
                 self._trails[name].append(self.metrics[name])
+
+    def log_course(self, metric: str, values: Iterable[float], steps: Iterable[int] | None = None) -> None:
+        """Record many points of a metric at once: what a library gives when it is done.
+
+        Args:
+            metric: Its name.
+            values: The values.
+            steps: Where each of them is; by default one after the other, going on where the metric is.
+
+        Raises:
+            Invalid: a value is not a number, or there are not as many steps.
+        """
+        check_field(metric)
+        try:
+            real = [float(value) for value in values]
+        except (TypeError, ValueError) as error:
+            raise Invalid(f"metric {metric!r} is not a number", str(error), "give numbers") from None
+        first = self._next.get(metric, 0)
+        at = list(range(first, first + len(real))) if steps is None else [int(step) for step in steps]
+        if len(at) != len(real):
+            raise Invalid(
+                f"the course of {metric!r} has {len(real)} values and {len(at)} steps",
+                "",
+                "give as many of both",
+            )
+        for begin in range(0, len(real), POINTS_LIMIT):
+            part = slice(begin, begin + POINTS_LIMIT)
+            said: list[float | str] = [value if isfinite(value) else word(value) for value in real[part]]
+            self._say(courses={metric: Course(at[part], said)})
+        if real:
+            self._next[metric] = max(first, max(at) + 1)
+            self.metrics[metric] = real[at.index(max(at))]
+            self._trails.setdefault(metric, deque(maxlen=_TRAIL)).extend(real)
 
     def log_tags(self, tags: Mapping[str, str | None] | None = None, /, **more: str | None) -> None:
         """Record short texts by which runs are found again; ``None`` takes a tag away."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -14,7 +14,7 @@ from modelworks.stores import Stores
 from modelworks.stores.ledger.portable import chunks
 from modelworks.stores.ledger.tables import runs
 from modelworks.track import book, look, points
-from modelworks.track.entry import check_id, checked
+from modelworks.track.entry import Batch
 from modelworks.track.settle import SILENCE, settle
 
 
@@ -30,36 +30,22 @@ class TrackStation:
         self.stores = stores
         self.clock = clock
 
-    def take(
-        self,
-        entries: Sequence[Mapping[str, Any]],
-        session: str | None = None,
-        begin: int = 0,
-        over: bool = False,
-    ) -> dict[str, int]:
+    def take(self, batch: Batch) -> dict[str, int]:
         """Take entries from elsewhere; they are in the ledger when this returns.
 
-        Args:
-            entries: See `entry.Entry`.
-            session: The process that sends them, which numbers them through: what is sent again is taken once.
-            begin: The number of the first of them.
-            over: That the process is gone: those of its runs that still run are lost.
-
         Raises:
-            Invalid: something is no entry, or others are missing before them.
+            Invalid: others are missing before them.
             NotFound: they are about a run that nobody has begun.
         """
-        taken = checked(entries)
-        if session is not None:
-            check_id(session, "session")
+        session, entries = batch.session, batch.entries
         with self.stores.ledger.write() as db:
             skip = 0
             if session is not None:
-                skip = book.follow_on(db, session, begin, len(taken), self.clock())
-            book.enter(db, taken[skip:], strict=True)
-            if session is not None and over:
+                skip = book.follow_on(db, session, batch.begin, len(entries), self.clock())
+            book.enter(db, entries[skip:], strict=True)
+            if session is not None and batch.over:
                 book.lose(db, session, self.clock())
-        return {"taken": len(taken) - skip, "next": begin + len(taken)}
+        return {"taken": len(entries) - skip, "next": batch.begin + len(entries)}
 
     def settle(self) -> int:
         """Put what processes of this machine have said into the ledger, and notice the dead; see `settle`."""

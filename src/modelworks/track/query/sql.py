@@ -1,19 +1,24 @@
 """A query as SQL, the same for SQLite and PostgreSQL.
 
-A condition on what was logged picks ids out of `run_values`, by its index on the field and the value: an index
-over JSON would need one for each name. What a run lacks fulfils no condition, and so fulfils its ``not``.
+What was logged stands in `run_values`, with an index on the field and the value: an index over JSON would need one
+for each name. A condition that few runs fulfil picks their ids out of that index; one that many fulfil would pick
+half the table, and is asked of each run in turn instead, until the limit is reached. Which it is, a look at the
+index tells. What a run lacks fulfils no condition, and so fulfils its ``not``.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, and_, false, func, not_, or_, select
+from sqlalchemy import Boolean, ColumnElement, Connection, Float, and_, false, func, not_, or_, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 
 from modelworks.stores.ledger.tables import run_values, runs
 from modelworks.track.query.words import Both, Compare, Condition, Field, Not, Value
+
+_FEW = 2_000
+"""Runs up to which picking their ids is the cheaper way."""
 
 
 class seconds_between(GenericFunction[float]):  # noqa: N801 - it is a function of SQL
@@ -35,35 +40,57 @@ def _postgresql(element: Any, compiler: Any, **kw: Any) -> str:
     return f"extract(epoch from ({end} - {begin}))::float8"
 
 
-def condition(given: Condition) -> ColumnElement[bool]:
-    """What must hold, as SQL."""
+class matches(GenericFunction[bool]):  # noqa: N801
+    """Whether a text is like a pattern, small and capital letters being the same."""
+
+    type = Boolean()
+    inherit_cache = True
+
+
+@compiles(matches, "sqlite")
+def _like(element: Any, compiler: Any, **kw: Any) -> str:
+    text, pattern = (compiler.process(one, **kw) for one in element.clauses)
+    return f"({text} LIKE {pattern})"  # it is so there, and can use an index on the text
+
+
+@compiles(matches, "postgresql")
+def _ilike(element: Any, compiler: Any, **kw: Any) -> str:
+    text, pattern = (compiler.process(one, **kw) for one in element.clauses)
+    return f"({text} ILIKE {pattern})"
+
+
+def condition(db: Connection, given: Condition) -> ColumnElement[bool]:
+    """What must hold, as SQL; `db` is looked at to see how many runs fulfil the parts."""
     match given:
         case Both(by, left, right):
-            return (and_ if by == "and" else or_)(condition(left), condition(right))
+            return (and_ if by == "and" else or_)(condition(db, left), condition(db, right))
         case Not(inner):
-            return not_(func.coalesce(condition(inner), false()))
+            return not_(func.coalesce(condition(db, inner), false()))
         case Compare(field, by, values):
             if not field.kind:
                 return _compared(column(field), by, values)
-            return runs.c.id.in_(_having(field, by, values))
+            query = select(run_values.c.run).where(run_values.c.field == f"{field.kind}.{field.name}")
+            if by == "null":
+                return not_(query.where(run_values.c.run == runs.c.id).correlate(runs).exists())
+            query = query.where(_having(by, values))
+            few = select(func.count()).select_from(query.limit(_FEW + 1).subquery())
+            if (db.scalar(few) or 0) <= _FEW:
+                return runs.c.id.in_(query)
+            return query.where(run_values.c.run == runs.c.id).correlate(runs).exists()
 
 
-def _having(field: Field, by: str, values: tuple[Value, ...]) -> Any:
-    """The ids of the runs whose logged value agrees."""
+def _having(by: str, values: tuple[Value, ...]) -> ColumnElement[bool]:
+    """A logged value agrees."""
     v = run_values.c
-    query = select(v.run).where(v.field == f"{field.kind}.{field.name}")
-    if by == "null":
-        everybody = select(runs.c.id)
-        return everybody.where(runs.c.id.not_in(query))
     numbers = tuple(value for value in values if isinstance(value, float))
     texts = tuple(value for value in values if isinstance(value, str))
     if by == "in":
-        return query.where(
-            or_(*(left.in_(some) for left, some in ((v.number, numbers), (v.text, texts)) if some))
-        )
+        return or_(*(left.in_(some) for left, some in ((v.number, numbers), (v.text, texts)) if some))
     if by == "!=" and numbers:  # a parameter that is no number differs from every number
-        return query.where(or_(v.number != numbers[0], v.number.is_(None)))
-    return query.where(_compared(v.number if numbers else v.text, by, values))
+        return or_(v.number != numbers[0], v.number.is_(None))
+    if by == "like":
+        return and_(v.text.is_not(None), _compared(v.text, by, values))
+    return _compared(v.number if numbers else v.text, by, values)
 
 
 def _compared(left: ColumnElement[Any], by: str, values: tuple[Value, ...]) -> ColumnElement[bool]:
@@ -72,7 +99,7 @@ def _compared(left: ColumnElement[Any], by: str, values: tuple[Value, ...]) -> C
     if by == "in":
         return left.in_(values)
     if by == "like":
-        return left.ilike(str(values[0]))
+        return matches(left, str(values[0]))
     signs: dict[str, Any] = {
         "=": left == values[0],
         "!=": left != values[0],
