@@ -322,7 +322,10 @@ def test_a_forked_child_logs_to_the_same_run(sink: LocalSink, station: TrackStat
     assert station.run(run.id)["status"] == "done"
 
 
-def test_a_long_journal_has_several_files(stores: Stores, clock: FrozenClock) -> None:
+def test_a_long_journal_has_several_files(
+    stores: Stores, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "_FIRST", 1024)
     sink = LocalSink(stores, clock)
     sink.journal._rotate = 2000
     station = TrackStation(stores, clock)
@@ -332,6 +335,7 @@ def test_a_long_journal_has_several_files(stores: Stores, clock: FrozenClock) ->
             if step % 50 == 25:
                 assert len(station.course(run.id)) == step + 1
                 assert station.run(run.id)["status"] == "running"
+    assert sink.journal._number > 3
     sink.close()
     assert len(station.course(run.id)) == 200
     assert journal.files(folder(stores)) == []

@@ -76,6 +76,7 @@ class Journal:
             os.posix_fallocate(self._file, 0, size)
             if self._memory is not None:
                 self._memory.close()
+                self._memory = None
             self._memory = mmap.mmap(self._file, size)
         except OSError as error:
             raise Unavailable(

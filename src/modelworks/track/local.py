@@ -11,7 +11,7 @@ from modelworks.core.clock import Clock, new_id, system_clock
 from modelworks.core.errors import ModelworksError
 from modelworks.stores import Stores
 from modelworks.stores.journal import Journal
-from modelworks.track import settle
+from modelworks.track import points, settle
 from modelworks.track.entry import Entry, encode
 from modelworks.track.environment import source as origin
 from modelworks.track.found import Found
@@ -106,6 +106,10 @@ class LocalSink:
             self._thread.join()
         self.journal.close()
         self.settle()
+        try:
+            points.pack(self.stores)
+        except ModelworksError as error:
+            log.warning("points of metrics stay in the ledger for now: %s", error)
         self.stores.ledger.close()
 
     def forget(self) -> None:

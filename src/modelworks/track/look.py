@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from modelworks.core.errors import Invalid, NotFound
 from modelworks.stores import Stores
@@ -14,7 +14,7 @@ from modelworks.stores.ledger.portable import chunks
 from modelworks.stores.ledger.tables import run_values, runs
 from modelworks.track.query import sql
 from modelworks.track.query.grammar import parse
-from modelworks.track.query.words import Order, Query
+from modelworks.track.query.words import Both, Compare, Condition, Order, Query
 
 MOST = 10_000
 """Runs that one search returns at most."""
@@ -42,42 +42,60 @@ def find(
     """
     query = parse(text, now)
     most = min(limit if query.limit is None else query.limit, MOST)
-    holds: ColumnElement[bool] = runs.c.deleted.is_not(None) if deleted else runs.c.deleted.is_(None)
     with stores.ledger.read() as db:
-        if query.where is not None:
-            holds = and_(holds, sql.condition(db, query.where))
-        return [_told(row) for row in _ordered(db, query, holds, most)]
+        wanted = _ordered(db, query, deleted, most)
+        rows: dict[str, dict[str, Any]] = {}
+        for some in chunks(wanted):
+            chosen = select(*(runs.c[name] for name in _SHOWN)).where(runs.c.id.in_(some))
+            rows |= {row["id"]: _told(row) for row in db.execute(chosen).mappings()}
+    return [rows[identifier] for identifier in wanted if identifier in rows]
 
 
-def _ordered(db: Connection, query: Query, holds: ColumnElement[bool], most: int) -> list[Any]:
-    """The rows in order. Runs that lack what the first key names come last, and are asked for last.
+def _ordered(db: Connection, query: Query, deleted: bool, most: int) -> list[str]:
+    """The ids in order; runs that lack what the first key names come last.
 
-    So the index on the key's values can be gone through in its order, up to the limit.
+    The index on the values of the first key is gone through in its order, up to the limit, and only over those
+    values that the query's own conditions on that field leave. Those that lack it are asked for last.
     """
-    columns = [runs.c[name] for name in _SHOWN]
-    first = query.order[0] if query.order else None
-    if first is None or not first.field.kind:
-        keys = [key for order in query.order for key in _keys(order)]
-        every = select(*columns).where(holds).order_by(*keys, runs.c.id.desc())
-        return list(db.execute(every.limit(most)).mappings())
+    first = query.order[0] if query.order and query.order[0].field.kind else None
+    kept, own = list[Condition](), list[Compare]()
+    for part in _parts(query.where):
+        mine = (
+            first is not None
+            and isinstance(part, Compare)
+            and part.field == first.field
+            and part.by != "null"
+        )
+        (own if mine else kept).append(part)  # type: ignore[arg-type]
+    seen = runs.c.deleted.is_not(None) if deleted else runs.c.deleted.is_(None)
+    holds = and_(seen, *(sql.condition(db, part) for part in kept))
+    keys = [key for order in query.order[first is not None :] for key in _keys(order)]
+    every = select(runs.c.id).where(holds)
+    if first is None:
+        return list(db.scalars(every.order_by(*keys, runs.c.id.desc()).limit(most)))
     v = run_values.c
-    name = f"{first.field.kind}.{first.field.name}"
-    found: list[Any] = []
-    for value in (v.number, v.text):
-        if len(found) >= most or (value is v.text and first.field.kind == "metrics"):
-            break
-        here = [v.field == name, value.is_not(None)] + ([v.number.is_(None)] if value is v.text else [])
-        keys = [value.desc() if first.descending else value.asc()]
-        keys += [key for order in query.order[1:] for key in _keys(order)]
-        some = select(*columns).join(run_values, v.run == runs.c.id).where(*here, holds)
-        some = some.order_by(*keys, runs.c.id.desc())
-        found += db.execute(some.limit(most - len(found))).mappings()
-    if len(found) < most:
-        own = v.text.is_not(None) if first.field.kind != "metrics" else v.number.is_not(None)
-        having = select(v.run).where(v.field == name, own)
-        rest = select(*columns).where(holds, runs.c.id.not_in(having)).order_by(runs.c.id.desc())
-        found += db.execute(rest.limit(most - len(found))).mappings()
+    here = v.field == f"{first.field.kind}.{first.field.name}"
+    stages: list[ColumnElement[bool]] = [v.number.is_not(None)]
+    if first.field.kind != "metrics":
+        stages.append(and_(v.number.is_(None), v.text.is_not(None)))
+    found: list[str] = []
+    for stage, value in zip(stages, (v.number, v.text), strict=False):
+        some = every.join(run_values, v.run == runs.c.id)
+        some = some.where(here, stage, *(sql.having(part.by, part.values) for part in own))
+        some = some.order_by(value.desc() if first.descending else value.asc(), *keys, runs.c.id.desc())
+        found += db.scalars(some.limit(most - len(found)))
+    if len(found) < most and not own:
+        having = select(v.run).where(here, or_(*stages))
+        rest = every.where(runs.c.id.not_in(having)).order_by(runs.c.id.desc())
+        found += db.scalars(rest.limit(most - len(found)))
     return found
+
+
+def _parts(where: Condition | None) -> list[Condition]:
+    """What must hold, each part of it."""
+    if isinstance(where, Both) and where.by == "and":
+        return [*_parts(where.left), *_parts(where.right)]
+    return [] if where is None else [where]
 
 
 def _keys(order: Order) -> list[ColumnElement[Any]]:

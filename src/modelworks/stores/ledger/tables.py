@@ -206,6 +206,7 @@ runs = Table(
     Column("deleted", Utc),
     UniqueConstraint("campaign", "segment"),
     Index(None, "name", "segment", "started"),
+    Index(None, "started"),
     Index("ix_runs_experiment", "experiment", "id", **_where("experiment <> ''")),
     Index("ix_runs_parent", "parent", **_where("parent IS NOT NULL")),
     Index("ix_runs_session", "session", **_where("status = 'running'")),

@@ -72,14 +72,14 @@ def condition(db: Connection, given: Condition) -> ColumnElement[bool]:
             query = select(run_values.c.run).where(run_values.c.field == f"{field.kind}.{field.name}")
             if by == "null":
                 return not_(query.where(run_values.c.run == runs.c.id).correlate(runs).exists())
-            query = query.where(_having(by, values))
+            query = query.where(having(by, values))
             few = select(func.count()).select_from(query.limit(_FEW + 1).subquery())
             if (db.scalar(few) or 0) <= _FEW:
                 return runs.c.id.in_(query)
             return query.where(run_values.c.run == runs.c.id).correlate(runs).exists()
 
 
-def _having(by: str, values: tuple[Value, ...]) -> ColumnElement[bool]:
+def having(by: str, values: tuple[Value, ...]) -> ColumnElement[bool]:
     """A logged value agrees."""
     v = run_values.c
     numbers = tuple(value for value in values if isinstance(value, float))
