@@ -17,6 +17,7 @@ from pathlib import Path
 from time import monotonic
 
 import polars as pl
+from sqlalchemy import select
 
 from modelworks.core.errors import Conflict, Invalid, ModelworksError, Unavailable
 from modelworks.data import forget, versions
@@ -28,14 +29,14 @@ from modelworks.data.evolution import changed
 from modelworks.data.news import News, news_of
 from modelworks.data.placing import Placed, place
 from modelworks.data.quarantine import kept, table_of, whole
-from modelworks.data.sources.port import Part, Source
+from modelworks.data.sources.port import Cursor, Part, Source
 from modelworks.data.streams.port import START
 from modelworks.data.undo import Stores, begin, end, undo
 from modelworks.data.version import VERSION, IngestReport
 from modelworks.lineage import graph
 from modelworks.lineage.edge import Edge
 from modelworks.stores.ledger.portable import upsert
-from modelworks.stores.ledger.tables import ingested
+from modelworks.stores.ledger.tables import cursors, ingested
 
 _BATCH = 500_000
 """Rows from which what is waiting is committed."""
@@ -123,12 +124,12 @@ def ingest(
                     # A stream goes on: what is not let in goes to quarantine, all of it.
                     broken, accept = dict.fromkeys(news.parts, error), True
                     continue
-                if brought:
+                if any(one.increment is None for one in brought):
                     raise
                 tally, version, refused = _Tally(), None, str(error)
                 break
             if tally.taken:
-                _enter(dataset, stores, news, version, tally)
+                _enter(dataset, stores, news, brought, version, tally)
             else:
                 undo(name, stores)
                 version = None
@@ -163,6 +164,14 @@ def positions(dataset: str, stores: Stores, partitions: Sequence[str]) -> Mappin
     return stores.tables.transactions(versions.table_of(dataset), partitions, seen.table_version)
 
 
+def cursor(dataset: str, stores: Stores, source: str) -> Cursor:
+    """Where a source was left by what readers see."""
+    c = cursors.c
+    with stores.ledger.read() as db:
+        found = db.scalar(select(c.cursor).where(c.dataset == dataset, c.source == source))
+    return found or {}
+
+
 def _next(dataset: Dataset, stores: Stores, brought: Sequence[Delivery]) -> None:
     """Make sure that nobody else has taken in what was brought: pieces of a stream, lines of the quarantine."""
     pieces = [one.piece for one in brought if one.piece is not None]
@@ -175,6 +184,12 @@ def _next(dataset: Dataset, stores: Stores, brought: Sequence[Delivery]) -> None
                 "nothing is lost or doubled; run one of them",
             )
     for one in brought:
+        if one.increment is not None and cursor(dataset.name, stores, one.part.uri) != one.increment.since:
+            raise Conflict(
+                f"what was read of {one.part.uri} is not what comes next in {dataset.name}",
+                "another process takes it in as well",
+                "nothing is lost or doubled; run one of them",
+            )
         if one.lines is None:
             continue
         there = stores.tables.find(table_of(dataset.name), one.lines.select("id"))
@@ -351,7 +366,9 @@ def _read(dataset: Dataset, root: Path, part: Part) -> Iterator[pl.DataFrame]:
     return dataset.source.read(root, part, dataset.contract)
 
 
-def _enter(dataset: Dataset, stores: Stores, news: News, version: int, tally: _Tally) -> None:
+def _enter(
+    dataset: Dataset, stores: Stores, news: News, brought: Sequence[Delivery], version: int, tally: _Tally
+) -> None:
     """Enter the version into the ledger, with what was taken in and where it came from."""
     now, name = stores.clock(), dataset.name
     table_version = stores.tables.version(versions.table_of(name))
@@ -363,6 +380,11 @@ def _enter(dataset: Dataset, stores: Stores, news: News, version: int, tally: _T
         "offered": tally.offered, "warnings": dict(tally.warnings),
     }  # fmt: skip
     taken = [news.row(part, version) for part in tally.taken if news.remembered]
+    left = [
+        {"dataset": name, "source": one.part.uri, "cursor": dict(one.increment.upto), "version": version}
+        for one in brought
+        if one.increment is not None
+    ]
     with stores.ledger.write() as db:
         before = versions.newest(db, name)
         rows = (before.rows if before else 0) + tally.added - tally.older
@@ -371,6 +393,7 @@ def _enter(dataset: Dataset, stores: Stores, news: News, version: int, tally: _T
         times = [time for time in (before and before.newest, tally.newest) if time]
         versions.enter(db, {**new, "rows": rows, "epoch": epoch, "newest": max(times, default=None)})
         upsert(db, ingested, [{"dataset": name} | row for row in taken])
+        upsert(db, cursors, left)
         edges = [
             Edge(_node(part, news.contents[part]()), "ingested", f"dataset:{name}@{version}")
             for part in tally.taken

@@ -29,7 +29,7 @@ from modelworks.data.features.definition import to_json
 from modelworks.data.forget import Erasure
 from modelworks.data.frames import Frames
 from modelworks.data.quarantine import EVERYTHING, Choice
-from modelworks.data.sources.port import Part
+from modelworks.data.sources.port import Incremental, Part
 from modelworks.data.streams.messages import columns_of
 from modelworks.data.streams.port import Stream, Taken
 from modelworks.data.undo import Stores
@@ -86,6 +86,8 @@ class DataStation:
         """Take in what is new in the dataset's source: see `data.ingest`; of a stream, all that waits now."""
         if isinstance(dataset.source, Stream):
             return following.drain(dataset, dataset.source, self._stores)
+        if isinstance(dataset.source, Incremental):
+            return following.catch_up(dataset, dataset.source, self._stores, accept)
         return ingesting.ingest(dataset, self._stores, accept=accept)
 
     def take(self, dataset: Dataset, taken: Taken) -> IngestReport:
