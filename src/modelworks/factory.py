@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from threading import Event
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from modelworks import config as settings
 from modelworks.access import audit
@@ -34,6 +34,9 @@ from modelworks.pipelines.project import Project, load_project
 from modelworks.registry.station import RegistryStation
 from modelworks.serving.station import ServeStation
 from modelworks.stores import Stores, open_stores
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Plain = Any
 """JSON-able data: what a verb returns, after `plain`."""
@@ -244,10 +247,18 @@ class Factory:
         """The datasets that can be followed."""
         return [name for name, dataset in self.project.datasets.items() if dataset.streamed]
 
-    def push(self, dataset: str, rows: Sequence[Mapping[str, Any]]) -> Plain:
-        """Take in rows as they are; over HTTP it is ``/ingest/{dataset}``."""
+    def push(
+        self, dataset: str, rows: Sequence[Mapping[str, Any]] | pl.DataFrame, id: str | None = None
+    ) -> Plain:
+        """Take in rows as they are; over HTTP it is ``/ingest/{dataset}``.
+
+        Args:
+            dataset: Where to.
+            rows: The rows.
+            id: A name for this delivery: the same one again adds nothing.
+        """
         self._audit("push", f"dataset:{dataset}", {"rows": len(rows)})
-        return ingesting.push(self.stations, dataset, rows)
+        return ingesting.push(self.stations, dataset, rows, id)
 
     @verb("POST", "/api/replay")
     def replay(

@@ -21,6 +21,7 @@ from modelworks.api.openapi import described
 from modelworks.console import page
 from modelworks.core.errors import Denied, Invalid, ModelworksError, NotFound, TooLarge
 from modelworks.core.plain import to_json
+from modelworks.data.arrow import MEDIA, frame_of
 from modelworks.factory import VERBS, Factory, Route
 
 log = logging.getLogger("modelworks.api")
@@ -73,18 +74,20 @@ def create_app(factory: Factory, guard: Guard) -> FastAPI:
     for name, route in VERBS.items():
         _add(app, factory, name, route)
 
-    @app.post("/ingest/{dataset}", tags=["data"], summary="Send rows to a dataset")
+    @app.post("/ingest/{dataset}", tags=["data"], summary="Send rows to a dataset", openapi_extra=_PUSHED)
     async def push(dataset: str, request: Request) -> Response:
-        """Push rows: `{"rows": [{...}, ...]}`, held against the dataset's contract."""
-        body = await _json(request, factory.config.settings.server_max_body)
-        rows = body.get("rows") if isinstance(body, dict) else None
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise Invalid(
-                "the body has no rows",
-                'it must be {"rows": [{...}, ...]}',
-                "send an object with a list of rows",
-            )
-        return Plain(await run_in_threadpool(factory.push, dataset, rows))
+        """Push rows, held against the dataset's contract: `{"rows": [{...}, ...]}`, or Arrow IPC.
+
+        With a header `Idempotency-Key` the same delivery sent again adds nothing.
+        """
+        content = await _body(request, factory.config.settings.server_max_body)
+        media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        id = request.headers.get("idempotency-key")
+
+        def take_in() -> Any:
+            return factory.push(dataset, frame_of(content) if media in MEDIA else _rows(content), id)
+
+        return Plain(await run_in_threadpool(take_in))
 
     @app.get("/metrics", include_in_schema=False)
     def metrics() -> Response:
@@ -158,16 +161,53 @@ def _role(request: Request) -> Any:
     return wanted or ("builder" if request.method == "POST" else "reader")
 
 
-async def _json(request: Request, limit: int) -> Any:
+async def _body(request: Request, limit: int) -> bytes:
     content = bytearray()
     async for part in request.stream():
         content += part
         if len(content) > limit:
             raise TooLarge(f"the body is over {limit} bytes", "server.max_body", "send fewer rows at a time")
+    return bytes(content)
+
+
+def _rows(content: bytes) -> list[dict[str, Any]]:
     try:
-        return orjson.loads(bytes(content))
+        body = orjson.loads(content)
     except orjson.JSONDecodeError as error:
         raise Invalid("the body is not JSON", str(error), "send a JSON object") from error
+    rows = body.get("rows") if isinstance(body, dict) else None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise Invalid(
+            "the body has no rows",
+            'it must be {"rows": [{...}, ...]}',
+            "send an object with a list of rows",
+        )
+    return rows
+
+
+_PUSHED = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["rows"],
+                    "properties": {"rows": {"type": "array", "items": {"type": "object"}}},
+                }
+            },
+            **{media: {"schema": {"type": "string", "format": "binary"}} for media in MEDIA},
+        },
+    },
+    "parameters": [
+        {
+            "name": "idempotency-key",
+            "in": "header",
+            "required": False,
+            "schema": {"type": "string", "maxLength": 200},
+        }
+    ],
+}
 
 
 def _reply(error: ModelworksError) -> Response:

@@ -113,7 +113,7 @@ class DataStation:
         following.follow(dataset, dataset.source, self._stores, stop, said)
 
     def push(
-        self, dataset: Dataset, rows: Sequence[Mapping[str, Any]], id: str | None = None
+        self, dataset: Dataset, rows: Sequence[Mapping[str, Any]] | pl.DataFrame, id: str | None = None
     ) -> IngestReport:
         """Take in rows as they are, under the same contract.
 
@@ -124,17 +124,19 @@ class DataStation:
 
         Raises:
             Invalid: there are none, they are no table, or a column of the contract is missing.
+            Rejected: they break a rule that lets nothing in.
         """
-        if not rows:
+        if not len(rows):
             raise Invalid("no rows were sent", "", "send at least one row")
-        if not all(isinstance(row, Mapping) for row in rows):
-            raise Invalid(
-                "the rows are not a table", "a row is not an object", "send objects with the same columns"
-            )
-        frame = columns_of(rows)
-        require(frame.columns, dataset.contract)
+        if not isinstance(rows, pl.DataFrame):
+            if not all(isinstance(row, Mapping) for row in rows):
+                raise Invalid(
+                    "the rows are not a table", "a row is not an object", "send objects with the same columns"
+                )
+            rows = columns_of(rows)
+        require(rows.columns, dataset.contract)
         part = Part(f"push:{(id or new_id())[:200]}", "")
-        return ingesting.ingest(dataset, self._stores, [Delivery(part, frame)])
+        return ingesting.ingest(dataset, self._stores, [Delivery(part, rows)])
 
     # -- versions ----------------------------------------------------------------------------------------
 
