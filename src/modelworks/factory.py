@@ -7,18 +7,18 @@ the same list of verbs, so that what one can do the others can.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from modelworks import config as settings
 from modelworks.access import audit
 from modelworks.core.clock import Clock, system_clock
 from modelworks.core.ref import Ref
+from modelworks.core.verbs import VERBS, Route, verb
 from modelworks.data.follow import Said
 from modelworks.data.quarantine import Choice
 from modelworks.data.station import DataStation
@@ -38,33 +38,10 @@ from modelworks.stores import Stores, open_stores
 if TYPE_CHECKING:
     import polars as pl
 
+__all__ = ["VERBS", "Factory", "Route"]
+
 Plain = Any
 """JSON-able data: what a verb returns, after `plain`."""
-
-Role = Literal["reader", "builder", "admin"]
-Verb = TypeVar("Verb", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True)
-class Route:
-    """How a verb is reached over HTTP, and who may."""
-
-    method: Literal["GET", "POST"]
-    path: str
-    role: Role
-
-
-VERBS: dict[str, Route] = {}
-
-
-def verb(method: Literal["GET", "POST"], path: str, role: Role | None = None) -> Callable[[Verb], Verb]:
-    """Enter a method into the list of verbs; reading asks for the role reader, changing for builder."""
-
-    def enter(function: Verb) -> Verb:
-        VERBS[function.__name__] = Route(method, path, role or ("reader" if method == "GET" else "builder"))
-        return function
-
-    return enter
 
 
 class Factory:

@@ -11,8 +11,9 @@ from threading import Event
 from modelworks.core.errors import ModelworksError, Unavailable
 from modelworks.data.dataset import Dataset
 from modelworks.data.delivery import from_source, from_stream
-from modelworks.data.ingest import cursor, ingest, positions
+from modelworks.data.ingest import ingest
 from modelworks.data.sources.port import Incremental
+from modelworks.data.standing import cursor, positions
 from modelworks.data.streams.port import Reader, Stream, Taken
 from modelworks.data.undo import Stores
 from modelworks.data.version import IngestReport

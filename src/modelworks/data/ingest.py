@@ -17,9 +17,8 @@ from pathlib import Path
 from time import monotonic
 
 import polars as pl
-from sqlalchemy import select
 
-from modelworks.core.errors import Conflict, Invalid, ModelworksError, Unavailable
+from modelworks.core.errors import Invalid, ModelworksError, Unavailable
 from modelworks.data import forget, versions
 from modelworks.data.arrivals import Arrivals
 from modelworks.data.contract import TYPES, Rejected, hold, refuse, strangers
@@ -29,8 +28,8 @@ from modelworks.data.evolution import changed
 from modelworks.data.news import News, news_of
 from modelworks.data.placing import Placed, place
 from modelworks.data.quarantine import kept, table_of, whole
-from modelworks.data.sources.port import Cursor, Part, Source
-from modelworks.data.streams.port import START
+from modelworks.data.sources.port import Part, Source
+from modelworks.data.standing import check_next
 from modelworks.data.undo import Stores, begin, end, undo
 from modelworks.data.version import VERSION, IngestReport
 from modelworks.lineage import graph
@@ -104,7 +103,7 @@ def ingest(
     name = dataset.name
     with stores.ledger.alone(f"ingest {name}"), ThreadPoolExecutor(1, thread_name_prefix="digest") as beside:
         notes = ["an ingest that had been cut off was undone"] if undo(name, stores) else []
-        _next(dataset, stores, brought)
+        check_next(dataset, stores, brought)
         news = news_of(dataset, stores.ledger, stores.root, beside, brought)
         broken: dict[Part, ModelworksError] = {}
         tally, version, refused = _Tally(), None, ""
@@ -153,52 +152,6 @@ def ingest(
         notes=(*notes, *news.notes),
         seconds=monotonic() - started,
     )
-
-
-def positions(dataset: str, stores: Stores, partitions: Sequence[str]) -> Mapping[str, int]:
-    """Up to where partitions of streams were taken in: what the rows that readers see came with."""
-    with stores.ledger.read() as db:
-        seen = versions.newest(db, dataset)
-    if seen is None:
-        return {}
-    return stores.tables.transactions(versions.table_of(dataset), partitions, seen.table_version)
-
-
-def cursor(dataset: str, stores: Stores, source: str) -> Cursor:
-    """Where a source was left by what readers see."""
-    c = cursors.c
-    with stores.ledger.read() as db:
-        found = db.scalar(select(c.cursor).where(c.dataset == dataset, c.source == source))
-    return found or {}
-
-
-def _next(dataset: Dataset, stores: Stores, brought: Sequence[Delivery]) -> None:
-    """Make sure that nobody else has taken in what was brought: pieces of a stream, lines of the quarantine."""
-    pieces = [one.piece for one in brought if one.piece is not None]
-    stands = positions(dataset.name, stores, [piece.partition for piece in pieces]) if pieces else {}
-    for piece in pieces:
-        if stands.get(piece.partition, START) != piece.since:
-            raise Conflict(
-                f"what was read of {piece.partition} is not what comes next in {dataset.name}",
-                "another process takes it in as well",
-                "nothing is lost or doubled; run one of them",
-            )
-    for one in brought:
-        if one.increment is not None and cursor(dataset.name, stores, one.part.uri) != one.increment.since:
-            raise Conflict(
-                f"what was read of {one.part.uri} is not what comes next in {dataset.name}",
-                "another process takes it in as well",
-                "nothing is lost or doubled; run one of them",
-            )
-        if one.lines is None:
-            continue
-        there = stores.tables.find(table_of(dataset.name), one.lines.select("id"))
-        if len(there) < len(one.lines):
-            raise Conflict(
-                f"lines of the quarantine of {dataset.name} are not there any more",
-                "somebody else replayed them",
-                "look at what is there, and choose again",
-            )
 
 
 def _evolved(dataset: Dataset, stores: Stores) -> list[str]:
