@@ -25,6 +25,7 @@ _DOORS = {
     "Rows": "modelworks.data.checks.batch",
     "Steady": "modelworks.data.checks.batch",
     "Files": "modelworks.data.sources.files",
+    "Sql": "modelworks.data.sources.sql",
     "Nats": "modelworks.data.streams.nats",
     "Kafka": "modelworks.data.streams.kafka",
     "Number": "modelworks.core.schema",

@@ -7,19 +7,19 @@ the same list of verbs, so that what one can do the others can.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from threading import Event
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from modelworks import config as settings
 from modelworks.access import audit
 from modelworks.core.clock import Clock, system_clock
 from modelworks.core.plain import to_json
 from modelworks.core.ref import Ref
+from modelworks.core.verbs import VERBS, Route, verb
 from modelworks.data.follow import Said
 from modelworks.data.quarantine import Choice
 from modelworks.data.station import DataStation
@@ -38,33 +38,13 @@ from modelworks.stores import Stores, open_stores
 from modelworks.track.entry import read_batch
 from modelworks.track.station import TrackStation
 
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["VERBS", "Factory", "Route"]
+
 Plain = Any
 """JSON-able data: what a verb returns, after `plain`."""
-
-Role = Literal["reader", "builder", "admin"]
-Verb = TypeVar("Verb", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True)
-class Route:
-    """How a verb is reached over HTTP, and who may."""
-
-    method: Literal["GET", "POST"]
-    path: str
-    role: Role
-
-
-VERBS: dict[str, Route] = {}
-
-
-def verb(method: Literal["GET", "POST"], path: str, role: Role | None = None) -> Callable[[Verb], Verb]:
-    """Enter a method into the list of verbs; reading asks for the role reader, changing for builder."""
-
-    def enter(function: Verb) -> Verb:
-        VERBS[function.__name__] = Route(method, path, role or ("reader" if method == "GET" else "builder"))
-        return function
-
-    return enter
 
 
 class Factory:
@@ -288,10 +268,18 @@ class Factory:
         """The datasets that can be followed."""
         return [name for name, dataset in self.project.datasets.items() if dataset.streamed]
 
-    def push(self, dataset: str, rows: Sequence[Mapping[str, Any]]) -> Plain:
-        """Take in rows as they are; over HTTP it is ``/ingest/{dataset}``."""
+    def push(
+        self, dataset: str, rows: Sequence[Mapping[str, Any]] | pl.DataFrame, id: str | None = None
+    ) -> Plain:
+        """Take in rows as they are; over HTTP it is ``/ingest/{dataset}``.
+
+        Args:
+            dataset: Where to.
+            rows: The rows.
+            id: A name for this delivery: the same one again adds nothing.
+        """
         self._audit("push", f"dataset:{dataset}", {"rows": len(rows)})
-        return ingesting.push(self.stations, dataset, rows)
+        return ingesting.push(self.stations, dataset, rows, id)
 
     @verb("POST", "/api/replay")
     def replay(

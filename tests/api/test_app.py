@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
+import polars as pl
 import pytest
 
 from modelworks.cli.template import make
 from modelworks.core.clock import system_clock
 from modelworks.core.errors import Denied, Invalid, NotFound
+from modelworks.data.arrow import MEDIA, to_arrow
 from modelworks.factory import VERBS, Factory
 from modelworks.sdk.client import connect
 from modelworks.sdk.process import start
@@ -127,3 +132,37 @@ def test_it_will_not_listen_to_the_world_without_a_token(tmp_path: Path) -> None
     make(tmp_path)
     with Factory(tmp_path) as factory, pytest.raises(Invalid, match="without a token"):
         Guard(factory.stores.ledger, "0.0.0.0")
+
+
+def test_rows_as_arrow_and_each_delivery_once(tmp_path: Path) -> None:
+    make(tmp_path)
+    rows = pl.DataFrame(
+        {
+            "sample": pl.Series(["x1", "x2"], dtype=pl.Categorical), "taken": [datetime(2024, 3, 1)] * 2,
+            "radius": [9.0, -9.0], "texture": pl.Series([2, 2], dtype=pl.Int8),
+            "smoothness": ["0.1", "0.1"], "concavity": [0.1, 0.1],
+            "symmetry": pl.Series(["0.1", "0.1"]).cast(pl.Decimal(9, 2)), "malignant": [True, False],
+        }
+    )  # fmt: skip
+    with start(tmp_path) as server, connect(server.url) as client:
+        for frame in (rows, rows.to_pandas(), rows.to_arrow()):
+            report = client.push("tumours", frame, id=type(frame).__module__)
+            assert (report["rows_added"], report["rows_quarantined"]) == (1, 1)
+        assert client.push("tumours", rows, id=type(rows).__module__)["version"] is None
+        assert client.push("tumours", rows.to_dicts(), id="as JSON")["rows_added"] == 1
+        assert client.dataset(ref="tumours")["versions"][0]["rows"] == 1
+        url, stream = f"{server.url}/ingest/tumours", {"content-type": MEDIA[0]}
+        file = BytesIO()
+        rows.write_ipc(file, compression="zstd")
+        sent = httpx.post(url, content=file.getvalue(), headers={"content-type": MEDIA[1]})
+        assert sent.json()["rows_added"] == 1
+        whole = to_arrow(rows)
+        zeros = pl.DataFrame({"radius": np.zeros(20_000_000)})
+        for content, code in (
+            (b"", "invalid"), (b"nothing", "invalid"), (whole[:100], "invalid"),
+            (whole[:40] + b"\xff" * 400, "invalid"),
+            (to_arrow(rows.head(0)), "invalid"), (to_arrow(zeros), "too_large"),
+        ):  # fmt: skip
+            refused = httpx.post(url, content=content, headers=stream, timeout=60)
+            assert refused.status_code in (400, 413)
+            assert refused.json()["error"]["code"] == code

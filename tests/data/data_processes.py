@@ -10,7 +10,10 @@ from typing import Any
 
 from data_world import frame, open_station, stream_of_trips, trips, write
 
+from modelworks.core.schema import Number, Text, Time
 from modelworks.data import ingest as ingesting
+from modelworks.data.dataset import Dataset
+from modelworks.data.sources.sql import Sql
 from modelworks.stores.tables import DeltaTables
 
 
@@ -50,6 +53,15 @@ def ingest_and_die(root: Path, point: str) -> None:
     _on_call(owner, name, call, after=after)
     station, _ = open_station(root)
     station.ingest(trips())
+
+
+def ingest_sql_and_die(root: Path, url: str, point: str) -> None:
+    owner, name, call, after = POINTS[point]
+    _on_call(owner, name, call, after=after)
+    station, _ = open_station(root)
+    contract = {"id": int, "updated": Time(), "amount": Number(min=0), "note": Text(nullable=True)}
+    source = Sql(url, table="orders", cursor="updated")
+    station.ingest(Dataset("orders", source=source, contract=contract, time="updated"))
 
 
 def replay_and_die(root: Path, point: str) -> None:

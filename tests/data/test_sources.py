@@ -2,17 +2,19 @@
 
 import gzip
 import os
+from collections.abc import Callable
 from pathlib import Path
 from zipfile import ZipFile
 
+import orjson
 import polars as pl
 import pytest
 
 from modelworks.core.errors import Invalid, Unavailable
-from modelworks.data.sources import SOURCES
-from modelworks.data.sources import files as files_module
+from modelworks.data.sources import SOURCES, formats
 from modelworks.data.sources.files import Files
-from modelworks.data.sources.port import Part, Source
+from modelworks.data.sources.port import Incremental, Part, Source
+from modelworks.data.sources.sql import Sql
 
 ROWS = pl.DataFrame({"id": ["a", "b"], "n": [1.5, None]})
 
@@ -24,15 +26,29 @@ def files_world(root: Path) -> Source:
     return Files("data/*")
 
 
-WORLDS = {"files": files_world}
+def sql_world(root: Path) -> Incremental:
+    ROWS.with_row_index("at").write_database("rows", f"sqlite:///{root / 'rows.db'}")
+    return Sql("sqlite:///rows.db", table="rows", cursor="at")
+
+
+WORLDS: dict[str, Callable[[Path], Source | Incremental]] = {"files": files_world, "sql": sql_world}
 
 
 @pytest.fixture(params=list(SOURCES))
-def source(request: pytest.FixtureRequest, tmp_path: Path) -> Source:
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> Source | Incremental:
     return WORLDS[request.param](tmp_path)
 
 
-def test_every_source_keeps_the_ports_promises(source: Source, tmp_path: Path) -> None:
+def test_every_source_keeps_the_ports_promises(source: Source | Incremental, tmp_path: Path) -> None:
+    if isinstance(source, Incremental):
+        assert not isinstance(source, Source)
+        assert not source.again
+        first = source.increment(tmp_path, {})
+        assert first is not None
+        assert (len(first.rows), first.since, first.more) == (2, {}, False)
+        assert orjson.loads(orjson.dumps(first.upto)) == first.upto
+        assert source.increment(tmp_path, first.upto) is None
+        return
     parts = source.parts(tmp_path)
     assert parts
     assert len({part.uri for part in parts}) == len(parts)
@@ -131,7 +147,7 @@ def test_a_name_is_no_pattern(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.csv"])
 def test_a_large_file_comes_in_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(files_module, "_CHUNK", 1000)
+    monkeypatch.setattr(formats, "_CHUNK", 1000)
     rows = pl.DataFrame({"n": range(4500)})
     rows.write_parquet(tmp_path / name) if name.endswith("t") else rows.write_csv(tmp_path / name)
     source = Files(name)

@@ -16,7 +16,7 @@ from modelworks.core.ref import Ref
 from modelworks.core.schema import Number, Text
 from modelworks.data import ingest as ingesting
 from modelworks.data.dataset import Dataset
-from modelworks.data.sources import files as files_module
+from modelworks.data.sources import formats
 from modelworks.data.sources.files import Files
 from modelworks.data.station import DataStation
 from modelworks.lineage import graph
@@ -260,7 +260,7 @@ def test_a_source_without_anything_says_so(station: DataStation) -> None:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A little is much: files come in frames of 100 rows, commits in 250."""
-    monkeypatch.setattr(files_module, "_CHUNK", 100)
+    monkeypatch.setattr(formats, "_CHUNK", 100)
     monkeypatch.setattr(ingesting, "_BATCH", 250)
 
 

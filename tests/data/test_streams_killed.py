@@ -12,6 +12,7 @@ from data_world import frame, open_station, stream_of_trips
 from sqlalchemy import select
 
 from modelworks.demos.broker import Broker, Publisher
+from modelworks.stores import Stores
 from modelworks.stores.ledger.tables import ingests
 
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -22,6 +23,12 @@ PROCESSES.set_forkserver_preload(
 KILLS = 50
 RESTARTS = 5
 A_TIME = 300
+
+
+def begun(stores: Stores) -> bool:
+    """Whether an ingest is at work, or was cut off."""
+    with stores.ledger.read() as db:
+        return db.scalar(select(ingests.c.dataset)) is not None
 
 
 @pytest.mark.fault
@@ -57,5 +64,5 @@ def test_killed_fifty_times(tmp_path: Path) -> None:
     versions = station.versions("trips", 10_000)
     assert versions[0].rows == len(good)
     assert len(versions) > KILLS  # it was at work when it was killed
-    assert cut_off  # and now and then in the middle of it
+    assert cut_off > KILLS // 10  # and often in the middle of it
     stores.ledger.close()

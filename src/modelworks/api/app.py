@@ -21,6 +21,7 @@ from modelworks.api.openapi import described
 from modelworks.console import page
 from modelworks.core.errors import Denied, Invalid, ModelworksError, NotFound, TooLarge
 from modelworks.core.plain import to_json
+from modelworks.data.arrow import MEDIA, frame_of
 from modelworks.factory import VERBS, Factory, Route
 from modelworks.track.entry import read_batch
 
@@ -81,18 +82,20 @@ def create_app(factory: Factory, guard: Guard) -> FastAPI:
         batch = read_batch(await _body(request, factory.config.settings.server_max_body))
         return Plain(await run_in_threadpool(factory.tracking.take, batch))
 
-    @app.post("/ingest/{dataset}", tags=["data"], summary="Send rows to a dataset")
+    @app.post("/ingest/{dataset}", tags=["data"], summary="Send rows to a dataset", openapi_extra=_PUSHED)
     async def push(dataset: str, request: Request) -> Response:
-        """Push rows: `{"rows": [{...}, ...]}`, held against the dataset's contract."""
-        body = await _json(request, factory.config.settings.server_max_body)
-        rows = body.get("rows") if isinstance(body, dict) else None
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise Invalid(
-                "the body has no rows",
-                'it must be {"rows": [{...}, ...]}',
-                "send an object with a list of rows",
-            )
-        return Plain(await run_in_threadpool(factory.push, dataset, rows))
+        """Push rows, held against the dataset's contract: `{"rows": [{...}, ...]}`, or Arrow IPC.
+
+        With a header `Idempotency-Key` the same delivery sent again adds nothing.
+        """
+        content = await _body(request, factory.config.settings.server_max_body)
+        media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        id = request.headers.get("idempotency-key")
+
+        def take_in() -> Any:
+            return factory.push(dataset, frame_of(content) if media in MEDIA else _rows(content), id)
+
+        return Plain(await run_in_threadpool(take_in))
 
     @app.post("/api/artifact", tags=["factory"], summary="Keep the content of an artifact of a run")
     async def keep(request: Request) -> Response:
@@ -205,11 +208,44 @@ async def _body(request: Request, limit: int) -> bytes:
     return bytes(content)
 
 
-async def _json(request: Request, limit: int) -> Any:
+def _rows(content: bytes) -> list[dict[str, Any]]:
     try:
-        return orjson.loads(await _body(request, limit))
+        body = orjson.loads(content)
     except orjson.JSONDecodeError as error:
         raise Invalid("the body is not JSON", str(error), "send a JSON object") from error
+    rows = body.get("rows") if isinstance(body, dict) else None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise Invalid(
+            "the body has no rows",
+            'it must be {"rows": [{...}, ...]}',
+            "send an object with a list of rows",
+        )
+    return rows
+
+
+_PUSHED = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["rows"],
+                    "properties": {"rows": {"type": "array", "items": {"type": "object"}}},
+                }
+            },
+            **{media: {"schema": {"type": "string", "format": "binary"}} for media in MEDIA},
+        },
+    },
+    "parameters": [
+        {
+            "name": "idempotency-key",
+            "in": "header",
+            "required": False,
+            "schema": {"type": "string", "maxLength": 200},
+        }
+    ],
+}
 
 
 def _reply(error: ModelworksError) -> Response:

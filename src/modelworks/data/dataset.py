@@ -15,7 +15,7 @@ from modelworks.data.checks.port import BatchRule, RowRule, Rule
 from modelworks.data.checks.row import Rule as SqlRule
 from modelworks.data.contract import TYPES
 from modelworks.data.features.definition import Expression, Feature
-from modelworks.data.sources.port import Source
+from modelworks.data.sources.port import Incremental, Source
 from modelworks.data.streams.port import Stream
 from modelworks.data.version import VERSION
 
@@ -39,7 +39,7 @@ class Dataset:
     """
 
     name: str
-    source: Source | Stream
+    source: Source | Incremental | Stream
     contract: Mapping[str, Field]
     key: str | None
     time: str | None
@@ -51,7 +51,7 @@ class Dataset:
         self,
         name: str,
         *,
-        source: Source | Stream,
+        source: Source | Incremental | Stream,
         contract: Mapping[str, ColumnSpec],
         key: str | None = None,
         time: str | None = None,
@@ -106,6 +106,12 @@ class Dataset:
                 f"dataset {name!r} has same_key={same_key!r}",
                 "",
                 f"choose one of {', '.join(get_args(SameKey))}",
+            )
+        if isinstance(source, Incremental) and source.again and (key is None or same_key == "add"):
+            raise Invalid(
+                f"dataset {name!r} would get all rows of its source again whenever one changes",
+                "the source has no cursor, and the dataset no key that tells rows apart",
+                "name a column that grows with cursor=, or the key",
             )
         made = {
             feature: Expression(how) if isinstance(how, str) else how

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from modelworks.data.sources.port import Part
+from modelworks.data.sources.port import Increment, Part
 from modelworks.data.streams.port import Slice
 
 
@@ -18,6 +18,7 @@ class Delivery:
         part: Names it.
         rows: The rows, as they came.
         piece: Which piece of a stream they are; ``None`` of rows that somebody sent.
+        increment: Which step of a source they are that goes on from where it was left; ``None`` of others.
         lines: Lines of the quarantine that the rows stood in, one for each; ``None`` of rows that come for the
             first time.
     """
@@ -25,6 +26,7 @@ class Delivery:
     part: Part
     rows: pl.DataFrame
     piece: Slice | None = None
+    increment: Increment | None = None
     lines: pl.DataFrame | None = None
 
     def origin(self, numbers: pl.Series) -> tuple[str | pl.Series, pl.Series]:
@@ -37,3 +39,8 @@ class Delivery:
 def from_stream(piece: Slice) -> Delivery:
     """A piece of a stream: its place, and from where to where."""
     return Delivery(Part(piece.partition, f"up to {piece.upto}"), piece.rows, piece)
+
+
+def from_source(name: str, increment: Increment) -> Delivery:
+    """What has come since a source was left."""
+    return Delivery(Part(name, ""), increment.rows, increment=increment)

@@ -1,4 +1,4 @@
-"""Streams into tables: what came in some seconds, or rows, is one version."""
+"""What goes on from where it was left, into tables: streams and sources with a cursor, a version at each step."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from threading import Event
 
 from modelworks.core.errors import ModelworksError, Unavailable
 from modelworks.data.dataset import Dataset
-from modelworks.data.delivery import from_stream
-from modelworks.data.ingest import ingest, positions
+from modelworks.data.delivery import from_source, from_stream
+from modelworks.data.ingest import ingest
+from modelworks.data.sources.port import Incremental
+from modelworks.data.standing import cursor, positions
 from modelworks.data.streams.port import Reader, Stream, Taken
 from modelworks.data.undo import Stores
 from modelworks.data.version import IngestReport
@@ -42,6 +44,26 @@ def drain(dataset: Dataset, stream: Stream, stores: Stores) -> IngestReport:
                 )
             if taken is not None:
                 reports.append(take(dataset, stores, taken))
+    return _sum(dataset, reports)
+
+
+def catch_up(dataset: Dataset, source: Incremental, stores: Stores, accept: bool = False) -> IngestReport:
+    """Take in all that has come since a source was left, in steps of bounded size; each is a version.
+
+    Raises:
+        Unavailable: it does not answer; what came by then is taken in.
+        Invalid: it has no such table or column.
+        Conflict: another process takes it in as well.
+    """
+    reports, more = [], True
+    while more:
+        since = cursor(dataset.name, stores, source.name)
+        found = source.increment(stores.root, since)
+        if found is None:
+            break
+        report = ingest(dataset, stores, [from_source(source.name, found)], accept=accept)
+        reports.append(replace(report, notes=(*report.notes, *found.notes)))
+        more = found.more and not report.refused
     return _sum(dataset, reports)
 
 

@@ -18,7 +18,7 @@ from time import monotonic
 
 import polars as pl
 
-from modelworks.core.errors import Conflict, Invalid, ModelworksError, Unavailable
+from modelworks.core.errors import Invalid, ModelworksError, Unavailable
 from modelworks.data import forget, versions
 from modelworks.data.arrivals import Arrivals
 from modelworks.data.contract import TYPES, Rejected, hold, refuse, strangers
@@ -29,13 +29,13 @@ from modelworks.data.news import News, news_of
 from modelworks.data.placing import Placed, place
 from modelworks.data.quarantine import kept, table_of, whole
 from modelworks.data.sources.port import Part, Source
-from modelworks.data.streams.port import START
+from modelworks.data.standing import check_next
 from modelworks.data.undo import Stores, begin, end, undo
 from modelworks.data.version import VERSION, IngestReport
 from modelworks.lineage import graph
 from modelworks.lineage.edge import Edge
 from modelworks.stores.ledger.portable import upsert
-from modelworks.stores.ledger.tables import ingested
+from modelworks.stores.ledger.tables import cursors, ingested
 
 _BATCH = 500_000
 """Rows from which what is waiting is committed."""
@@ -103,7 +103,7 @@ def ingest(
     name = dataset.name
     with stores.ledger.alone(f"ingest {name}"), ThreadPoolExecutor(1, thread_name_prefix="digest") as beside:
         notes = ["an ingest that had been cut off was undone"] if undo(name, stores) else []
-        _next(dataset, stores, brought)
+        check_next(dataset, stores, brought)
         news = news_of(dataset, stores.ledger, stores.root, beside, brought)
         broken: dict[Part, ModelworksError] = {}
         tally, version, refused = _Tally(), None, ""
@@ -123,12 +123,12 @@ def ingest(
                     # A stream goes on: what is not let in goes to quarantine, all of it.
                     broken, accept = dict.fromkeys(news.parts, error), True
                     continue
-                if brought:
+                if any(one.increment is None for one in brought):
                     raise
                 tally, version, refused = _Tally(), None, str(error)
                 break
             if tally.taken:
-                _enter(dataset, stores, news, version, tally)
+                _enter(dataset, stores, news, brought, version, tally)
             else:
                 undo(name, stores)
                 version = None
@@ -152,38 +152,6 @@ def ingest(
         notes=(*notes, *news.notes),
         seconds=monotonic() - started,
     )
-
-
-def positions(dataset: str, stores: Stores, partitions: Sequence[str]) -> Mapping[str, int]:
-    """Up to where partitions of streams were taken in: what the rows that readers see came with."""
-    with stores.ledger.read() as db:
-        seen = versions.newest(db, dataset)
-    if seen is None:
-        return {}
-    return stores.tables.transactions(versions.table_of(dataset), partitions, seen.table_version)
-
-
-def _next(dataset: Dataset, stores: Stores, brought: Sequence[Delivery]) -> None:
-    """Make sure that nobody else has taken in what was brought: pieces of a stream, lines of the quarantine."""
-    pieces = [one.piece for one in brought if one.piece is not None]
-    stands = positions(dataset.name, stores, [piece.partition for piece in pieces]) if pieces else {}
-    for piece in pieces:
-        if stands.get(piece.partition, START) != piece.since:
-            raise Conflict(
-                f"what was read of {piece.partition} is not what comes next in {dataset.name}",
-                "another process takes it in as well",
-                "nothing is lost or doubled; run one of them",
-            )
-    for one in brought:
-        if one.lines is None:
-            continue
-        there = stores.tables.find(table_of(dataset.name), one.lines.select("id"))
-        if len(there) < len(one.lines):
-            raise Conflict(
-                f"lines of the quarantine of {dataset.name} are not there any more",
-                "somebody else replayed them",
-                "look at what is there, and choose again",
-            )
 
 
 def _evolved(dataset: Dataset, stores: Stores) -> list[str]:
@@ -351,7 +319,9 @@ def _read(dataset: Dataset, root: Path, part: Part) -> Iterator[pl.DataFrame]:
     return dataset.source.read(root, part, dataset.contract)
 
 
-def _enter(dataset: Dataset, stores: Stores, news: News, version: int, tally: _Tally) -> None:
+def _enter(
+    dataset: Dataset, stores: Stores, news: News, brought: Sequence[Delivery], version: int, tally: _Tally
+) -> None:
     """Enter the version into the ledger, with what was taken in and where it came from."""
     now, name = stores.clock(), dataset.name
     table_version = stores.tables.version(versions.table_of(name))
@@ -363,6 +333,11 @@ def _enter(dataset: Dataset, stores: Stores, news: News, version: int, tally: _T
         "offered": tally.offered, "warnings": dict(tally.warnings),
     }  # fmt: skip
     taken = [news.row(part, version) for part in tally.taken if news.remembered]
+    left = [
+        {"dataset": name, "source": one.part.uri, "cursor": dict(one.increment.upto), "version": version}
+        for one in brought
+        if one.increment is not None
+    ]
     with stores.ledger.write() as db:
         before = versions.newest(db, name)
         rows = (before.rows if before else 0) + tally.added - tally.older
@@ -371,6 +346,7 @@ def _enter(dataset: Dataset, stores: Stores, news: News, version: int, tally: _T
         times = [time for time in (before and before.newest, tally.newest) if time]
         versions.enter(db, {**new, "rows": rows, "epoch": epoch, "newest": max(times, default=None)})
         upsert(db, ingested, [{"dataset": name} | row for row in taken])
+        upsert(db, cursors, left)
         edges = [
             Edge(_node(part, news.contents[part]()), "ingested", f"dataset:{name}@{version}")
             for part in tally.taken

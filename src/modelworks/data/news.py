@@ -30,7 +30,7 @@ class News:
             for.
         notes: What a person should know about them.
         remembered: Whether they are told from old ones by what the ledger keeps of them; of a stream, the
-            table itself knows up to where it was taken in.
+            table itself knows up to where it was taken in, and of a source with a cursor, the ledger.
     """
 
     parts: Sequence[Part]
@@ -65,7 +65,7 @@ def news_of(
         brought: What to look at instead of the source.
     """
     nothing = {one.part: str for one in brought}
-    if any(one.piece is not None for one in brought):
+    if any(one.piece is not None or one.increment is not None for one in brought):
         return News([one.part for one in brought], nothing, remembered=False)
     source = dataset.source
     found = [one.part for one in brought]

@@ -29,7 +29,7 @@ from modelworks.data.features.definition import to_json
 from modelworks.data.forget import Erasure
 from modelworks.data.frames import Frames
 from modelworks.data.quarantine import EVERYTHING, Choice
-from modelworks.data.sources.port import Part
+from modelworks.data.sources.port import Incremental, Part
 from modelworks.data.streams.messages import columns_of
 from modelworks.data.streams.port import Stream, Taken
 from modelworks.data.undo import Stores
@@ -86,6 +86,8 @@ class DataStation:
         """Take in what is new in the dataset's source: see `data.ingest`; of a stream, all that waits now."""
         if isinstance(dataset.source, Stream):
             return following.drain(dataset, dataset.source, self._stores)
+        if isinstance(dataset.source, Incremental):
+            return following.catch_up(dataset, dataset.source, self._stores, accept)
         return ingesting.ingest(dataset, self._stores, accept=accept)
 
     def take(self, dataset: Dataset, taken: Taken) -> IngestReport:
@@ -111,7 +113,7 @@ class DataStation:
         following.follow(dataset, dataset.source, self._stores, stop, said)
 
     def push(
-        self, dataset: Dataset, rows: Sequence[Mapping[str, Any]], id: str | None = None
+        self, dataset: Dataset, rows: Sequence[Mapping[str, Any]] | pl.DataFrame, id: str | None = None
     ) -> IngestReport:
         """Take in rows as they are, under the same contract.
 
@@ -122,17 +124,19 @@ class DataStation:
 
         Raises:
             Invalid: there are none, they are no table, or a column of the contract is missing.
+            Rejected: they break a rule that lets nothing in.
         """
-        if not rows:
+        if not len(rows):
             raise Invalid("no rows were sent", "", "send at least one row")
-        if not all(isinstance(row, Mapping) for row in rows):
-            raise Invalid(
-                "the rows are not a table", "a row is not an object", "send objects with the same columns"
-            )
-        frame = columns_of(rows)
-        require(frame.columns, dataset.contract)
+        if not isinstance(rows, pl.DataFrame):
+            if not all(isinstance(row, Mapping) for row in rows):
+                raise Invalid(
+                    "the rows are not a table", "a row is not an object", "send objects with the same columns"
+                )
+            rows = columns_of(rows)
+        require(rows.columns, dataset.contract)
         part = Part(f"push:{(id or new_id())[:200]}", "")
-        return ingesting.ingest(dataset, self._stores, [Delivery(part, frame)])
+        return ingesting.ingest(dataset, self._stores, [Delivery(part, rows)])
 
     # -- versions ----------------------------------------------------------------------------------------
 

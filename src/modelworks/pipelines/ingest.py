@@ -7,6 +7,8 @@ from threading import Event
 from time import monotonic
 from typing import Any
 
+import polars as pl
+
 from modelworks.core.errors import Conflict, ModelworksError, Unavailable
 from modelworks.data.contract import Rejected
 from modelworks.data.follow import Said
@@ -34,7 +36,7 @@ def ingest(stations: Stations, name: str, *, accept: bool = False) -> IngestRepo
 
 
 def push(
-    stations: Stations, name: str, rows: Sequence[Mapping[str, Any]], id: str | None = None
+    stations: Stations, name: str, rows: Sequence[Mapping[str, Any]] | pl.DataFrame, id: str | None = None
 ) -> IngestReport:
     """Take in rows that somebody sent: see `DataStation.push`."""
     dataset = stations.project.dataset(name)

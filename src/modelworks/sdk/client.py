@@ -19,6 +19,7 @@ from modelworks.core.errors import (
     Unavailable,
 )
 from modelworks.core.plain import plain
+from modelworks.data.arrow import MEDIA, to_arrow
 from modelworks.factory import VERBS
 
 _KINDS = {kind.code: kind for kind in (NotFound, Conflict, Invalid, TooLarge, NotReady, Denied, Unavailable)}
@@ -67,9 +68,22 @@ class Client:
         """Tell what really happened: see ``POST /outcomes``."""
         return self._send("POST", "/outcomes", json={"outcomes": plain(list(outcomes))})
 
-    def push(self, dataset: str, rows: Sequence[Mapping[str, Any]]) -> Any:
-        """Push rows: see ``POST /ingest/{dataset}``."""
-        return self._send("POST", f"/ingest/{quote(dataset, safe='')}", json={"rows": plain(list(rows))})
+    def push(self, dataset: str, rows: Sequence[Mapping[str, Any]] | Any, id: str | None = None) -> Any:
+        """Push rows: see ``POST /ingest/{dataset}``.
+
+        Args:
+            dataset: Where to.
+            rows: Objects, or a frame of Polars, pandas or Arrow, which is sent as Arrow IPC.
+            id: A name for this delivery: the same one again adds nothing, so it can be repeated without fear.
+        """
+        path, headers = f"/ingest/{quote(dataset, safe='')}", {} if id is None else {"idempotency-key": id}
+        if isinstance(rows, Sequence):
+            return self._send("POST", path, json={"rows": plain(list(rows))}, headers=headers)
+        import polars as pl
+
+        frame = rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(rows)
+        headers["content-type"] = MEDIA[0]
+        return self._send("POST", path, content=to_arrow(frame), headers=headers)
 
     def tell(self, batch: bytes) -> None:
         """Send entries of runs, encoded already: see ``POST /api/track``."""

@@ -1,6 +1,9 @@
 """The sources of the house."""
 
 from modelworks.core.catalog import Catalog
-from modelworks.data.sources.port import Source
+from modelworks.data.sources.port import Incremental, Source
 
-SOURCES: Catalog[type[Source]] = Catalog("source", {"files": "modelworks.data.sources.files:Files"})
+SOURCES: Catalog[type[Source | Incremental]] = Catalog(
+    "source",
+    {"files": "modelworks.data.sources.files:Files", "sql": "modelworks.data.sources.sql:Sql"},
+)

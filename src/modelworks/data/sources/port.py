@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import polars as pl
 
@@ -60,5 +60,60 @@ class Source(Protocol):
         Raises:
             Invalid: its content cannot be read; the reason is for the quarantine.
             Unavailable: it cannot be reached now, or changed while it was read.
+        """
+        ...
+
+
+Cursor = Mapping[str, Any]
+"""Where a source was left, as plain data that only the source understands; empty before the first time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Increment:
+    """What has come since a source was left.
+
+    Attributes:
+        rows: The rows.
+        since: Where it was left before them.
+        upto: Where it is left after them.
+        more: Whether there may be more already.
+        notes: What a person should know.
+    """
+
+    rows: pl.DataFrame
+    since: Cursor
+    upto: Cursor
+    more: bool
+    notes: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Incremental(Protocol):
+    """Somewhere that rows come from which can be asked for what has come since.
+
+    Where it was left is kept in the transaction that enters the rows: so each comes once, whoever dies.
+    """
+
+    @property
+    def name(self) -> str:
+        """Which one it is, without secrets; under it the ledger keeps where it was left."""
+        ...
+
+    @property
+    def again(self) -> bool:
+        """Whether rows that came already come again with new ones: only a key tells them apart then."""
+        ...
+
+    def increment(self, root: Path, since: Cursor) -> Increment | None:
+        """The rows that have come since, in one frame of bounded size; ``None`` where none have.
+
+        Args:
+            root: The project's folder; relative places are below it.
+            since: Where it was left.
+
+        Raises:
+            Invalid: it has no such table or column.
+            Unavailable: it cannot be reached now.
+            NotReady: a library is missing.
         """
         ...

@@ -103,10 +103,11 @@ def columns_of(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     Column by column: a value of another kind than its neighbours spoils its own row, not the others.
     """
     names = dict.fromkeys(str(name) for row in rows for name in row)
-    return pl.DataFrame([_column(name, [row.get(name) for row in rows]) for name in names])
+    return pl.DataFrame([column_of(name, [row.get(name) for row in rows]) for name in names])
 
 
-def _column(name: str, values: Sequence[Any]) -> pl.Series:
+def column_of(name: str, values: Sequence[Any]) -> pl.Series:
+    """Values as a column: see `columns_of`."""
     try:
         return pl.Series(name, values, strict=True)
     except (pl.exceptions.PolarsError, TypeError, OverflowError):

@@ -141,6 +141,15 @@ ingested = Table(
     Index(None, "dataset", "content"),
     Index(None, "dataset", "size"),
 )
+cursors = Table(
+    # Where a source was left that is asked for what has come since; written with the version.
+    "cursors",
+    metadata,
+    Column("dataset", _Name, primary_key=True),
+    Column("source", String(1000), primary_key=True),
+    Column("cursor", JSON, nullable=False),
+    Column("version", Integer, nullable=False),
+)
 ingests = Table(
     # An ingest that has begun: who finds one that was cut off undoes it. Before: the versions of the tables;
     # positions: where its streams were.
