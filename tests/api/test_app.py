@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from modelworks.cli.template import make
@@ -148,7 +149,10 @@ def test_rows_as_arrow_and_each_delivery_once(tmp_path: Path) -> None:
         for frame in (rows, rows.to_pandas(), rows.to_arrow()):
             report = client.push("tumours", frame, id=type(frame).__module__)
             assert (report["rows_added"], report["rows_quarantined"]) == (1, 1)
-        assert client.push("tumours", rows, id=type(rows).__module__)["version"] is None
+        again = client.push("tumours", rows, id=type(rows).__module__)
+        assert (again["version"], "came before" in again["notes"][0]) == (None, True)
+        with pytest.raises(Invalid, match="too long"):
+            client.push("tumours", rows, id="x" * 201)
         assert client.push("tumours", rows.to_dicts(), id="as JSON")["rows_added"] == 1
         assert client.dataset(ref="tumours")["versions"][0]["rows"] == 1
         url, stream = f"{server.url}/ingest/tumours", {"content-type": MEDIA[0]}
@@ -157,10 +161,19 @@ def test_rows_as_arrow_and_each_delivery_once(tmp_path: Path) -> None:
         sent = httpx.post(url, content=file.getvalue(), headers={"content-type": MEDIA[1]})
         assert sent.json()["rows_added"] == 1
         whole = to_arrow(rows)
+        huge = pl.DataFrame(
+            {"radius": pl.Series(["x" * 400_000]).cast(pl.Categorical).new_from_index(0, 90_000)}
+        )
+        wide = pa.table({"radius": pa.array([1], pa.decimal256(60, 2))})
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, wide.schema) as writer:
+            writer.write_table(wide)
         zeros = pl.DataFrame({"radius": np.zeros(20_000_000)})
         for content, code in (
             (b"", "invalid"), (b"nothing", "invalid"), (whole[:100], "invalid"),
             (whole[:40] + b"\xff" * 400, "invalid"),
+            (to_arrow(pl.DataFrame({"radius": pl.Series([None]).new_from_index(0, 300_000_000)})), "too_large"),
+            (to_arrow(huge), "too_large"), (sink.getvalue().to_pybytes(), "invalid"),
             (to_arrow(rows.head(0)), "invalid"), (to_arrow(zeros), "too_large"),
         ):  # fmt: skip
             refused = httpx.post(url, content=content, headers=stream, timeout=60)

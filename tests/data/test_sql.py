@@ -18,11 +18,15 @@ from modelworks.core.errors import Conflict, Invalid, NotReady, Unavailable
 from modelworks.core.schema import Number, Text, Time
 from modelworks.data import follow
 from modelworks.data.dataset import Dataset
+from modelworks.data.sources import sql
 from modelworks.data.sources.port import Incremental
 from modelworks.data.sources.sql import Sql
 from modelworks.data.station import DataStation
 
 ORDERS = {"id": int, "updated": Time(), "amount": Number(min=0), "note": Text(nullable=True)}
+
+
+QUERY = "select * from orders where amount > 2 and note <> ' :x';"
 
 
 @dataclass
@@ -116,12 +120,53 @@ def test_a_transaction_that_ends_late_is_within_the_lag(database: Database, stat
     database.put((3, 7, 5), (4, 10, 5))
     assert station.ingest(late).rows_added == 2
     database.put((5, 4, 5))  # too late
-    assert station.ingest(late).version is None
-    assert ids(station) == [1, 2, 3, 4]
+    assert station.ingest(orders(database, lag="5m")).version is None
+    database.put((6, 10, 5))
+    assert station.ingest(late).rows_added == 1
+    database.put((7, 20, 5))
+    assert station.ingest(orders(database)).rows_added == 1
+    database.put((8, 16, 5))  # five minutes is what one gets without asking
+    assert station.ingest(orders(database)).rows_added == 1
+    database.put((9, 19, 5))
+    assert station.ingest(orders(database, lag=0)).version is None
+    database.put((10, 1, 5))
+    assert station.ingest(late).rows_added == 1
+    assert ids(station) == [1, 2, 3, 4, 6, 7, 8, 9]
+
+
+def test_equal_rows_are_as_many_as_there_are(database: Database, station: DataStation) -> None:
+    database.put((1, 0, 5), (1, 0, 5))
+    assert station.ingest(orders(database)).rows_added == 2
+    database.put((1, 0, 5))
+    assert station.ingest(orders(database)).rows_added == 1
+    assert station.ingest(orders(database)).version is None
+    with database.engine.begin() as db:  # a new column makes no row new
+        db.execute(sa.text("alter table orders add column more text"))
+    assert station.ingest(orders(database)).version is None
+    assert ids(station) == [1, 1, 1]
+
+
+def test_more_with_one_value_than_can_be_remembered(
+    database: Database, station: DataStation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql, "_WINDOW", 5)
+    monkeypatch.setattr(sql, "_BATCH", 4)
+    database.put(*((n, 0, 5) for n in range(11)), (11, 20, 5))
+    report = station.ingest(orders(database, rows=3))
+    assert (report.rows_added, report.version) == (12, 2)
+    assert any("too many to remember" in note for note in report.notes)
+    assert station.ingest(orders(database, rows=3)).version is None
+    assert ids(station) == list(range(12))
 
 
 def test_a_number_as_cursor_and_a_query(database: Database, station: DataStation) -> None:
-    query = orders(database, table=None, query="select * from orders where amount > 2", cursor="id", lag=2)
+    query = orders(
+        database,
+        table=None,
+        query="select * from orders where amount > 2 and note <> ' :x';",
+        cursor="id",
+        lag=2,
+    )
     database.put((1, 0, 5), (2, 0, 1), (5, 0, 3))
     assert station.ingest(query).rows_added == 2
     database.put((4, 0, 3), (6, 0, 1))
@@ -143,7 +188,7 @@ def test_corrections_by_key(database: Database, station: DataStation) -> None:
 def test_a_large_load_goes_in_steps(database: Database, station: DataStation) -> None:
     database.put(*((n, n // 4, 1) for n in range(25)))
     report = station.ingest(orders(database, rows=6))
-    assert (report.rows_added, report.version) == (25, 5)
+    assert (report.rows_added, report.version) == (25, 4)  # four rows have one moment, and come together
     assert ids(station) == list(range(25))
 
 
@@ -165,7 +210,9 @@ def test_rows_without_a_cursor_are_said(database: Database, station: DataStation
     database.put((1, 0, 5))
     with database.engine.begin() as db:
         db.execute(sa.text("insert into orders values (2, null, 5, null)"))
-    assert station.ingest(orders(database)).notes == ("1 rows without a updated are not taken in",)
+    assert station.ingest(orders(database)).notes == (
+        f"1 rows of {orders(database).source.name} have no updated: they are not taken in",
+    )
 
 
 def test_bad_rows_and_rules_that_let_nothing_in(database: Database, station: DataStation) -> None:

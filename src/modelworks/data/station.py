@@ -40,6 +40,9 @@ from modelworks.stores.ledger.portable import upsert
 from modelworks.stores.ledger.tables import dataset_versions, datasets
 from modelworks.stores.tables import Tables
 
+_ID_LIMIT = 200
+"""Most characters of the name that a sender gives a delivery."""
+
 
 class DataStation:
     """The datasets of one project.
@@ -134,9 +137,18 @@ class DataStation:
                     "the rows are not a table", "a row is not an object", "send objects with the same columns"
                 )
             rows = columns_of(rows)
+        if id is not None and not 0 < len(id) <= _ID_LIMIT:
+            raise Invalid(
+                "the delivery's name is too long" if id else "the delivery's name is empty",
+                f"it may have {_ID_LIMIT} characters",
+                "choose a shorter one",
+            )
         require(rows.columns, dataset.contract)
-        part = Part(f"push:{(id or new_id())[:200]}", "")
-        return ingesting.ingest(dataset, self._stores, [Delivery(part, rows)])
+        part = Part(f"push:{id or new_id()}", "")
+        report = ingesting.ingest(dataset, self._stores, [Delivery(part, rows)])
+        if report.version is None:
+            return replace(report, notes=(*report.notes, f"the delivery {id} came before: nothing was added"))
+        return report
 
     # -- versions ----------------------------------------------------------------------------------------
 

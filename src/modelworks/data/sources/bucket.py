@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from modelworks.data.sources.port import Part
 
 _BLOCK = 4 * 1024 * 1024
 _PATIENCE = timedelta(seconds=20)
+_TRANSFER = timedelta(hours=2)
+"""Time within which an object is brought over."""
 
 
 def parts(pattern: str, options: Mapping[str, str]) -> list[Part]:
@@ -46,11 +49,14 @@ def parts(pattern: str, options: Mapping[str, str]) -> list[Part]:
 
 
 def content(part: Part, options: Mapping[str, str]) -> str:
-    """See `Source.content`."""
+    """See `Source.content`; where the store has a tag of it, nothing is read."""
     scheme, bucket, key = _split(part.uri)
     digest = blake3()
     try:
         with _store(scheme, bucket, options) as (obstore, store):
+            meta = obstore.head(store, key)
+            if meta.get("e_tag"):
+                return _part(part.uri, meta).fingerprint
             for block in obstore.get(store, key).stream(min_chunk_size=_BLOCK):
                 digest.update(bytes(block))
     except Unavailable:
@@ -106,10 +112,15 @@ def _store(scheme: str, bucket: str, options: Mapping[str, str]) -> Iterator[tup
             "pip install 'modelworks[s3]'",
         ) from error
     problems = import_module("obstore.exceptions").BaseError
+    endpoint = options.get("endpoint") or os.environ.get("AWS_ENDPOINT_URL", "")
     try:
         store = stores.from_url(
             f"{scheme}://{bucket}",
-            client_options={"allow_http": True, "timeout": _PATIENCE},
+            client_options={
+                "allow_http": endpoint.startswith("http://"),
+                "connect_timeout": _PATIENCE,
+                "timeout": _TRANSFER,
+            },
             retry_config={"max_retries": 2, "retry_timeout": _PATIENCE},
             **options,
         )

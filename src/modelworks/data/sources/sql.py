@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from hashlib import blake2b
 from pathlib import Path
@@ -26,6 +27,8 @@ _BATCH = 50_000
 """Rows that are fetched at once."""
 _WINDOW = 200_000
 """Most rows that are remembered because they are within the lag, or have the cursor's last value."""
+_LAG = "5m", 1000
+"""How late rows may appear, unless somebody says otherwise: of times, of whole numbers."""
 _WHOLE = 5_000_000
 """Most rows of a table without a cursor: it is read as a whole."""
 _PATIENCE = 10
@@ -50,8 +53,8 @@ class Sql:
         query: a SELECT without an ORDER BY.
         cursor: Column that grows.
         lag: How far behind the cursor rows may still appear, because their transaction ends after that of later ones:
-            a duration such as ``"5m"`` for times, a number for numbers. Within it rows are read again, and those that
-            came already are passed over.
+            a duration for times (``"5m"`` by default), a number for whole numbers (1,000 by default), 0 for none.
+            Within it rows are read again, and those that came already are passed over.
         rows: Most rows that become one version; a first load takes several.
 
     Raises:
@@ -74,9 +77,9 @@ class Sql:
             raise Invalid("mw.Sql has a lag without a cursor", "", "name the column that grows with cursor=")
         if isinstance(self.lag, str):
             duration(self.lag)
-        elif self.lag is not None and self.lag <= 0:
+        elif self.lag is not None and self.lag < 0:
             raise Invalid(
-                f"mw.Sql has lag={self.lag}", "", "give a duration such as '5m', or a number above 0"
+                f"mw.Sql has lag={self.lag}", "", "give a duration such as '5m', or a number from 0 on"
             )
         if self.rows < 1:
             raise Invalid("mw.Sql takes in at least one row at a time", f"rows={self.rows}", "leave it out")
@@ -102,40 +105,54 @@ class Sql:
             return self._whole(db, since) if self.cursor is None else self._newer(db, self.cursor, since)
 
     def _newer(self, db: sa.Connection, cursor: str, since: Cursor) -> Increment | None:
-        """Rows that are new by the cursor, in its order."""
+        """Rows that are new by the cursor, in its order; of those with its last value all that there are."""
         column: sa.ColumnElement[Any] = sa.column(cursor)
-        seen = {digest: _value(at) for digest, at in since.get("seen", ())}
-        values, top = set(seen.values()), _value(since["cursor"]) if since else None
-        ask = self._select().where(column.is_not(None) if top is None else column >= _bound(self._low(top)))
-        limit = self.rows + len(seen)  # so that what came already leaves room for something new
-        names, batches = _fetched(db, ask.order_by(column).limit(limit))
+        top = _value(since["cursor"]) if since else None
+        ask = self._select().where(self._after(column, top, since) if since else column.is_not(None))
+        names, batches = _fetched(db, ask.order_by(column))
         if cursor not in names:
             raise Invalid(
                 f"{self.name} has no column {cursor!r}", f"it has {', '.join(names)}", "correct cursor="
             )
-        place, total, recent, frames = names.index(cursor), 0, list(seen.items()), []
+        place, known = names.index(cursor), _Known(since, names)
+        total, more, recent, frames = 0, False, known.rows(), []
         for batch in batches:
-            total += len(batch)
-            new = [row for row in batch if row[place] not in values or _digest(row) not in seen]
-            if not new:
-                continue
-            frames.append(_frame(names, new))
-            last = new[-1][place]
-            top = last if top is None or self.lag is None else max(top, last)
-            recent += [(_digest(row), row[place]) for row in new if self._recent(row[place], top)]
-            recent = [(digest, value) for digest, value in recent if self._recent(value, top)]
-            if len(recent) > _WINDOW:
-                raise Invalid(
-                    f"{self.name} has more than {_WINDOW:,} rows at once within its lag, or with one value of {cursor}",
-                    "they are remembered, to tell which of them came",
-                    "choose a cursor that tells rows apart, or a shorter lag",
-                )
+            new = [row for row in batch if not known.came(row)]
+            if total + len(new) >= self.rows:
+                new, more = _cut(new, place, self.rows - total, top)
+            if new:
+                total += len(new)
+                frames.append(_frame(names, new))
+                last = new[-1][place]
+                top = last if top is None or isinstance(last, str) else max(top, last)
+                low = self._low(top)
+                recent += [(_digest(row), row[place]) for row in new if _from(row[place], low, top)]
+                recent = [(digest, value) for digest, value in recent if _from(value, low, top)]
+            if more:
+                break
+        batches.close()
         if not frames:
             return None
-        upto = {"cursor": _plain(top), "seen": [[digest, _plain(value)] for digest, value in recent]}
-        without = db.scalar(sa.select(sa.func.count()).select_from(self._from()).where(column.is_(None)))
-        notes = (f"{without:,} rows without a {cursor} are not taken in",) if without else ()
-        return Increment(_together(frames), since, upto, total == limit, notes)
+        without = db.scalar(sa.select(sa.func.count()).select_from(self._table()).where(column.is_(None)))
+        notes = (
+            [f"{without:,} rows of {self.name} have no {cursor}: they are not taken in"] if without else []
+        )
+        if len(recent) > _WINDOW:
+            notes.append(
+                f"{len(recent):,} rows are within the lag, or have one value of {cursor}: too many to remember, so "
+                f"what comes late is taken in only from the next value on"
+            )
+            recent = []
+        upto = {
+            "cursor": _plain(top),
+            "names": names,
+            "seen": [[digest, _plain(value)] for digest, value in recent],
+        }
+        return Increment(_together(frames), since, upto, more, tuple(notes))
+
+    def _after(self, column: sa.ColumnElement[Any], top: Any, since: Cursor) -> sa.ColumnElement[bool]:
+        """Which rows to look at: those from the lag on, or behind the last value where none are remembered."""
+        return column >= _bound(self._low(top)) if since["seen"] else column > _bound(top)
 
     def _whole(self, db: sa.Connection, since: Cursor) -> Increment | None:
         """All rows, if they are not those of the last time."""
@@ -153,29 +170,29 @@ class Sql:
 
     def _low(self, top: Any) -> Any:
         """From where on rows are read again."""
-        if self.lag is None:
+        timely, whole = isinstance(top, date), isinstance(top, int)
+        lag = self.lag
+        if lag is None:
+            lag = _LAG[0] if timely else _LAG[1] if whole else 0
+        if lag == 0:
             return top
-        timely = isinstance(top, date)
-        if timely != isinstance(self.lag, str) or not isinstance(top, date | int | float | Decimal):
+        if timely != isinstance(lag, str) or not isinstance(top, date | int | float | Decimal):
             raise Invalid(
                 f"the lag {self.lag!r} of {self.name} does not go with its cursor",
                 f"{self.cursor} holds {type(top).__name__}",
                 "give a duration for times, a number for numbers",
             )
-        return top - (duration(self.lag) if isinstance(self.lag, str) else self.lag)  # type: ignore[operator]
+        return top - (duration(lag) if isinstance(lag, str) else lag)  # type: ignore[operator]
 
-    def _recent(self, value: Any, top: Any) -> bool:
-        """Whether rows with this value are read again."""
-        return bool(value == top if self.lag is None else value >= self._low(top))
-
-    def _from(self) -> sa.FromClause:
+    def _table(self) -> sa.FromClause:
         if self.table is not None:
             *schema, name = self.table.split(".")
             return sa.table(name, schema=".".join(schema) or None)
-        return sa.text(f"({self.query}) AS source")  # type: ignore[return-value]
+        query = str(self.query).strip().rstrip(";").replace(":", r"\:")  # a colon is no parameter here
+        return sa.text(f"({query}) AS source")  # type: ignore[return-value]
 
     def _select(self) -> sa.Select[Any]:
-        return sa.select(sa.text("*")).select_from(self._from())
+        return sa.select(sa.text("*")).select_from(self._table())
 
     def _url(self) -> sa.URL:
         text = self.url
@@ -237,10 +254,15 @@ def _bound(value: Any) -> sa.BindParameter[Any]:
     return sa.bindparam("low", value, sa.DateTime(timezone=True) if zoned else None)
 
 
-def _fetched(db: sa.Connection, ask: sa.Select[Any]) -> tuple[list[str], Iterator[Sequence[Sequence[Any]]]]:
+def _fetched(db: sa.Connection, ask: sa.Select[Any]) -> tuple[list[str], Generator[Sequence[Sequence[Any]]]]:
     """Column names, and rows in batches, as they come from the server."""
     result = db.execute(ask)
-    return list(result.keys()), result.partitions(_BATCH)
+
+    def batches() -> Generator[Sequence[Sequence[Any]]]:
+        with result:  # whoever has enough leaves the rest with the server
+            yield from result.partitions(_BATCH)
+
+    return list(result.keys()), batches()
 
 
 def _frame(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> pl.DataFrame:
@@ -256,8 +278,52 @@ def _together(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
         return pl.concat([frame.cast(pl.String) for frame in frames])
 
 
+class _Known:
+    """Rows that came already and are read again; of equal ones as many as came.
+
+    Args:
+        since: Where the source was left.
+        names: Its columns now; one that was added since does not make rows new.
+    """
+
+    def __init__(self, since: Cursor, names: Sequence[str]) -> None:
+        self._rows = [(digest, _value(at)) for digest, at in since.get("seen", ())]
+        self._left = Counter(digest for digest, _ in self._rows)
+        before = since.get("names", names)
+        self._places = [names.index(name) for name in before] if set(before) <= set(names) else None
+
+    def rows(self) -> list[tuple[str, Any]]:
+        """Digest and value of the cursor of each."""
+        return list(self._rows)
+
+    def came(self, row: Sequence[Any]) -> bool:
+        """Whether a row is one of them; each is found once."""
+        if not self._rows:
+            return False
+        digest = _digest(row if self._places is None else [row[place] for place in self._places])
+        if self._left[digest] <= 0:
+            return False
+        self._left[digest] -= 1
+        return True
+
+
+def _cut(rows: list[Any], place: int, enough: int, top: Any) -> tuple[list[Any], bool]:
+    """Rows up to the first change of the cursor after there are enough; whether any are left out."""
+    for n in range(max(enough, 0), len(rows)):
+        before = rows[n - 1][place] if n else top
+        if rows[n][place] != before:
+            return rows[:n], True
+    return rows, False
+
+
+def _from(value: Any, low: Any, top: Any) -> bool:
+    """Whether a row with this value is read again; texts are not in the order here that they have there."""
+    return bool(value == top if isinstance(value, str) else value >= low)
+
+
 def _digest(row: Sequence[Any]) -> str:
-    return blake2b(to_json(list(row)), digest_size=10).hexdigest()
+    plain = [v.astimezone(UTC) if isinstance(v, datetime) and v.tzinfo else v for v in row]
+    return blake2b(to_json(plain), digest_size=10).hexdigest()
 
 
 def _plain(value: Any) -> Any:
