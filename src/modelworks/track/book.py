@@ -156,7 +156,7 @@ def _courses(db: Connection, drafts: Sequence[_Draft]) -> None:
                 count += known.points
                 value = float(known.text) if known.number is None else known.number
                 said = [Point(known.step, known.time, value), *points]
-            newest = max(said, key=_place)
+            newest = max(said)  # by step, then time, then value
             metrics[name] = newest.value if math.isfinite(newest.value) else None
             draft.values[f"metrics.{name}"] = values.metric(
                 run, name, newest.value, newest.step, newest.time, count
@@ -167,10 +167,6 @@ def _courses(db: Connection, drafts: Sequence[_Draft]) -> None:
             number_of = sum(map(len, several.values()))
             packed.append({"run": run, "points": number_of, "content": encode(several)})
     insert_many(db, run_points, packed)
-
-
-def _place(point: Point) -> tuple[int, int]:
-    return point.step, point.time
 
 
 def position(db: Connection, journal: str) -> int:
