@@ -110,6 +110,8 @@ def proven(model: Any, signature: Signature, asked: Answered) -> tuple[bytes | N
     rows, expected = asked.rows, asked.all_scores
     if not len(rows):
         return None, Proof(0, None, TOLERANCE, "there were no held-out rows to prove a compiled model on")
+    if signature.task == "other":
+        return None, Proof(0, None, TOLERANCE, "what it answers is not numbers, which a compiled model gives")
     flavor = flavor_of(model)
     scale = float(np.nanstd(expected)) or 1.0 if signature.task == "regression" else 1.0
     reason, difference = "", None
@@ -150,7 +152,7 @@ def stored(
     return Package(
         signature=signature,
         flavor=flavor.name,
-        native=artifacts.put(flavor.dump(model)),
+        native=artifacts.put(flavor.dump(model, signature)),
         compiled=None if graph is None else artifacts.put(graph),
         proof=proof,
         reference=None if reference is None else artifacts.put(reference),

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from modelworks.core.batch import Batch
 from modelworks.core.errors import Invalid
 from modelworks.models.flavors.direct import Direct, direct
+from modelworks.models.flavors.port import Answers, Example
 from modelworks.models.layout import to_frame
 from modelworks.models.signature import Signature
 
@@ -72,23 +73,23 @@ class SklearnFlavor:
     """
 
     name = "sklearn"
+    pickled = True
 
     def accepts(self, model: Any) -> bool:
         """See `Flavor.accepts`."""
         return callable(getattr(model, "predict", None))
 
-    def dump(self, model: Any) -> bytes:
+    def answers(self, model: Any, example: Example) -> Answers:
+        """See `Flavor.answers`."""
+        classes = getattr(model, "classes_", None)
+        if classes is None or not hasattr(model, "predict_proba"):
+            return "regression", ()
+        labels = tuple(np.asarray(classes).tolist())
+        return "binary" if len(labels) == 2 else "multiclass", labels
+
+    def dump(self, model: Any, signature: Signature) -> bytes:
         """See `Flavor.dump`."""
-        try:
-            try:
-                return pickle.dumps(model, protocol=5)
-            except (pickle.PicklingError, AttributeError, TypeError):
-                content: bytes = cloudpickle.dumps(model, protocol=5)  # classes and functions of factory.py
-                return content
-        except Exception as error:
-            raise Invalid(
-                "the model cannot be stored", str(error), "keep open files and connections out of it"
-            ) from error
+        return dumped(model)
 
     def load(self, content: bytes) -> Any:
         """See `Flavor.load`."""
@@ -103,6 +104,24 @@ class SklearnFlavor:
         from modelworks.models.compile.template import compiled, whole
 
         return (compiled if template else whole)(model, signature)
+
+
+def dumped(model: Any) -> bytes:
+    """A model pickled; classes and functions of a user's own files go by value.
+
+    Raises:
+        Invalid: it holds what cannot be pickled.
+    """
+    try:
+        try:
+            return pickle.dumps(model, protocol=5)
+        except (pickle.PicklingError, AttributeError, TypeError):
+            content: bytes = cloudpickle.dumps(model, protocol=5)
+            return content
+    except Exception as error:
+        raise Invalid(
+            "the model cannot be stored", str(error), "keep open files and connections out of it"
+        ) from error
 
 
 SKLEARN = SklearnFlavor()
