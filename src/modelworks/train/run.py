@@ -107,7 +107,7 @@ class Run:
             name: Name of the model.
             example: Rows as the model takes them; the more, and the more like real ones, the more the proof
                 is worth.
-            y: Their targets, if they are at hand; otherwise what the model says of them stands in.
+            y: Their targets, if they are at hand: the labels of a model that does not know them itself.
 
         Raises:
             Conflict: the run has made a version already.
@@ -119,7 +119,7 @@ class Run:
                 f"it is {self._logged}",
                 "start a run for each model",
             )
-        targets = np.asarray(model.predict(example) if y is None else y)
+        targets = None if y is None else np.asarray(y)
         takes = signature(example, targets, tuple(map(str, example.columns)), model)
         digest, content = environment()
         artifacts = self._stores.artifacts

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from modelworks.core.batch import Batch
 from modelworks.core.errors import Invalid
+from modelworks.core.schema import Field, Kind
 from modelworks.models.compile import trees
 from modelworks.models.flavors.port import Answers, Example
 from modelworks.models.matrix import Categories, Matrix, matrix
@@ -155,6 +156,20 @@ def _booster(model: Any) -> Any:
         raise Invalid(
             "the LightGBM model is not fitted", str(error), "return what fit(...) returns"
         ) from error
+
+
+def known_inputs(model: Any) -> tuple[Field, ...]:
+    """What a booster says that it takes: numbers, which may be missing, and texts where it has their categories."""
+    text = _read(_booster(model).model_to_string(num_iteration=1))
+    texts = {
+        place
+        for place, values in zip(text.categorical, text.pandas, strict=False)
+        if all(isinstance(value, str) for value in values)
+    }
+    return tuple(
+        Field(name, Kind.TEXT if place in texts else Kind.NUMBER, nullable=True)
+        for place, name in enumerate(text.head["feature_names"].split())
+    )
 
 
 def forest(text: _Text) -> trees.Forest:

@@ -59,7 +59,12 @@ class NativePredictor:
         return self._direct.answer(batch) if same else self._whole(batch)
 
     def _whole(self, batch: Batch) -> npt.NDArray[Any]:
-        frame = to_frame(batch, self.signature)
+        frame: Any = to_frame(batch, self.signature)
+        if type(self.model).__module__.startswith("sklearn.") and not hasattr(
+            self.model, "feature_names_in_"
+        ):
+            # Fitted on a matrix without names, it warns of names.
+            frame = frame if self.signature.texts else frame.to_numpy()
         ask = self.model.predict if self.signature.task == "regression" else self.model.predict_proba
         return np.asarray(ask(frame))
 

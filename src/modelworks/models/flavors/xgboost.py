@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from modelworks.core.batch import Batch
 from modelworks.core.errors import Invalid
+from modelworks.core.schema import Field, Kind
 from modelworks.models.compile import trees
 from modelworks.models.flavors.port import Answers, Example
 from modelworks.models.matrix import Categories, Matrix, matrix
@@ -144,8 +145,8 @@ def _model(learner: dict[str, Any]) -> dict[str, Any]:
     return model
 
 
-def _matrix(booster: Any, signature: Signature) -> Matrix:
-    """Columns of the model; XGBoost keeps the categories of a frame's categorical columns."""
+def _columns(booster: Any) -> tuple[list[str], list[Categories | None]]:
+    """Names of the columns, and the categories that XGBoost keeps of a frame's categorical ones."""
     kept = booster.get_categories(export_to_arrow=True)
     names = booster.feature_names or [f"f{place}" for place in range(booster.num_features())]
     categories: list[Categories | None] = [None] * len(names)
@@ -155,7 +156,19 @@ def _matrix(booster: Any, signature: Signature) -> Matrix:
                 categories[place] = tuple(
                     value if isinstance(value, str) else float(value) for value in values.to_pylist()
                 )
-    return matrix(signature, names, categories, "XGBoost")
+    return names, categories
+
+
+def _matrix(booster: Any, signature: Signature) -> Matrix:
+    return matrix(signature, *_columns(booster), "XGBoost")
+
+
+def known_inputs(model: Any) -> tuple[Field, ...]:
+    """What a booster says that it takes: numbers, which may be missing, and texts where it has their categories."""
+    return tuple(
+        Field(name, Kind.TEXT if values and isinstance(values[0], str) else Kind.NUMBER, nullable=True)
+        for name, values in zip(*_columns(_booster(model)), strict=True)
+    )
 
 
 def forest(learner: dict[str, Any], rounds: int = 0) -> trees.Forest:
