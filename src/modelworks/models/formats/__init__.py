@@ -16,7 +16,7 @@ from modelworks.core.errors import Invalid, NotFound
 from modelworks.core.schema import Field, Kind
 from modelworks.models.flavors import flavor_of
 from modelworks.models.flavors.port import Example
-from modelworks.models.formats.file import FORMATS, Trust, inputs_of, read_file
+from modelworks.models.formats.file import FORMATS, inputs_of, read_file
 from modelworks.models.formats.mlflow import MLMODEL, read_folder
 from modelworks.models.formats.read import Read
 from modelworks.models.signature import Signature
@@ -46,12 +46,12 @@ def read(path: Path, trust: bool = False) -> Read:
                 f"it has no file {MLMODEL}",
                 "name the folder that holds it",
             )
-        return read_folder(path, Trust(path, trust))
+        return read_folder(path, trust)
     if not path.is_file():
         raise NotFound(
             f"there is no file {path}", "", f"name a folder of MLflow's or a file: {', '.join(FORMATS)}"
         )
-    return read_file(path, Trust(path, trust))
+    return read_file(path, trust)
 
 
 def signature_of(found: Read, example: pd.DataFrame | None) -> Signature:

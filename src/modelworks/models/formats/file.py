@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +17,24 @@ MAX_BYTES = 2 * 1024**3
 """Of a model's file. ONNX cannot be larger, and nothing else should be."""
 
 _HARMLESS = {
-    "collections.OrderedDict", "lightgbm.basic.Booster", "lightgbm.sklearn.LGBMClassifier",
-    "lightgbm.sklearn.LGBMRegressor", "xgboost.core.Booster", "xgboost.sklearn.XGBClassifier",
-    "xgboost.sklearn.XGBRegressor",
+    "collections.OrderedDict", "numpy.dtype",
+    "lightgbm.basic.Booster", "lightgbm.sklearn.LGBMClassifier", "lightgbm.sklearn.LGBMRegressor",
+    "xgboost.core.Booster", "xgboost.sklearn.XGBClassifier", "xgboost.sklearn.XGBRegressor",
 }  # fmt: skip
-"""Types that skops does not know, whose state is data: LightGBM and XGBoost read it in their own formats."""
+"""Types that skops does not know and whose state is data; LightGBM and XGBoost read it in their own formats."""
 
 
-@dataclass(frozen=True)
-class Trust:
-    """Whether the user said that the origin of a model is trusted."""
+def need(trust: bool, path: Path, what: str, why: str) -> None:
+    """Refuse to go on without trust.
 
-    path: Path
-    given: bool
-
-    def need(self, what: str, why: str) -> None:
-        """Refuse to go on without trust.
-
-        Raises:
-            Denied: there is none.
-        """
-        if not self.given:
-            raise Denied(
-                f"{self.path.name} is {what}", why,
-                "import it with --trust if you know who made it; or export it as ONNX or skops",
-            )  # fmt: skip
+    Raises:
+        Denied: there is none.
+    """
+    if not trust:
+        raise Denied(
+            f"{path.name} is {what}", why,
+            "import it with --trust if you know who made it; or export it as ONNX or skops",
+        )  # fmt: skip
 
 
 def content_of(path: Path) -> bytes:
@@ -57,7 +51,7 @@ def content_of(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def read_file(path: Path, trust: Trust) -> Read:
+def read_file(path: Path, trust: bool) -> Read:
     """Read a model from a file, by the end of its name.
 
     Raises:
@@ -80,8 +74,8 @@ def read_file(path: Path, trust: Trust) -> Read:
         ) from error  # fmt: skip
 
 
-def _unpickled(path: Path, trust: Trust) -> Read:
-    trust.need("a pickle", "reading a pickle runs whatever its maker put in")
+def _unpickled(path: Path, trust: bool) -> Read:
+    need(trust, path, "a pickle", "reading a pickle runs whatever its maker put in")
     content_of(path)
     import joblib
 
@@ -96,7 +90,7 @@ def _unpickled(path: Path, trust: Trust) -> Read:
         ) from error  # fmt: skip
 
 
-def _skops(path: Path, trust: Trust) -> Read:
+def _skops(path: Path, trust: bool) -> Read:
     content = content_of(path)
     from skops import io
 
@@ -104,8 +98,11 @@ def _skops(path: Path, trust: Trust) -> Read:
         named = set(io.get_untrusted_types(data=content))
         unknown = sorted(named - _HARMLESS)
         if unknown:
-            trust.need(
-                "a skops file with types that are not known to be harmless", f"they are {', '.join(unknown)}"
+            need(
+                trust,
+                path,
+                "a skops file with types that are not known to be harmless",
+                f"they are {', '.join(unknown)}",
             )
         return Read(io.loads(content, trusted=sorted(named)), "skops")
     except Denied:
@@ -114,25 +111,44 @@ def _skops(path: Path, trust: Trust) -> Read:
         raise Invalid(f"{path.name} is no skops file", f"{type(error).__name__}: {error}", "") from error
 
 
-def _of(flavor: str, wrong: str) -> Callable[[Path, Trust], Read]:
+def _of(flavor: str, wrong: str) -> Callable[[Path, bool], Read]:
     """A reader of a framework's own format."""
 
-    def reader(path: Path, _trust: Trust) -> Read:
+    def reader(path: Path, _trust: bool) -> Read:
         content = content_of(path)
-        try:
-            return Read(FLAVORS[flavor].load(content), flavor)
-        except ImportError:
-            raise
-        except Exception as error:
-            reason = " ".join(str(error).split())[:300]
-            raise Invalid(
-                f"{path.name} is no {wrong}", reason, "see that its name ends as its format asks"
-            ) from error
+        _survived(flavor, path, wrong)
+        return Read(FLAVORS[flavor].load(content), flavor)
 
     return reader
 
 
-def _onnx(path: Path, _trust: Trust) -> Read:
+_PROBE = """
+import sys
+from modelworks.models.flavors import FLAVORS
+FLAVORS[sys.argv[1]].load(sys.stdin.buffer.read())
+"""
+
+
+def _survived(flavor: str, path: Path, wrong: str) -> None:
+    """Have a process of its own read a file first: XGBoost, for one, ends the process that reads a damaged one.
+
+    Raises:
+        Invalid: it did not survive.
+        ImportError: a library is missing.
+    """
+    with path.open("rb") as content:
+        probe = subprocess.run(
+            [sys.executable, "-c", _PROBE, flavor], stdin=content, capture_output=True, text=True, errors="replace",
+            check=False,
+        )  # fmt: skip
+    if probe.returncode:
+        last = (probe.stderr.strip().splitlines() or [f"it ended with {probe.returncode}"])[-1][:300]
+        if last.startswith(("ImportError", "ModuleNotFoundError")):
+            raise ImportError(last)
+        raise Invalid(f"{path.name} is no {wrong}", last, "see that its name ends as its format asks")
+
+
+def _onnx(path: Path, _trust: bool) -> Read:
     """A graph; tensors in files beside it, in the same folder, are brought in."""
     import onnx
 
@@ -149,7 +165,7 @@ def _onnx(path: Path, _trust: Trust) -> Read:
     return Read(graph, "onnx")
 
 
-FORMATS: dict[str, Callable[[Path, Trust], Read]] = {
+FORMATS: dict[str, Callable[[Path, bool], Read]] = {
     ".onnx": _onnx,
     ".txt": _of("lightgbm", "model in LightGBM's text format"),
     ".lgb": _of("lightgbm", "model in LightGBM's text format"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelworks.core.errors import Invalid, NotReady, TooLarge
 from modelworks.core.schema import Field, Kind
-from modelworks.models.formats.file import Trust, content_of, numbered, read_file
+from modelworks.models.formats.file import content_of, need, numbered, read_file
 from modelworks.models.formats.read import Read
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _KINDS = {
 }  # fmt: skip
 
 
-def read_folder(folder: Path, trust: Trust) -> Read:
+def read_folder(folder: Path, trust: bool) -> Read:
     """Read a model of MLflow's.
 
     Raises:
@@ -60,7 +60,7 @@ def read_folder(folder: Path, trust: Trust) -> Read:
     return Read(model, f"mlflow ({form})", inputs, _example(folder, described, inputs))
 
 
-def _model(folder: Path, flavors: Mapping[str, Any], trust: Trust) -> tuple[Any, str]:
+def _model(folder: Path, flavors: Mapping[str, Any], trust: bool) -> tuple[Any, str]:
     for name, key, usual in _FILES:
         if name in flavors:
             path = _inside(folder, flavors[name].get(key) or usual)
@@ -73,12 +73,12 @@ def _model(folder: Path, flavors: Mapping[str, Any], trust: Trust) -> tuple[Any,
     )  # fmt: skip
 
 
-def _pytorch(folder: Path, trust: Trust) -> Any:
+def _pytorch(folder: Path, trust: bool) -> Any:
     """A module: an exported program, or a pickle."""
     for program in sorted(folder.glob("*.pt2")):
         return read_file(program, trust).model
     path = _inside(folder, "model.pth")
-    trust.need("a pickled PyTorch module", "reading a pickle runs whatever its maker put in")
+    need(trust, path, "a pickled PyTorch module", "reading a pickle runs whatever its maker put in")
     content_of(path)
     import torch
 
