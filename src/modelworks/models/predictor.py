@@ -57,6 +57,13 @@ def shaped(answers: Any, signature: Signature, rows: int) -> npt.NDArray[Any]:
     return scores
 
 
+def watched(answer: Any) -> float:
+    """The number by which a plain answer is watched: itself, or how many items a list has; NaN for any other."""
+    if isinstance(answer, int | float | np.number):
+        return float(answer)
+    return float(len(answer)) if isinstance(answer, list | tuple) else float("nan")
+
+
 def _plain(answers: Sequence[Any], rows: int) -> npt.NDArray[np.object_]:
     if isinstance(answers, np.ndarray):
         answers = (answers[:, 0] if answers.ndim == 2 and answers.shape[1] == 1 else answers).tolist()
