@@ -1,5 +1,7 @@
 """Compiled models answer as the originals do; what is made from a template is what a conversion makes."""
 
+import pickle
+import warnings
 from typing import Any
 
 import numpy as np
@@ -11,13 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from models_world import MADE, asked, fitted, rows
 from sklearn.compose import make_column_transformer
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestRegressor
+from sklearn.ensemble import (
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestRegressor,
+)
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
+from sklearn.tree import DecisionTreeRegressor
 
 from modelworks.core.batch import Batch
 from modelworks.core.errors import Invalid
@@ -274,3 +282,62 @@ def test_a_compiled_tree_parts_numbers_exactly_where_the_original_does(flavor: s
     )
     compiled = CompiledPredictor(port.compile(model, takes, template=True)).predict(batch)
     assert np.abs(compiled - port.predictor(model, takes).predict(batch)).max() < 1e-5
+
+
+@pytest.mark.parametrize("library", ["lightgbm", "xgboost"])
+@pytest.mark.parametrize("task", ["two", "three", "texts", "number"])
+def test_boosted_trees_at_the_end_of_a_pipeline(library: str, task: str) -> None:
+    frame, y = rows()
+    target: Any = {
+        "two": y,
+        "three": np.where(frame["c"] > 0.5, 2, y),
+        "number": frame["a"].to_numpy() + y,
+    }.get(task)
+    if task == "texts":
+        target = np.array(["no", "yes"])[y] if library == "lightgbm" else y
+    if library == "lightgbm":
+        import lightgbm
+
+        kind: Any = lightgbm.LGBMRegressor if task == "number" else lightgbm.LGBMClassifier
+        last = kind(n_estimators=10, min_child_samples=5, verbose=-1)
+    else:
+        import xgboost
+
+        kind = xgboost.XGBRegressor if task == "number" else xgboost.XGBClassifier
+        last = kind(n_estimators=10)
+    encode = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
+    columns = make_column_transformer(("passthrough", ["a", "b", "c"]), (encode, ["size", "shop"]))
+    model = make_pipeline(columns.set_output(transform="default"), last)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # LightGBM gives names to columns that have none
+        model.fit(frame, target)
+        takes = signature(frame, target, list(frame.columns), model)
+        graph, proof = proven(model, takes, answered(model, takes, to_batch(frame, takes)))
+    assert graph is not None, proof.reason
+    assert proof.largest_difference is not None
+    assert proof.largest_difference < 1e-5
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        DecisionTreeRegressor(),
+        RandomForestRegressor(n_estimators=5, random_state=0),
+        GradientBoostingRegressor(n_estimators=10, max_depth=6),
+        HistGradientBoostingRegressor(max_iter=10, max_leaf_nodes=63, min_samples_leaf=2),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_trees_of_scikit_learn_part_numbers_exactly_where_the_original_does(model: Any) -> None:
+    """Neighbouring float32 numbers on both sides of a threshold, which is rounded to either by a converter."""
+    x = np.float32(1) + np.arange(2000, dtype=np.float32) * np.finfo(np.float32).eps
+    frame = pd.DataFrame({"a": x.astype(float)})
+    y = np.random.default_rng(0).normal(size=2000)
+    model.fit(frame, y)
+    before = pickle.dumps(model)
+    takes = signature(frame, y, ["a"], model)
+    graph, proof = proven(model, takes, answered(model, takes, to_batch(frame, takes)))
+    assert graph is not None, proof.reason
+    assert proof.largest_difference is not None
+    assert proof.largest_difference < 1e-5
+    assert pickle.dumps(model) == before  # the original keeps its thresholds

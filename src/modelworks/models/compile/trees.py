@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -169,22 +169,39 @@ def _codes(writer: Writer, column: Column) -> str:
     return writer.node("LabelEncoder", [writer.column(text=column.text, places=[column.place])], ML, **given)
 
 
+class Nodes(Protocol):
+    """Where nodes are written: see `Writer`."""
+
+    def node(self, kind: str, inputs: Sequence[str], domain: str = "", out: str = "", **given: Any) -> str:
+        """Add a node; returns the name of its output."""
+        ...
+
+    def constant(self, values: Any, kind: Any = np.float32) -> str:
+        """Add a constant; returns its name."""
+        ...
+
+
+def transformed(writer: Nodes, forest: Forest, sums: str) -> str:
+    """What becomes of the sums of the trees."""
+    if any(forest.base):
+        sums = writer.node("Add", [sums, writer.constant(forest.base)])
+    if forest.scale != 1.0:
+        sums = writer.node("Mul", [sums, writer.constant([forest.scale])])
+    match forest.transform:
+        case "sigmoid":
+            return writer.node("Sigmoid", [sums])
+        case "softmax":
+            return writer.node("Softmax", [sums], axis=1)
+        case "exp":
+            return writer.node("Exp", [sums])
+        case "signed square":
+            return writer.node("Mul", [sums, writer.node("Abs", [sums])])
+    return sums
+
+
 def graph(forest: Forest, matrix: Matrix, signature: Signature) -> bytes:
     """The graph of an ensemble, in the form of `modelworks.models.compile`."""
     writer = Writer(signature)
     sums = writer.node("TreeEnsemble", [coded(writer, matrix)], ML, **attributes(forest))
-    if any(forest.base):
-        sums = writer.node("Add", [sums, writer.constant(forest.base)])
-    if forest.scale != 1.0:
-        sums = writer.node("Mul", [sums, writer.constant(forest.scale)])
-    match forest.transform:
-        case "sigmoid":
-            sums = writer.node("Sigmoid", [sums])
-        case "softmax":
-            sums = writer.node("Softmax", [sums], axis=1)
-        case "exp":
-            sums = writer.node("Exp", [sums])
-        case "signed square":
-            sums = writer.node("Mul", [sums, writer.node("Abs", [sums])])
-    scores(writer, sums, width=forest.outputs)
+    scores(writer, transformed(writer, forest, sums), width=forest.outputs)
     return writer.finished()

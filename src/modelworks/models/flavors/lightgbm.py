@@ -172,6 +172,20 @@ def known_inputs(model: Any) -> tuple[Field, ...]:
     )
 
 
+def grown(model: Any) -> trees.Forest:
+    """The trees of a model that takes a matrix of numbers.
+
+    Raises:
+        Invalid: it has something that no graph of the house has, or takes categories of a frame.
+    """
+    text = _read(_booster(model).model_to_string())
+    if text.pandas:
+        raise Invalid(
+            "a step of a pipeline takes numbers", "it was fitted on a frame's categories", "encode before"
+        )
+    return forest(text)
+
+
 def forest(text: _Text) -> trees.Forest:
     """The trees of a model.
 

@@ -107,7 +107,9 @@ class SklearnFlavor:
     def compile(self, model: Any, signature: Signature, *, template: bool) -> bytes:
         """See `Flavor.compile`."""
         from modelworks.models.compile.template import compiled, whole
+        from modelworks.models.flavors.steps import teach
 
+        teach()
         return (compiled if template else whole)(model, signature)
 
 

@@ -96,9 +96,7 @@ class XGBoostFlavor:
 
     def compile(self, model: Any, signature: Signature, *, template: bool) -> bytes:
         """See `Flavor.compile`; it is written directly, which needs no template."""
-        booster = _booster(model)
-        content = json.loads(booster.save_raw("json"))["learner"]
-        return trees.graph(forest(content, _rounds(booster)), _matrix(booster, signature), signature)
+        return trees.graph(grown(model), _matrix(_booster(model), signature), signature)
 
 
 def _booster(model: Any) -> Any:
@@ -169,6 +167,16 @@ def known_inputs(model: Any) -> tuple[Field, ...]:
         Field(name, Kind.TEXT if values and isinstance(values[0], str) else Kind.NUMBER, nullable=True)
         for name, values in zip(*_columns(_booster(model)), strict=True)
     )
+
+
+def grown(model: Any) -> trees.Forest:
+    """The trees of a model.
+
+    Raises:
+        Invalid: see `forest`.
+    """
+    booster = _booster(model)
+    return forest(json.loads(booster.save_raw("json"))["learner"], _rounds(booster))
 
 
 def forest(learner: dict[str, Any], rounds: int = 0) -> trees.Forest:
