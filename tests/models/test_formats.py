@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -308,3 +309,24 @@ def test_somebody_s_pipeline_with_texts(tmp_path: Path) -> None:
     again = signature_of(found, found.example)
     assert [(one.name, one.kind) for one in again.inputs] == [(one.name, one.kind) for one in takes.inputs]
     assert np.allclose(answers(tmp_path, frame, example=False), model.predict_proba(frame), atol=1e-6)
+
+
+def test_a_module_of_mlflow_s(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    frame, _, _ = numbers()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.ReLU(), torch.nn.Linear(4, 1))
+        (tmp_path / "data").mkdir()
+        torch.save(module, tmp_path / "data" / "model.pth")
+    folder_of(tmp_path, {"pytorch": {"model_data": "data"}}, frame)
+    with pytest.raises(Denied, match="a pickled PyTorch module"):
+        read(tmp_path)
+    expected = module(torch.tensor(frame.to_numpy(np.float32))).detach().numpy()
+    assert np.allclose(answers(tmp_path, frame, trust=True, example=False), expected, atol=1e-5)
+    # An exported program is data.
+    found = read(tmp_path, trust=True)
+    takes = signature_of(found, frame)
+    (tmp_path / "data" / "model.pt2").write_bytes(flavor_of(found.model).dump(found.model, takes))
+    assert np.allclose(answers(tmp_path, frame, example=False), expected, atol=1e-5)
+    assert np.allclose(answers(tmp_path / "data" / "model.pt2", frame), expected, atol=1e-5)

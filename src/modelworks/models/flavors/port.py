@@ -45,7 +45,8 @@ class Example:
 
     def rows(self) -> Batch:
         """The first few rows."""
-        few: Any = {field.name: self.columns[field.name][:_FEW] for field in self.inputs}
+        columns: Any = {field.name: self.columns[field.name] for field in self.inputs}
+        few = {name: getattr(values, "iloc", values)[:_FEW] for name, values in columns.items()}
         return to_batch(few, self.takes)
 
     def labels(self, number: int) -> tuple[Label, ...]:
