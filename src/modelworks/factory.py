@@ -27,7 +27,7 @@ from modelworks.deploy.station import DeployStation
 from modelworks.learn.station import LearnStation
 from modelworks.monitor.station import MonitorStation
 from modelworks.pipelines import apply as applying
-from modelworks.pipelines import explain, release, report, upkeep
+from modelworks.pipelines import bring_in, explain, release, report, upkeep
 from modelworks.pipelines import ingest as ingesting
 from modelworks.pipelines import train as training
 from modelworks.pipelines.context import Progress, Stations, silent
@@ -355,6 +355,28 @@ class Factory:
             )
             for name in names
         ]
+
+    def import_model(
+        self,
+        path: Path | str,
+        name: str | None = None,
+        trust: bool = False,
+        example: Path | str | None = None,
+    ) -> Plain:
+        """Make a version of a model that was made elsewhere: a folder of MLflow's, or a file.
+
+        There is no such route over HTTP: the path, and the trust in what lies there, are this machine's.
+
+        Args:
+            path: The folder, or a file: ONNX, LightGBM, XGBoost, PyTorch (.pt2), skops, pickle, joblib.
+            name: Of the model; that of the file by default.
+            trust: That its maker is known: then it may be a pickle, which can run any code when it is read.
+            example: A file with rows that the model can answer, on which its compiled form is proven.
+        """
+        self._audit("import", str(path), {"name": name, "trust": trust})
+        return bring_in.bring_in(
+            self.stations, Path(path), name, trust, None if example is None else Path(example)
+        )
 
     @verb("POST", "/api/plan")
     def plan(self, model: str | None = None) -> Plain:

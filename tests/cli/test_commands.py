@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from modelworks.cli import main
 from modelworks.cli.template import make
@@ -104,6 +108,34 @@ def test_rows_from_a_file(mw: Any, trained: Path) -> None:
     code, out, _ = mw("--json", "predict", "diagnosis", "--file", str(trained / "data" / "tumours.csv"))
     assert code == 0
     assert len(json.loads(out)["predictions"]) == 569
+
+
+def test_a_model_made_elsewhere_is_imported_and_answers(mw: Any, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": np.arange(40.0), "b": np.arange(40.0) % 7})
+    fitted = LogisticRegression().fit(frame, frame["a"] > 20)
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    path = tmp_path / "risk.pkl"
+    path.write_bytes(pickle.dumps(fitted))
+    code, _, err = mw("models", "import", str(path))
+    assert (code, "is a pickle" in err, "--trust" in err) == (1, True, True)
+    code, out, _ = mw(
+        "--json", "models", "import", str(path), "--trust", "--example", str(tmp_path / "rows.csv")
+    )
+    told = json.loads(out)
+    assert (code, told["ref"], told["flavor"], told["compiled"]) == (0, "risk@1", "sklearn", True)
+    code, out, err = mw("models", "import", str(path), "--trust", "--name", "again")
+    assert (code, "natively: no rows came" in " ".join(out.split()), "deploy 'again@1'" in err) == (
+        0,
+        True,
+        True,
+    )
+    assert mw("deploy", "risk@1")[0] == 0
+    code, out, _ = mw("--json", "predict", "risk", "--row", '{"a": 40, "b": 1}')
+    assert (code, json.loads(out)["predictions"][0]["output"] > 0.9) == (0, True)
+    code, out, _ = mw("--json", "lineage", "model:risk@1")
+    assert "risk.pkl#" in out
+    code, _, err = mw("--server", "http://127.0.0.1:9", "models", "import", str(path))
+    assert (code, "works on a project folder" in err) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,37 @@
 """Compiled models answer as the originals do; what is made from a template is what a conversion makes."""
 
+import pickle
+import warnings
 from typing import Any
 
 import numpy as np
 import onnx
 import pandas as pd
 import pytest
+from flavors_world import made
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from models_world import MADE, asked, fitted, rows
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestRegressor
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import (
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestRegressor,
+)
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
+from sklearn.tree import DecisionTreeRegressor
 
+from modelworks.core.batch import Batch
 from modelworks.core.errors import Invalid
 from modelworks.models.compile import template
 from modelworks.models.compile.session import CompiledPredictor
+from modelworks.models.flavors import FLAVORS
 from modelworks.models.layout import to_batch
 from modelworks.models.packaging import TOLERANCE, answered, pack, proven
 from modelworks.models.signature_of import signature
@@ -134,11 +149,16 @@ def test_missing_and_unseen_values_are_part_of_the_proof() -> None:
     frame, _ = rows(40, seed=2)
     asked_for = answered(model, takes, to_batch(frame, takes))
     assert asked_for.held_out == 40
-    assert len(asked_for.rows) == 44
+    assert len(asked_for.rows) == 40 + 4 + 40
     more = asked_for.rows.take(slice(40, None))
     assert np.isnan(more.numbers).any()
     assert "" in more.texts
     assert not set(more.texts[1]) <= set(frame["size"]) | set(frame["shop"])
+    there = np.nanmax(frame["a"])
+    assert (more.numbers[:, 0] == there).any()
+    assert (more.numbers[:, 0] > there).any()
+    assert np.isnan(more.numbers).any(axis=1).sum() > 4
+    assert not np.isnan(more.numbers[:, 0]).any()  # which may not be missing
     # One that refuses a missing value is proven on the rows alone.
     numbers = frame[["a", "c"]]
     _, y = rows(40, seed=2)
@@ -187,3 +207,137 @@ def test_any_row_that_a_request_may_hold_is_answered_alike(given_rows: list[tupl
     )
     answers = COMPILED.predict(to_batch(frame, TAKES))
     assert np.abs(answers - asked(MODEL, TAKES, frame)).max() < TOLERANCE
+
+
+def test_a_model_that_refuses_unseen_texts_is_still_proven_on_missing_numbers() -> None:
+    frame, y = rows()
+    strict = make_pipeline(
+        make_column_transformer((SimpleImputer(), ["a", "b", "c"]), (OneHotEncoder(), ["size", "shop"])),
+        LogisticRegression(),
+    ).fit(frame, y)
+    takes = signature(frame, y, list(frame.columns), strict)
+    asked_for = answered(strict, takes, to_batch(frame, takes))
+    more = asked_for.rows.take(slice(len(frame), None))
+    assert len(more) == 4 + 64
+    assert np.isnan(more.numbers).any()
+    assert proven(strict, takes, asked_for)[0] is not None
+
+
+# -- every flavor that compiles, on any row ----------------------------------------------------------------
+
+BOOSTED = [("lightgbm", name) for name in ("binary", "multiclass", "sets")]
+BOOSTED += [("xgboost", name) for name in ("binary", "multiclass", "sets")]
+BOOSTED += [("onnx", "multiclass"), ("pytorch", "multiclass")]
+anything = st.tuples(numbers, texts, numbers, numbers, texts)
+
+
+@pytest.mark.parametrize(("flavor", "name"), BOOSTED)
+def test_any_row_is_answered_alike_whatever_the_flavor(flavor: str, name: str) -> None:
+    one = made(flavor, name)
+    port = FLAVORS[flavor]
+    compiled = CompiledPredictor(port.compile(one.model, one.takes, template=True))
+    native = port.predictor(one.model, one.takes)
+    missing = flavor != "onnx"
+
+    @given(st.lists(anything, min_size=1, max_size=8))
+    @settings(max_examples=100, deadline=None)
+    def check(given_rows: list[tuple[Any, ...]]) -> None:
+        frame = pd.DataFrame(given_rows, columns=["a", "size", "b", "c", "shop"]).astype(
+            {"a": float, "b": float, "c": float, "size": object, "shop": object}
+        )
+        batch = to_batch(frame if missing else frame.fillna(0), one.takes)
+        assert np.abs(compiled.predict(batch) - native.predict(batch)).max() < 1e-5
+
+    check()
+
+
+@pytest.mark.parametrize("flavor", ["lightgbm", "xgboost"])
+def test_a_compiled_tree_parts_numbers_exactly_where_the_original_does(flavor: str) -> None:
+    """Asked at the float32 next to every threshold, where a threshold that was only rounded goes wrong."""
+    random = np.random.default_rng(0)
+    x = pd.DataFrame({"a": random.normal(size=4000).astype(np.float32).astype(float)})
+    y = np.sin(x["a"] * 20).to_numpy()
+    if flavor == "lightgbm":
+        import lightgbm
+
+        options = {
+            "n_estimators": 20,
+            "num_leaves": 63,
+            "min_child_samples": 2,
+            "max_bin": 4000,
+            "verbose": -1,
+        }
+        model: Any = lightgbm.LGBMRegressor(**options).fit(x, y)
+    else:
+        import xgboost
+
+        model = xgboost.XGBRegressor(n_estimators=20, max_depth=8, tree_method="exact").fit(x, y)
+    takes = signature(x, y, ["a"], model)
+    port = FLAVORS[flavor]
+    sorted_ = np.unique(x["a"].to_numpy(np.float32))
+    middle = ((sorted_[1:].astype(float) + sorted_[:-1]) / 2).astype(np.float32)
+    asked_for = [np.nextafter(middle, np.float32(-9)), middle, np.nextafter(middle, np.float32(9)), sorted_]
+    batch = Batch(
+        np.concatenate(asked_for)[:, None], np.empty((len(np.concatenate(asked_for)), 0), dtype=object)
+    )
+    compiled = CompiledPredictor(port.compile(model, takes, template=True)).predict(batch)
+    assert np.abs(compiled - port.predictor(model, takes).predict(batch)).max() < 1e-5
+
+
+@pytest.mark.parametrize("library", ["lightgbm", "xgboost"])
+@pytest.mark.parametrize("task", ["two", "three", "texts", "number"])
+def test_boosted_trees_at_the_end_of_a_pipeline(library: str, task: str) -> None:
+    frame, y = rows()
+    target: Any = {
+        "two": y,
+        "three": np.where(frame["c"] > 0.5, 2, y),
+        "number": frame["a"].to_numpy() + y,
+    }.get(task)
+    if task == "texts":
+        target = np.array(["no", "yes"])[y] if library == "lightgbm" else y
+    if library == "lightgbm":
+        import lightgbm
+
+        kind: Any = lightgbm.LGBMRegressor if task == "number" else lightgbm.LGBMClassifier
+        last = kind(n_estimators=10, min_child_samples=5, verbose=-1)
+    else:
+        import xgboost
+
+        kind = xgboost.XGBRegressor if task == "number" else xgboost.XGBClassifier
+        last = kind(n_estimators=10)
+    encode = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
+    columns = make_column_transformer(("passthrough", ["a", "b", "c"]), (encode, ["size", "shop"]))
+    model = make_pipeline(columns.set_output(transform="default"), last)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # LightGBM gives names to columns that have none
+        model.fit(frame, target)
+        takes = signature(frame, target, list(frame.columns), model)
+        graph, proof = proven(model, takes, answered(model, takes, to_batch(frame, takes)))
+    assert graph is not None, proof.reason
+    assert proof.largest_difference is not None
+    assert proof.largest_difference < 1e-5
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        DecisionTreeRegressor(),
+        RandomForestRegressor(n_estimators=5, random_state=0),
+        GradientBoostingRegressor(n_estimators=10, max_depth=6),
+        HistGradientBoostingRegressor(max_iter=10, max_leaf_nodes=63, min_samples_leaf=2),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_trees_of_scikit_learn_part_numbers_exactly_where_the_original_does(model: Any) -> None:
+    """Neighbouring float32 numbers on both sides of a threshold, which is rounded to either by a converter."""
+    x = np.float32(1) + np.arange(2000, dtype=np.float32) * np.finfo(np.float32).eps
+    frame = pd.DataFrame({"a": x.astype(float)})
+    y = np.random.default_rng(0).normal(size=2000)
+    model.fit(frame, y)
+    before = pickle.dumps(model)
+    takes = signature(frame, y, ["a"], model)
+    graph, proof = proven(model, takes, answered(model, takes, to_batch(frame, takes)))
+    assert graph is not None, proof.reason
+    assert proof.largest_difference is not None
+    assert proof.largest_difference < 1e-5
+    assert pickle.dumps(model) == before  # the original keeps its thresholds

@@ -1,6 +1,5 @@
-"""Every flavor keeps the port's promises; a native model answers as the original, by whatever way."""
+"""A native scikit-learn model answers as the original, by whatever way."""
 
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -13,34 +12,11 @@ from models_world import AWKWARD, MADE, asked, fitted, rows
 
 from modelworks.core.batch import Batch
 from modelworks.core.errors import Invalid
-from modelworks.models.flavors import FLAVORS, flavor_of
+from modelworks.models.flavors import flavor_of
 from modelworks.models.flavors import sklearn as flavor_module
 from modelworks.models.flavors.direct import direct
 from modelworks.models.flavors.sklearn import NativePredictor
 from modelworks.models.layout import to_batch, to_frame
-
-EXAMPLES = {"sklearn": "logistic"}
-"""A model for each flavor, by its name in `MADE`."""
-
-
-@pytest.mark.parametrize("name", list(FLAVORS))
-def test_every_flavor_keeps_the_ports_promises(name: str) -> None:
-    flavor = FLAVORS[name]
-    model, takes = fitted(EXAMPLES[name])
-    assert flavor.name == name
-    assert flavor.accepts(model)
-    assert not flavor.accepts(object())
-    frame, _ = rows(50, seed=1)
-    batch = to_batch(frame, takes)
-    again = flavor.load(flavor.dump(model))
-    answers = flavor.predictor(again, takes).predict(batch)
-    assert answers.dtype == np.float32
-    assert answers.shape == (50, 2)
-    assert np.allclose(answers, asked(model, takes, frame), atol=1e-6)
-    for template in (True, False):
-        assert isinstance(flavor.compile(model, takes, template=template), bytes)
-    with pytest.raises(Invalid):
-        flavor.dump(Lock())
 
 
 def test_no_flavor_for_an_object() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +10,7 @@ import typer
 from modelworks.cli.door import Door
 from modelworks.console import terminal as show
 
-models = typer.Typer(help="Models and their versions: list, show.", no_args_is_help=True)
+models = typer.Typer(help="Models and their versions: list, show, import.", no_args_is_help=True)
 
 Model = Annotated[str | None, typer.Argument(help="Only this model.")]
 Ref = Annotated[str, typer.Argument(help="For instance delay@3 or 'delay[UA,EWR]@3'.")]
@@ -179,6 +180,37 @@ def models_show(context: typer.Context, ref: Ref, limit: int = 20) -> None:
         mark = "[green]passed[/green]" if verdict["passed"] else "[red]refused[/red]"
         show.OUT.print(f"  {mark} {show.cell(verdict['gate'])}: {show.cell(verdict['reason'])}")
     return show.hint("modelworks deploy REF@VERSION, modelworks rollback REF")
+
+
+@models.command("import")
+def models_import(
+    context: typer.Context,
+    path: Annotated[Path, typer.Argument(help="A folder of MLflow's, or a file.")],
+    name: Annotated[str | None, typer.Option(help="Name of the model; that of the file by default.")] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="I know who made it: it may be a pickle, which can run any code.")
+    ] = False,
+    example: Annotated[
+        Path | None,
+        typer.Option(help="Rows that it can answer (.parquet, .csv, .json), to prove its compiled form."),
+    ] = None,
+) -> None:
+    """Make a version of a model that was made elsewhere: MLflow, ONNX, skops, LightGBM, XGBoost, PyTorch, pickle."""
+    door: Door = context.obj
+    with door.factory() as factory:
+        told = factory.import_model(path, name, trust, example)
+    if door.json:
+        return show.raw(told)
+    show.facts(
+        [
+            ("version", told["ref"]),
+            ("from", told["format"]),
+            ("answers", told["task"]),
+            ("takes", ", ".join(told["inputs"])),
+            ("served", "compiled" if told["compiled"] else f"natively: {told['proof']['reason']}"),
+        ]
+    )
+    return show.hint(f"modelworks deploy '{told['ref']}'")
 
 
 def deploy(context: typer.Context, ref: Ref, reason: Reason = "by hand") -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ TOLERANCE = 1e-4
 """Largest difference that a proof allows: absolute for probabilities, relative to the spread of the values for a
 regression. float32 sums differ by some 1e-7 from float64 ones; a wrong graph differs by far more."""
 _UNSEEN = "\x00 a value that no row had"
+_PROBED = 64
+"""Held-out rows of which difficult ones are made."""
 
 
 @dataclass(frozen=True)
@@ -88,17 +91,30 @@ def answered(model: Any, signature: Signature, holdout: Batch) -> Answered:
         Invalid: no flavor accepts the model, or it does not answer the held-out rows.
     """
     native = flavor_of(model).predictor(model, signature)
-    more = probes(holdout, signature)
-    both = Batch(np.concatenate([holdout.numbers, more.numbers]), np.concatenate([holdout.texts, more.texts]))
-    try:
-        return Answered(both, native.predict(both), len(holdout))
-    except Exception:
+    refused: Exception | None = None
+    for more in (*_offered(holdout, signature), None):
+        rows = holdout if more is None else _joined(holdout, more)
         try:
-            return Answered(holdout, native.predict(holdout), len(holdout))
+            return Answered(rows, native.predict(rows), len(holdout))
         except Exception as error:
-            raise Invalid(
-                "the model does not answer its held-out rows", f"{type(error).__name__}: {error}", ""
-            ) from error
+            refused = error
+    raise Invalid(
+        "the model does not answer its held-out rows", f"{type(refused).__name__}: {refused}", ""
+    ) from refused
+
+
+def _offered(holdout: Batch, signature: Signature) -> Iterator[Batch]:
+    """Probes; then those with texts as they were, and those with numbers as they were, for a model that is strict."""
+    more = probes(holdout, signature)
+    yield more
+    if signature.numbers and signature.texts and len(more):
+        like = np.arange(len(more)) % len(holdout)
+        yield Batch(more.numbers, holdout.texts[like])
+        yield Batch(holdout.numbers[like], more.texts)
+
+
+def _joined(one: Batch, other: Batch) -> Batch:
+    return Batch(np.concatenate([one.numbers, other.numbers]), np.concatenate([one.texts, other.texts]))
 
 
 def proven(model: Any, signature: Signature, asked: Answered) -> tuple[bytes | None, Proof]:
@@ -110,6 +126,8 @@ def proven(model: Any, signature: Signature, asked: Answered) -> tuple[bytes | N
     rows, expected = asked.rows, asked.all_scores
     if not len(rows):
         return None, Proof(0, None, TOLERANCE, "there were no held-out rows to prove a compiled model on")
+    if signature.task == "other":
+        return None, Proof(0, None, TOLERANCE, "what it answers is not numbers, which a compiled model gives")
     flavor = flavor_of(model)
     scale = float(np.nanstd(expected)) or 1.0 if signature.task == "regression" else 1.0
     reason, difference = "", None
@@ -150,7 +168,7 @@ def stored(
     return Package(
         signature=signature,
         flavor=flavor.name,
-        native=artifacts.put(flavor.dump(model)),
+        native=artifacts.put(flavor.dump(model, signature)),
         compiled=None if graph is None else artifacts.put(graph),
         proof=proof,
         reference=None if reference is None else artifacts.put(reference),
@@ -181,16 +199,41 @@ def load(package: Package, artifacts: Artifacts) -> Predictor:
 
 
 def probes(batch: Batch, signature: Signature) -> Batch:
-    """Held-out rows made difficult: missing where that is allowed, unseen categories, extremes; shape (<= 4, ...)."""
+    """Held-out rows made difficult: values missing where that is allowed, unseen categories, extremes.
+
+    A few rows all of whose values are so, then up to `_PROBED` in which a value here and there is; no chance is
+    in it, so that a model has one proof.
+
+    Returns:
+        Shape (4 + min(rows, `_PROBED`), ...), none for no rows.
+    """
     if not len(batch):
         return batch
-    numbers, texts = np.repeat(batch.numbers[:1], 4, axis=0), np.repeat(batch.texts[:1], 4, axis=0)
-    nullable = [field.nullable for field in signature.inputs if field.kind is not Kind.TEXT]
-    numbers[0, nullable] = np.nan
+    some = batch.take(np.linspace(0, len(batch) - 1, min(len(batch), _PROBED)).astype(int))
+    numbers = np.concatenate([np.repeat(batch.numbers[:1], 4, axis=0), some.numbers])
+    texts = np.concatenate([np.repeat(batch.texts[:1], 4, axis=0), some.texts])
+    nullable = np.array(
+        [field.nullable for field in signature.inputs if field.kind is not Kind.TEXT], dtype=bool
+    )
     there = np.isfinite(batch.numbers)
     known = there.any(axis=0)
-    numbers[2, known] = np.min(batch.numbers, axis=0, initial=np.inf, where=there)[known]
-    numbers[3, known] = np.max(batch.numbers, axis=0, initial=-np.inf, where=there)[known]
-    texts[1, :] = _UNSEEN
-    texts[0, :] = ""
+    least = np.min(batch.numbers, axis=0, initial=np.inf, where=there)
+    most = np.max(batch.numbers, axis=0, initial=-np.inf, where=there)
+    numbers[0, nullable] = np.nan
+    numbers[2, known], numbers[3, known] = least[known], most[known]
+    texts[0, :], texts[1, :] = "", _UNSEEN
+    # Column by column the changed rows lie elsewhere, so that what is changed meets what is not.
+    turn = np.arange(len(some))[:, None]
+    for values, column_of in (
+        (numbers[4:], np.arange(numbers.shape[1])),
+        (texts[4:], np.arange(texts.shape[1])),
+    ):
+        turns = (turn + column_of) % 7
+        if values.dtype == object:
+            values[turns == 0], values[turns == 1] = "", _UNSEEN
+            continue
+        values[(turns == 0) & nullable] = np.nan
+        values[:] = np.where((turns == 1) & known, least, values)
+        values[:] = np.where((turns == 2) & known, most, values)
+        values[:] = np.where((turns == 3) & known, most + np.abs(most) + 1, values)
     return Batch(numbers, texts)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import numpy.typing as npt
 
 from modelworks.core.batch import Batch
+from modelworks.core.errors import Invalid
+from modelworks.models.signature import Signature
 
 
 class Predictor(Protocol):
@@ -17,6 +21,57 @@ class Predictor(Protocol):
 
         Returns:
             float32, shape (rows, classes): probabilities in the order of the signature's classes;
-            or, for a regression, float32, shape (rows, 1): the values.
+            for a regression, float32, shape (rows, 1): the values;
+            for the task "other", object, shape (rows, 1): plain data, as JSON can hold it.
         """
         ...
+
+
+def shaped(answers: Any, signature: Signature, rows: int) -> npt.NDArray[Any]:
+    """What a framework answered, in the shape that `Predictor.predict` promises.
+
+    Args:
+        answers: Values, shape (rows,) or (rows, 1); probabilities, shape (rows, classes); of two classes also
+            that of the second alone, shape (rows,) or (rows, 1); anything, one a row, for the task "other".
+        signature: What the model gives.
+        rows: How many were asked.
+
+    Raises:
+        Invalid: the shape is none of these.
+    """
+    if signature.task == "other":
+        return _plain(answers, rows)
+    scores = np.asarray(answers, dtype=np.float32)
+    width = len(signature.classes) or 1
+    if signature.task == "binary" and scores.size == rows and scores.shape[:1] == (rows,):
+        second = scores.reshape(rows)
+        return np.column_stack([np.float32(1) - second, second])
+    if scores.shape == (rows,) and width == 1:
+        return scores.reshape(rows, 1)
+    if scores.shape != (rows, width):
+        raise Invalid(
+            f"the model gives an array of shape {scores.shape}",
+            f"of {rows} rows with {width} {'classes' if signature.classes else 'value'} it is {(rows, width)}",
+            "let it give one row of numbers for each row it is asked",
+        )
+    return scores
+
+
+def watched(answer: Any) -> float:
+    """The number by which a plain answer is watched: itself, or how many items a list has; NaN for any other."""
+    if isinstance(answer, int | float | np.number):
+        return float(answer)
+    return float(len(answer)) if isinstance(answer, list | tuple) else float("nan")
+
+
+def _plain(answers: Sequence[Any], rows: int) -> npt.NDArray[np.object_]:
+    if isinstance(answers, np.ndarray):
+        answers = (answers[:, 0] if answers.ndim == 2 and answers.shape[1] == 1 else answers).tolist()
+    if len(answers) != rows:
+        raise Invalid(
+            f"the model gives {len(answers)} answers for {rows} rows", "", "let it give one for each row"
+        )
+    column = np.empty((rows, 1), dtype=object)
+    for row, answer in enumerate(answers):
+        column[row, 0] = answer
+    return column

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from modelworks.core.schema import Field, Kind
 
-Task = Literal["binary", "multiclass", "regression"]
+Task = Literal["binary", "multiclass", "regression", "other"]
+"""``"other"``: what is answered is not numbers but plain data, for instance a list of named entities."""
 Label = str | int | float | bool
 
 
@@ -20,7 +21,7 @@ class Signature:
     Attributes:
         inputs: The features, in the order of the definition.
         task: What is predicted.
-        classes: The labels, in the column order of the probabilities; ``()`` for a regression.
+        classes: The labels, in the column order of the probabilities; ``()`` where there are none.
     """
 
     inputs: tuple[Field, ...]

@@ -10,7 +10,9 @@ import numpy.typing as npt
 
 from modelworks.core.errors import Invalid
 from modelworks.core.schema import Field, Kind
-from modelworks.models.signature import Label, Signature
+from modelworks.models.flavors import flavor_of
+from modelworks.models.flavors.port import Example
+from modelworks.models.signature import Signature
 
 if TYPE_CHECKING:
     from modelworks.models.layout import Columns
@@ -25,7 +27,7 @@ _KINDS = {
 }
 
 
-def signature(columns: Columns, y: npt.NDArray[Any], features: Sequence[str], model: Any) -> Signature:
+def signature(columns: Columns, y: npt.NDArray[Any] | None, features: Sequence[str], model: Any) -> Signature:
     """What `model` takes and gives.
 
     A number may be missing in a request where it was missing in the rows of the fit, a text always: it is
@@ -33,19 +35,15 @@ def signature(columns: Columns, y: npt.NDArray[Any], features: Sequence[str], mo
 
     Args:
         columns: Rows of the fit, a frame or arrays by name, with the columns `features`.
-        y: Their targets, shape (rows,); tells labels from numbers where the model does not.
+        y: Their targets, shape (rows,), where they are known: the labels of a model that does not know them.
         features: The inputs, in order.
         model: The fitted model.
 
     Raises:
-        Invalid: a feature holds neither numbers nor texts.
+        Invalid: a feature holds neither numbers nor texts, or the model's answers cannot be served.
     """
     inputs = tuple(_field(name, np.asarray(columns[name])) for name in features)
-    classes = getattr(model, "classes_", None)
-    if classes is None or not hasattr(model, "predict_proba"):
-        return Signature(inputs, "regression")
-    labels: tuple[Label, ...] = tuple(np.asarray(classes).tolist())
-    return Signature(inputs, "binary" if len(labels) == 2 else "multiclass", labels)
+    return Signature(inputs, *flavor_of(model).answers(model, Example(inputs, columns, y)))
 
 
 def _field(name: str, values: npt.NDArray[Any]) -> Field:

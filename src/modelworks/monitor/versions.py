@@ -65,7 +65,7 @@ def _empty(signature: Signature) -> Reference:
     none = Batch(
         np.empty((0, len(signature.numbers)), np.float32), np.empty((0, len(signature.texts)), dtype=object)
     )
-    return Reference.build(none, np.empty(0), probabilities=signature.task != "regression")
+    return Reference.build(none, np.empty(0), probabilities=bool(signature.classes))
 
 
 def _promised(signature: Signature, metrics: Mapping[str, float | None]) -> float:

@@ -212,12 +212,18 @@ def _regression(
     return np.full(len(rows), np.nan), np.square(value - rows["output"].to_numpy())
 
 
+def _other(rows: pl.DataFrame, _of: npt.NDArray[np.int64], _classes: Sequence[tuple[Label, ...]]) -> _Truth:
+    """Plain data has no loss that fits all of it."""
+    return np.full(len(rows), np.nan), np.full(len(rows), np.nan)
+
+
 _TRUTHS: Mapping[
     Task, Callable[[pl.DataFrame, npt.NDArray[np.int64], Sequence[tuple[Label, ...]]], _Truth]
 ] = {
     "binary": _binary,
     "multiclass": _multiclass,
     "regression": _regression,
+    "other": _other,
 }
 
 

@@ -20,6 +20,7 @@ from msgspec import UNSET, Raw, Struct
 
 from modelworks.core.clock import utc
 from modelworks.core.errors import ModelworksError
+from modelworks.models.predictor import watched
 from modelworks.serving import outcomes
 from modelworks.serving.spool import OUTCOMES, PREDICTIONS, TENSORS, Block, Entry, SpoolFile, files
 from modelworks.serving.tensors import MATRIX, read_data, read_request
@@ -41,6 +42,7 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 }
 """Columns of the table ``predictions``."""
 
+_DIGITS = tuple(b"%c" % character for character in b"-0123456789")
 _BATCH_BYTES = 64 * 1024 * 1024
 _COMPACT_EVERY = 100
 _ID = re.compile(r"[0-9a-f]{26}-[0-9]+")
@@ -144,10 +146,13 @@ def table(entries: Iterable[Entry]) -> pl.DataFrame:
 
 
 def _score(output: bytes) -> float:
-    """The main score: the number that was answered, or the largest of several probabilities."""
-    if output[:1] != b"{":
+    """The main score: the number that was answered, or the largest of several probabilities; else see `watched`."""
+    if output[:1] in _DIGITS:
         return float(output)
-    return float(max(msgspec.json.decode(output)["probabilities"].values()))
+    answer = msgspec.json.decode(output)
+    if isinstance(answer, dict) and isinstance(answer.get("probabilities"), dict):
+        return float(max(answer["probabilities"].values()))
+    return watched(answer)
 
 
 def _key(value: Any) -> str | None:

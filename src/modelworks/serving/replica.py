@@ -16,7 +16,7 @@ from modelworks.models.predictor import Predictor
 from modelworks.models.signature import Signature
 
 Outputs = npt.NDArray[np.float32]
-"""Shape (rows, classes) or (rows, 1), as a predictor answers."""
+"""Shape (rows, classes) or (rows, 1), as a predictor answers; objects for the task "other"."""
 
 _NUMPY = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 _MOST = float(np.finfo(np.float32).max)
@@ -55,6 +55,7 @@ class Replica:
         self._binary = signature.task == "binary"
         self._single = self._binary or signature.task == "regression"
         self._column = 1 if self._binary else 0
+        self._plain = signature.task == "other"
 
     def predict(self, numbers: Sequence[tuple[Any, ...]], texts: Sequence[tuple[Any, ...]]) -> Outputs:
         """Answer rows; one with ``None`` for a missing number.
@@ -76,7 +77,12 @@ class Replica:
         return outputs
 
     def fragments(self, outputs: Outputs) -> list[bytes] | None:
-        """The outputs as JSON, one a row; ``None`` if any is not a finite number."""
+        """The outputs as JSON, one a row; ``None`` if any is not a finite number, or cannot be JSON."""
+        if self._plain:
+            try:
+                return [orjson.dumps(answer, option=_NUMPY) for answer in outputs[:, 0].tolist()]
+            except TypeError:
+                return None
         if self._single:
             values = outputs[:, self._column].tolist()
             for value in values:

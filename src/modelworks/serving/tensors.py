@@ -187,6 +187,7 @@ class TensorTarget:
         replicas = [bound.replica for bound in route.bound.values()]
         self.outputs = outputs_of(replicas)
         self._labels = tuple(self.outputs[0].get("parameters", {}).get("labels", ()))
+        self._plain = any(replica.signature.task == "other" for replica in replicas)
         self._forms: dict[Replica, tuple[bytes, list[bytes]]] = {}
         self._takes = {
             name: frozenset(datatype for kind in column.kinds for datatype in _TAKES[kind])
@@ -306,7 +307,7 @@ class TensorTarget:
     def word(self, job: Job, request: bytes, logged: bytes) -> bytes:
         """See `Target.word`."""
         asked: InferRequest = job.request
-        if job.size == 1 and not asked.outputs:
+        if job.size == 1 and not asked.outputs and not self._plain:
             return self._worded(job.pieces[0], asked.id, request)
         base = request.decode()
         answer: dict[str, Any] = {"model_name": self.name}
@@ -362,7 +363,12 @@ class TensorTarget:
     def _output(self, name: str, job: Job) -> dict[str, Any]:
         described = next(output for output in self.outputs if output["name"] == name)
         data: Any
-        if len(job.pieces) == 1:
+        if self._plain and name == VALUE:
+            data = [""] * job.size
+            for piece in job.pieces:
+                for row, text in zip(piece.rows or range(job.size), piece.fragments, strict=True):
+                    data[row] = text.decode()
+        elif len(job.pieces) == 1:
             piece = job.pieces[0]
             if name == LABEL:
                 classes = piece.replica.signature.classes
@@ -406,6 +412,8 @@ def outputs_of(replicas: Sequence[Replica]) -> list[dict[str, Any]]:
     labels: list[Any] = list(signatures[0].classes) if signatures else []
     for signature in signatures[1:]:
         labels += [label for label in signature.classes if label not in labels]
+    if any(signature.task == "other" for signature in signatures):
+        return [{"name": VALUE, "datatype": "BYTES", "shape": [-1], "parameters": {"content_type": "json"}}]
     if not labels:
         return [{"name": VALUE, "datatype": "FP32", "shape": [-1]}]
     if all(isinstance(label, bool) for label in labels):

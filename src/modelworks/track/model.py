@@ -38,7 +38,7 @@ def register(
     from modelworks.models.signature_of import signature
     from modelworks.track.environment import environment
 
-    targets = np.asarray(model.predict(example) if y is None else y)
+    targets = None if y is None else np.asarray(y)
     takes = signature(example, targets, tuple(map(str, example.columns)), model)
     digest, content = environment()
     stores.artifacts.put(content)

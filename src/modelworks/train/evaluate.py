@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelworks.models.metrics import METRICS
+from modelworks.models.predictor import watched
 from modelworks.models.signature import Signature
 from modelworks.train.candidate import Paired
 
@@ -31,6 +32,8 @@ def metrics(
         scores: Shape (rows, classes), or (rows, 1) for a regression.
     """
     values: dict[str, float | None] = {}
+    if signature.task == "other":  # the metrics of the house compare numbers
+        return dict.fromkeys(names)
     for name in names:
         with warnings.catch_warnings():  # an undefined metric is said by its value
             warnings.simplefilter("ignore")
@@ -42,13 +45,16 @@ def metrics(
 def main(signature: Signature, scores: Scores) -> Scores:
     """The one number of each row that is watched, shape (rows,).
 
-    The probability of the second class, the value of a regression, or how sure a model of more classes is.
+    The probability of the second class, the value of a regression, how sure a model of more classes is, or what
+    `watched` says of plain data.
     """
     match signature.task:
         case "binary":
             return scores[:, 1]
         case "regression":
             return scores[:, 0]
+        case "other":
+            return np.array([watched(answer) for answer in scores[:, 0]], dtype=np.float32)
     sure: Scores = scores.max(axis=1)
     return sure
 
@@ -76,6 +82,8 @@ def paired(
     Source: the paired comparison of Dietterich, "Approximate Statistical Tests for Comparing Supervised
     Classification Learning Algorithms" (1998), with the loss in place of the error.
     """
+    if "other" in (candidate[0].task, champion[0].task):
+        return None
     regression = candidate[0].task == "regression"
     if regression != (champion[0].task == "regression") or not len(y):
         return None

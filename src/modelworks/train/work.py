@@ -331,8 +331,9 @@ def _reference(batch: Batch, takes: Signature, scores: npt.NDArray[np.float32]) 
     are. Outputs are those of the held-out rows, which are not flattered by having been learned from.
     """
     newest = batch.take(slice(-_REFERENCE_ROWS, None))
-    regression = takes.task == "regression"
-    return Reference.build(newest, evaluate.main(takes, scores), probabilities=not regression).to_bytes()
+    outputs = evaluate.main(takes, scores)
+    outputs = outputs[np.isfinite(outputs)]
+    return Reference.build(newest, outputs, probabilities=bool(takes.classes)).to_bytes()
 
 
 @lru_cache(maxsize=16)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from onnx import TensorProto, helper
 
+from modelworks.models.compile.trees import not_above
 from modelworks.models.signature import Signature
 
 _OPSET = {"": 17, "ai.onnx.ml": 3}
@@ -21,6 +26,7 @@ def convert(model: Any, signature: Signature) -> Any:
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 
+    model = exact(model)
     classifier = signature.task != "regression"
     options = {"zipmap": False} if classifier else None
     numbers = set(signature.numbers)
@@ -42,10 +48,47 @@ def convert(model: Any, signature: Signature) -> Any:
             options=None if options is None else {id(model): options},
             target_opset=_OPSET,
         )
+    if any(node.op_type == "TreeEnsemble" for node in made.graph.node):
+        for domain in made.opset_import:
+            # What skl2onnx writes of older versions means the same in this one.
+            domain.version = 5 if domain.domain == "ai.onnx.ml" else domain.version
     if not whole:
         _merge_inputs(made.graph, signature)
     _single_output(made.graph, signature)
     return made
+
+
+def exact(model: Any) -> Any:
+    """A model whose trees part float32 numbers where the original's do, however a converter rounds thresholds.
+
+    ``x <= t`` with x a float32 is ``x <= t'`` with t' the largest float32 not above t, which every rounding leaves
+    as it is. A copy, if there is any tree in it.
+    """
+    if next(_thresholds(model, set()), None) is None:
+        return model
+    model = copy.deepcopy(model)
+    for values in _thresholds(model, set()):
+        values[:] = not_above(np.array(values))
+    return model
+
+
+def _thresholds(part: Any, seen: set[int]) -> Iterator[npt.NDArray[np.float64]]:
+    """The thresholds of every tree of scikit-learn's in a model."""
+    if isinstance(part, list | tuple | dict) or (isinstance(part, np.ndarray) and part.dtype == object):
+        for one in part.values() if isinstance(part, dict) else part:
+            if not isinstance(one, str):
+                yield from _thresholds(one, seen)
+        return
+    if not type(part).__module__.startswith("sklearn.") or id(part) in seen or not hasattr(part, "__dict__"):
+        return
+    seen.add(id(part))
+    if hasattr(part, "tree_"):
+        yield part.tree_.threshold
+    nodes = getattr(part, "nodes", None)
+    if isinstance(nodes, np.ndarray) and "num_threshold" in (nodes.dtype.names or ()):
+        yield nodes["num_threshold"]
+    for one in vars(part).values():
+        yield from _thresholds(one, seen)
 
 
 def _by_name(model: Any) -> bool:

@@ -27,7 +27,7 @@ def _options() -> Any:
     return options
 
 
-_OPTIONS = _options()
+OPTIONS = _options()
 
 
 class CompiledPredictor:
@@ -41,7 +41,7 @@ class CompiledPredictor:
     """
 
     def __init__(self, graph: bytes) -> None:
-        session = ort.InferenceSession(graph, _OPTIONS, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(graph, OPTIONS, providers=["CPUExecutionProvider"])
         names = {entry.name for entry in session.get_inputs()}
         self._numbers = "numbers" in names
         self._texts = "texts" in names

@@ -6,7 +6,16 @@ from modelworks.core.catalog import Catalog
 from modelworks.core.errors import Invalid
 from modelworks.models.flavors.port import Flavor
 
-FLAVORS: Catalog[Flavor] = Catalog("flavor", {"sklearn": "modelworks.models.flavors.sklearn:SKLEARN"})
+FLAVORS: Catalog[Flavor] = Catalog(
+    "flavor",
+    {
+        name: f"modelworks.models.flavors.{name}:{name.upper()}"
+        for name in ("lightgbm", "onnx", "python", "pytorch", "river", "sklearn", "spacy", "xgboost")
+    },
+)
+
+_GENERAL = ("sklearn", "python")
+"""They go by what a model can do, not by where it comes from: asked last."""
 
 
 def flavor_of(model: Any) -> Flavor:
@@ -15,7 +24,8 @@ def flavor_of(model: Any) -> Flavor:
     Raises:
         Invalid: none does.
     """
-    for name in FLAVORS:
+    names = [name for name in FLAVORS if name not in _GENERAL]
+    for name in (*names, *_GENERAL):
         if FLAVORS[name].accepts(model):
             return FLAVORS[name]
     raise Invalid(

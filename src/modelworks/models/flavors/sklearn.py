@@ -14,6 +14,7 @@ import numpy.typing as npt
 from modelworks.core.batch import Batch
 from modelworks.core.errors import Invalid
 from modelworks.models.flavors.direct import Direct, direct
+from modelworks.models.flavors.port import Answers, Example
 from modelworks.models.layout import to_frame
 from modelworks.models.signature import Signature
 
@@ -58,7 +59,12 @@ class NativePredictor:
         return self._direct.answer(batch) if same else self._whole(batch)
 
     def _whole(self, batch: Batch) -> npt.NDArray[Any]:
-        frame = to_frame(batch, self.signature)
+        frame: Any = to_frame(batch, self.signature)
+        if type(self.model).__module__.startswith("sklearn.") and not hasattr(
+            self.model, "feature_names_in_"
+        ):
+            # Fitted on a matrix without names, it warns of names.
+            frame = frame if self.signature.texts else frame.to_numpy()
         ask = self.model.predict if self.signature.task == "regression" else self.model.predict_proba
         return np.asarray(ask(frame))
 
@@ -72,23 +78,23 @@ class SklearnFlavor:
     """
 
     name = "sklearn"
+    pickled = True
 
     def accepts(self, model: Any) -> bool:
         """See `Flavor.accepts`."""
         return callable(getattr(model, "predict", None))
 
-    def dump(self, model: Any) -> bytes:
+    def answers(self, model: Any, example: Example) -> Answers:
+        """See `Flavor.answers`."""
+        classes = getattr(model, "classes_", None)
+        if classes is None or not hasattr(model, "predict_proba"):
+            return "regression", ()
+        labels = tuple(np.asarray(classes).tolist())
+        return "binary" if len(labels) == 2 else "multiclass", labels
+
+    def dump(self, model: Any, signature: Signature) -> bytes:
         """See `Flavor.dump`."""
-        try:
-            try:
-                return pickle.dumps(model, protocol=5)
-            except (pickle.PicklingError, AttributeError, TypeError):
-                content: bytes = cloudpickle.dumps(model, protocol=5)  # classes and functions of factory.py
-                return content
-        except Exception as error:
-            raise Invalid(
-                "the model cannot be stored", str(error), "keep open files and connections out of it"
-            ) from error
+        return dumped(model)
 
     def load(self, content: bytes) -> Any:
         """See `Flavor.load`."""
@@ -101,8 +107,28 @@ class SklearnFlavor:
     def compile(self, model: Any, signature: Signature, *, template: bool) -> bytes:
         """See `Flavor.compile`."""
         from modelworks.models.compile.template import compiled, whole
+        from modelworks.models.flavors.steps import teach
 
+        teach()
         return (compiled if template else whole)(model, signature)
+
+
+def dumped(model: Any) -> bytes:
+    """A model pickled; classes and functions of a user's own files go by value.
+
+    Raises:
+        Invalid: it holds what cannot be pickled.
+    """
+    try:
+        try:
+            return pickle.dumps(model, protocol=5)
+        except (pickle.PicklingError, AttributeError, TypeError):
+            content: bytes = cloudpickle.dumps(model, protocol=5)
+            return content
+    except Exception as error:
+        raise Invalid(
+            "the model cannot be stored", str(error), "keep open files and connections out of it"
+        ) from error
 
 
 SKLEARN = SklearnFlavor()

@@ -1,0 +1,118 @@
+"""River: models that learn row by row."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from modelworks.core.batch import Batch
+from modelworks.core.errors import Invalid
+from modelworks.models.flavors.port import Answers, Example, kinds_of
+from modelworks.models.flavors.sklearn import dumped
+from modelworks.models.predictor import shaped
+from modelworks.models.signature import Signature
+
+
+@dataclass(frozen=True)
+class RiverPredictor:
+    """A model that answers batches row by row.
+
+    A row is a dict as ``river.stream`` makes it of the frame of a fit: a missing number is NaN, a missing text "".
+    """
+
+    model: Any
+    signature: Signature
+
+    def predict(self, batch: Batch) -> npt.NDArray[Any]:
+        """See `Predictor.predict`."""
+        rows = rows_of(batch, self.signature)
+        if self.signature.classes:
+            classes = self.signature.classes
+            found = [self.model.predict_proba_one(row) for row in rows]
+            answers = np.array([[one.get(label, 0.0) for label in classes] for one in found], np.float64)
+            sums = answers.sum(axis=1, keepdims=True)
+            # One that has learned nothing yet says nothing: all are equal then.
+            return np.where(sums > 0, answers / np.where(sums > 0, sums, 1), 1 / len(classes)).astype(
+                np.float32
+            )
+        ask = self.model.score_one if _is(self.model, "detector") else self.model.predict_one
+        return shaped([ask(row) for row in rows], self.signature, len(batch))
+
+
+def rows_of(batch: Batch, signature: Signature) -> list[dict[str, Any]]:
+    """The rows of a batch as dicts."""
+    numbers, texts = signature.numbers, signature.texts
+    return [
+        dict(zip(numbers, row, strict=True)) | dict(zip(texts, more, strict=True))
+        for row, more in zip(batch.numbers.astype(np.float64).tolist(), batch.texts.tolist(), strict=True)
+    ]
+
+
+class RiverFlavor:
+    """Classifiers, regressors, anomaly detectors, and what else has ``predict_one``.
+
+    The native form is a pickle, as River has no other; see the flavor of scikit-learn for what that means.
+    """
+
+    name = "river"
+    pickled = True
+
+    def accepts(self, model: Any) -> bool:
+        """See `Flavor.accepts`."""
+        return "Base" in kinds_of(model, "river")
+
+    def answers(self, model: Any, example: Example) -> Answers:
+        """See `Flavor.answers`."""
+        if _is(model, "Classifier"):
+            found = set(np.unique(example.y).tolist()) if example.y is not None else set()
+            for row in rows_of(example.rows(), example.takes):
+                found |= {
+                    label.item() if isinstance(label, np.generic) else label
+                    for label in model.predict_proba_one(row)
+                }
+            if len(found) < 2:
+                raise Invalid(
+                    "the classifier does not know two labels yet", f"it knows {sorted(found) or 'none'}",
+                    "let it learn before, or give the targets",
+                )  # fmt: skip
+            labels = tuple(sorted(found))
+            return "binary" if len(labels) == 2 else "multiclass", labels
+        if _is(model, "Regressor") or _is(model, "detector"):
+            return "regression", ()
+        if not hasattr(model, "predict_one"):
+            raise Invalid(
+                f"a {type(model).__name__} predicts nothing", "it has no predict_one", "add a model to it"
+            )
+        return "other", ()
+
+    def dump(self, model: Any, signature: Signature) -> bytes:
+        """See `Flavor.dump`."""
+        return dumped(model)
+
+    def load(self, content: bytes) -> Any:
+        """See `Flavor.load`."""
+        return pickle.loads(content)  # noqa: S301 - see the class
+
+    def predictor(self, model: Any, signature: Signature) -> RiverPredictor:
+        """See `Flavor.predictor`."""
+        return RiverPredictor(model, signature)
+
+    def compile(self, model: Any, signature: Signature, *, template: bool) -> bytes:
+        """See `Flavor.compile`."""
+        raise Invalid("River's models have no ONNX form", "", "it is served natively")
+
+
+def _is(model: Any, kind: str) -> bool:
+    """Whether a model, or the last step of a pipeline, is of one of River's kinds."""
+    from river import base
+
+    while hasattr(model, "steps"):
+        model = list(model.steps.values())[-1]
+    return hasattr(model, "score_one") if kind == "detector" else isinstance(model, getattr(base, kind))
+
+
+RIVER = RiverFlavor()
