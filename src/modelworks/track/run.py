@@ -224,7 +224,7 @@ class Run:
             name: Name of the model.
             example: Rows as the model takes them; the more, and the more like real ones, the more the proof
                 is worth.
-            y: Their targets, if they are at hand; otherwise what the model says of them stands in.
+            y: Their targets, if they are at hand: the labels of a model that does not know them itself.
 
         Raises:
             Conflict: the run has made a version already.
