@@ -132,7 +132,7 @@ def _rows(path: Path, found: formats.Read) -> pd.DataFrame:
             f"the rows of {path.name} cannot be read", f"{type(error).__name__}: {error}",
             "give a .parquet, .csv or .json file",
         ) from error  # fmt: skip
-    inputs = [one.name for one in found.inputs or formats.inputs_of(found.model) or ()]
+    inputs = [one.name for one in formats.inputs_of(found) or ()]
     if inputs and set(inputs) <= set(frame.columns):
         frame = frame[inputs].copy()
     for name in frame.columns:

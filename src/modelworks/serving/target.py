@@ -219,3 +219,23 @@ def predictions(job: Job, request: bytes) -> bytes:
         for row, fragment in zip(piece.rows, piece.fragments, strict=True):
             items[row] = piece.replica.item(request, row, fragment)
     return b",".join(items)
+
+
+def texts(job: Job) -> list[str]:
+    """The answered rows as JSON texts, in the request's order."""
+    rows = [""] * job.size
+    for piece in job.pieces:
+        for row, fragment in zip(piece.rows or range(job.size), piece.fragments, strict=True):
+            rows[row] = fragment.decode()
+    return rows
+
+
+def spread(job: Job, values: Sequence[str]) -> list[str]:
+    """A value a piece as a value a row."""
+    if len(job.pieces) == 1:
+        return [values[0]] * job.size
+    rows = [""] * job.size
+    for piece, value in zip(job.pieces, values, strict=True):
+        for row in piece.rows or ():
+            rows[row] = value
+    return rows

@@ -22,7 +22,7 @@ from modelworks.serving.metrics import Counters
 from modelworks.serving.replica import Replica
 from modelworks.serving.replies import undecodable
 from modelworks.serving.spool import TENSORS
-from modelworks.serving.target import Bound, Job, Piece, Route
+from modelworks.serving.target import Bound, Job, Piece, Route, spread, texts
 
 MATRIX = "input"
 """Name of the one tensor that may stand for all inputs of a model without texts; shape [rows, inputs]."""
@@ -318,7 +318,7 @@ class TensorTarget:
             answer["id"] = asked.id
         answer["parameters"] = {"prediction_ids": ",".join([f"{base}-{row}" for row in range(job.size)])}
         if self.route.per:
-            answer["parameters"]["segments"] = "/".join(_spread(job, [p.replica.text for p in job.pieces]))
+            answer["parameters"]["segments"] = "/".join(spread(job, [p.replica.text for p in job.pieces]))
         names = (
             [output.name for output in asked.outputs] if asked.outputs else [o["name"] for o in self.outputs]
         )
@@ -364,10 +364,7 @@ class TensorTarget:
         described = next(output for output in self.outputs if output["name"] == name)
         data: Any
         if self._plain and name == VALUE:
-            data = [""] * job.size
-            for piece in job.pieces:
-                for row, text in zip(piece.rows or range(job.size), piece.fragments, strict=True):
-                    data[row] = text.decode()
+            data = texts(job)
         elif len(job.pieces) == 1:
             piece = job.pieces[0]
             if name == LABEL:
@@ -466,17 +463,6 @@ def _tuples(columns: Sequence[list[Any] | None], rows: Sequence[int], missing: A
         else:
             chosen.append(column if whole else [column[row] for row in rows])
     return list(zip(*chosen, strict=True))
-
-
-def _spread(job: Job, values: Sequence[str]) -> list[str]:
-    """A value a piece as a value a row."""
-    if len(job.pieces) == 1:
-        return [values[0]] * job.size
-    spread = [""] * job.size
-    for piece, value in zip(job.pieces, values, strict=True):
-        for row in piece.rows or ():
-            spread[row] = value
-    return spread
 
 
 def _times(column: Column, values: list[Any]) -> None:

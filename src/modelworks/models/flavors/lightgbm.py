@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from modelworks.models.predictor import shaped
 from modelworks.models.signature import Signature
 
 _CATEGORICAL, _DEFAULT_LEFT = 1, 2
-_MISSING_ZERO, _MISSING_NAN = 1, 2
+_MISSING_ZERO = 1
 _TRANSFORMS: dict[str, trees.Transform] = {
     "binary": "sigmoid", "multiclassova": "sigmoid", "cross_entropy": "sigmoid", "multiclass": "softmax",
     "poisson": "exp", "gamma": "exp", "tweedie": "exp",
@@ -31,6 +31,12 @@ _PLAIN = ("regression", "regression_l1", "huber", "fair", "quantile", "mape", "l
 class _Text:
     """A model in LightGBM's text format, read.
 
+    Attributes:
+        head: What stands before the trees, by name.
+        trees: What is said of each tree, by name.
+        categorical: Which columns are categorical.
+        pandas: The categories of a frame's categorical columns, in their order.
+
     Source: ``src/io/gbdt_model_text.cpp`` and ``src/io/tree.cpp`` of LightGBM 4.
     """
 
@@ -38,10 +44,11 @@ class _Text:
     trees: list[dict[str, str]]
     categorical: list[int]
     pandas: list[list[Any]]
-    objective: list[str] = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "objective", self.head.get("objective", "custom").split() or ["custom"])
+    @property
+    def objective(self) -> list[str]:
+        """Its name, then its options."""
+        return self.head.get("objective", "").split() or ["custom"]
 
     @property
     def outputs(self) -> int:
@@ -110,6 +117,19 @@ class LightGBMFlavor:
             kind.__name__ == "Booster" or hasattr(kind, "booster_")
         )
 
+    def inputs(self, model: Any) -> tuple[Field, ...] | None:
+        """See `Flavor.inputs`: numbers, which may be missing, and texts where it has their categories."""
+        text = _read(_booster(model).model_to_string(num_iteration=1))
+        texts = {
+            place
+            for place, values in zip(text.categorical, text.pandas, strict=False)
+            if all(isinstance(value, str) for value in values)
+        }
+        return tuple(
+            Field(name, Kind.TEXT if place in texts else Kind.NUMBER, nullable=True)
+            for place, name in enumerate(text.head["feature_names"].split())
+        )
+
     def answers(self, model: Any, example: Example) -> Answers:
         """See `Flavor.answers`."""
         text = _read(_booster(model).model_to_string(num_iteration=1))
@@ -156,20 +176,6 @@ def _booster(model: Any) -> Any:
         raise Invalid(
             "the LightGBM model is not fitted", str(error), "return what fit(...) returns"
         ) from error
-
-
-def known_inputs(model: Any) -> tuple[Field, ...]:
-    """What a booster says that it takes: numbers, which may be missing, and texts where it has their categories."""
-    text = _read(_booster(model).model_to_string(num_iteration=1))
-    texts = {
-        place
-        for place, values in zip(text.categorical, text.pandas, strict=False)
-        if all(isinstance(value, str) for value in values)
-    }
-    return tuple(
-        Field(name, Kind.TEXT if place in texts else Kind.NUMBER, nullable=True)
-        for place, name in enumerate(text.head["feature_names"].split())
-    )
 
 
 def grown(model: Any) -> trees.Forest:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from modelworks.core.batch import Batch
 from modelworks.core.errors import Invalid
+from modelworks.core.schema import Field, Kind
 from modelworks.models.flavors.port import Answers, Example
 from modelworks.models.predictor import shaped
 from modelworks.models.signature import Label, Signature
@@ -111,6 +112,25 @@ class OnnxFlavor:
         """See `Flavor.accepts`."""
         kind = type(model)
         return kind is bytes or (kind.__name__ == "ModelProto" and kind.__module__.startswith("onnx."))
+
+    def inputs(self, model: Any) -> tuple[Field, ...] | None:
+        """See `Flavor.inputs`: the inputs of the graph, the columns of a matrix by their number."""
+        model = parsed(model)
+        constant = {tensor.name for tensor in model.graph.initializer}
+        fields: list[Field] = []
+        for given in model.graph.input:
+            if given.name in constant:
+                continue
+            tensor = given.type.tensor_type
+            dims = [dim.dim_value for dim in tensor.shape.dim]
+            text = tensor.elem_type == _TEXT
+            kind = Kind.TEXT if text else Kind.NUMBER
+            if len(dims) == 2 and dims[1] > 1:
+                letter = "t" if text else "f"
+                fields += [Field(f"{letter}{place}", kind, nullable=text) for place in range(dims[1])]
+            elif len(dims) in (1, 2):
+                fields.append(Field(given.name, kind, nullable=text))
+        return tuple(fields) or None
 
     def answers(self, model: Any, example: Example) -> Answers:
         """See `Flavor.answers`."""

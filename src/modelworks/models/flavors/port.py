@@ -71,6 +71,10 @@ class Flavor(Protocol):
         """Whether `model` is one of this framework's, told by its type, without importing the framework."""
         ...
 
+    def inputs(self, model: Any) -> tuple[Field, ...] | None:
+        """What the model itself says that it takes; ``None`` where it does not."""
+        ...
+
     def answers(self, model: Any, example: Example) -> Answers:
         """What the model answers.
 
@@ -114,3 +118,8 @@ def kinds_of(model: Any, library: str) -> Sequence[str]:
     return [
         kind.__name__ for kind in type(model).__mro__ if kind.__module__.partition(".")[0] == library
     ]  # fmt: skip
+
+
+def numbered(number: int) -> list[str]:
+    """Names for columns that have none."""
+    return [f"f{place}" for place in range(number)]

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from modelworks.core.batch import Batch
 from modelworks.core.errors import Invalid
+from modelworks.core.schema import Field
 from modelworks.models.flavors.port import Answers, Example
 from modelworks.models.layout import to_frame
 from modelworks.models.predictor import shaped
@@ -54,6 +55,10 @@ class PythonFlavor:
         return isinstance(model, FunctionType | MethodType | partial) or (
             callable(model) and not isinstance(model, type)
         )
+
+    def inputs(self, model: Any) -> tuple[Field, ...] | None:
+        """See `Flavor.inputs`."""
+        return None
 
     def answers(self, model: Any, example: Example) -> Answers:
         """See `Flavor.answers`: probabilities if it has ``classes_`` or rows that add up to 1, else values."""

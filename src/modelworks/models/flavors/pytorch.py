@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 from modelworks.core.batch import Batch
 from modelworks.core.errors import Invalid
+from modelworks.core.schema import Field
 from modelworks.models.flavors.port import Answers, Example, kinds_of
 from modelworks.models.predictor import shaped
 from modelworks.models.signature import Signature
@@ -119,6 +120,10 @@ class TorchFlavor:
     def accepts(self, model: Any) -> bool:
         """See `Flavor.accepts`."""
         return "Module" in kinds_of(model, "torch")
+
+    def inputs(self, model: Any) -> tuple[Field, ...] | None:
+        """See `Flavor.inputs`."""
+        return None
 
     def answers(self, model: Any, example: Example) -> Answers:
         """See `Flavor.answers`."""

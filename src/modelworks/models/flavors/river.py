@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from modelworks.core.batch import Batch
 from modelworks.core.errors import Invalid
+from modelworks.core.schema import Field
 from modelworks.models.flavors.port import Answers, Example, kinds_of
 from modelworks.models.flavors.sklearn import dumped
 from modelworks.models.predictor import shaped
@@ -64,6 +65,10 @@ class RiverFlavor:
     def accepts(self, model: Any) -> bool:
         """See `Flavor.accepts`."""
         return "Base" in kinds_of(model, "river")
+
+    def inputs(self, model: Any) -> tuple[Field, ...] | None:
+        """See `Flavor.inputs`."""
+        return None
 
     def answers(self, model: Any, example: Example) -> Answers:
         """See `Flavor.answers`."""

@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from modelworks.core.batch import Batch
 from modelworks.core.errors import Invalid
+from modelworks.core.schema import Field, Kind
 from modelworks.models.flavors.direct import Direct, direct
-from modelworks.models.flavors.port import Answers, Example
+from modelworks.models.flavors.port import Answers, Example, numbered
 from modelworks.models.layout import to_frame
 from modelworks.models.signature import Signature
 
@@ -83,6 +84,13 @@ class SklearnFlavor:
     def accepts(self, model: Any) -> bool:
         """See `Flavor.accepts`."""
         return callable(getattr(model, "predict", None))
+
+    def inputs(self, model: Any) -> tuple[Field, ...] | None:
+        """See `Flavor.inputs`: names are kept, kinds are not, so numbers."""
+        names = getattr(model, "feature_names_in_", None)
+        if names is None and hasattr(model, "n_features_in_"):
+            names = numbered(model.n_features_in_)
+        return None if names is None else tuple(Field(str(name), Kind.NUMBER) for name in names)
 
     def answers(self, model: Any, example: Example) -> Answers:
         """See `Flavor.answers`."""

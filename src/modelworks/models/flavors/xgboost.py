@@ -13,7 +13,7 @@ from modelworks.core.batch import Batch
 from modelworks.core.errors import Invalid
 from modelworks.core.schema import Field, Kind
 from modelworks.models.compile import trees
-from modelworks.models.flavors.port import Answers, Example
+from modelworks.models.flavors.port import Answers, Example, numbered
 from modelworks.models.matrix import Categories, Matrix, matrix
 from modelworks.models.predictor import shaped
 from modelworks.models.signature import Signature
@@ -59,6 +59,13 @@ class XGBoostFlavor:
         kind = type(model)
         return kind.__module__.startswith("xgboost.") and (
             kind.__name__ == "Booster" or hasattr(kind, "get_booster")
+        )
+
+    def inputs(self, model: Any) -> tuple[Field, ...] | None:
+        """See `Flavor.inputs`: numbers, which may be missing, and texts where it has their categories."""
+        return tuple(
+            Field(name, Kind.TEXT if values and isinstance(values[0], str) else Kind.NUMBER, nullable=True)
+            for name, values in zip(*_columns(_booster(model)), strict=True)
         )
 
     def answers(self, model: Any, example: Example) -> Answers:
@@ -146,7 +153,7 @@ def _model(learner: dict[str, Any]) -> dict[str, Any]:
 def _columns(booster: Any) -> tuple[list[str], list[Categories | None]]:
     """Names of the columns, and the categories that XGBoost keeps of a frame's categorical ones."""
     kept = booster.get_categories(export_to_arrow=True)
-    names = booster.feature_names or [f"f{place}" for place in range(booster.num_features())]
+    names = booster.feature_names or numbered(booster.num_features())
     categories: list[Categories | None] = [None] * len(names)
     if not kept.empty():
         for place, (_, values) in enumerate(kept.to_arrow()):
@@ -159,14 +166,6 @@ def _columns(booster: Any) -> tuple[list[str], list[Categories | None]]:
 
 def _matrix(booster: Any, signature: Signature) -> Matrix:
     return matrix(signature, *_columns(booster), "XGBoost")
-
-
-def known_inputs(model: Any) -> tuple[Field, ...]:
-    """What a booster says that it takes: numbers, which may be missing, and texts where it has their categories."""
-    return tuple(
-        Field(name, Kind.TEXT if values and isinstance(values[0], str) else Kind.NUMBER, nullable=True)
-        for name, values in zip(*_columns(_booster(model)), strict=True)
-    )
 
 
 def grown(model: Any) -> trees.Forest:

@@ -16,7 +16,7 @@ from modelworks.core.errors import Invalid, NotFound
 from modelworks.core.schema import Field, Kind
 from modelworks.models.flavors import flavor_of
 from modelworks.models.flavors.port import Example
-from modelworks.models.formats.file import FORMATS, inputs_of, read_file
+from modelworks.models.formats.file import FORMATS, read_file
 from modelworks.models.formats.mlflow import MLMODEL, read_folder
 from modelworks.models.formats.read import Read
 from modelworks.models.signature import Signature
@@ -64,17 +64,23 @@ def signature_of(found: Read, example: pd.DataFrame | None) -> Signature:
     Raises:
         Invalid: neither the model nor an example says it, or the answers cannot be served.
     """
+    flavor = flavor_of(found.model)
     if example is not None:
         made = signature(example, None, list(map(str, example.columns)), found.model)
         declared = {field.name: field for field in found.inputs or ()}
         # What was declared beats what a few rows happen to show.
         return Signature(tuple(declared.get(one.name, one) for one in made.inputs), made.task, made.classes)
-    inputs = found.inputs or inputs_of(found.model)
+    inputs = inputs_of(found)
     if inputs is None:
         raise Invalid(
             "the model does not say what it takes", "", "give some rows of the kind: --example rows.parquet"
         )
-    return Signature(inputs, *flavor_of(found.model).answers(found.model, Example(inputs, _blank(inputs))))
+    return Signature(inputs, *flavor.answers(found.model, Example(inputs, _blank(inputs))))
+
+
+def inputs_of(found: Read) -> tuple[Field, ...] | None:
+    """What a model takes, as was said beside it or as it says itself; ``None`` where nobody does."""
+    return found.inputs or flavor_of(found.model).inputs(found.model)
 
 
 def _blank(inputs: Sequence[Field]) -> dict[str, Any]:

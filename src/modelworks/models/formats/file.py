@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from modelworks.core.errors import Denied, Invalid, NotReady, TooLarge
-from modelworks.core.schema import Field, Kind
 from modelworks.models.flavors import FLAVORS
 from modelworks.models.formats.read import Read
 
@@ -179,45 +177,3 @@ FORMATS: dict[str, Callable[[Path, bool], Read]] = {
     ".joblib": _unpickled,
 }
 """Readers by the end of a file's name."""
-
-
-def inputs_of(model: Any) -> tuple[Field, ...] | None:
-    """What a model itself says that it takes; ``None`` where it does not."""
-    kind = type(model).__module__.partition(".")[0]
-    if kind == "lightgbm":
-        from modelworks.models.flavors.lightgbm import known_inputs
-
-        return known_inputs(model)
-    if kind == "xgboost":
-        from modelworks.models.flavors.xgboost import known_inputs as known
-
-        return known(model)
-    if kind == "onnx":
-        return _graph_inputs(model)
-    names = getattr(model, "feature_names_in_", None)
-    if names is None and hasattr(model, "n_features_in_"):
-        names = numbered(model.n_features_in_)
-    return None if names is None else tuple(Field(str(name), Kind.NUMBER) for name in names)
-
-
-def numbered(number: int) -> Iterable[str]:
-    """Names for columns that have none."""
-    return [f"f{place}" for place in range(number)]
-
-
-def _graph_inputs(model: Any) -> tuple[Field, ...] | None:
-    constant = {tensor.name for tensor in model.graph.initializer}
-    fields: list[Field] = []
-    for given in model.graph.input:
-        if given.name in constant:
-            continue
-        tensor = given.type.tensor_type
-        dims = [dim.dim_value for dim in tensor.shape.dim]
-        text = tensor.elem_type == 8
-        kind = Kind.TEXT if text else Kind.NUMBER
-        if len(dims) == 2 and dims[1] > 1:
-            letter = "t" if text else "f"
-            fields += [Field(f"{letter}{place}", kind, nullable=text) for place in range(dims[1])]
-        elif len(dims) in (1, 2):
-            fields.append(Field(given.name, kind, nullable=text))
-    return tuple(fields) or None

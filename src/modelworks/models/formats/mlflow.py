@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from modelworks.core.errors import Invalid, NotReady, TooLarge
 from modelworks.core.schema import Field, Kind
-from modelworks.models.formats.file import content_of, need, numbered, read_file
+from modelworks.models.flavors.port import numbered
+from modelworks.models.formats.file import content_of, need, read_file
 from modelworks.models.formats.read import Read
 
 if TYPE_CHECKING:
