@@ -149,7 +149,7 @@ def test_missing_and_unseen_values_are_part_of_the_proof() -> None:
     frame, _ = rows(40, seed=2)
     asked_for = answered(model, takes, to_batch(frame, takes))
     assert asked_for.held_out == 40
-    assert len(asked_for.rows) == 40 + 4 + 40
+    assert len(asked_for.rows) == 40 + 4 + 32
     more = asked_for.rows.take(slice(40, None))
     assert np.isnan(more.numbers).any()
     assert "" in more.texts
@@ -218,7 +218,7 @@ def test_a_model_that_refuses_unseen_texts_is_still_proven_on_missing_numbers() 
     takes = signature(frame, y, list(frame.columns), strict)
     asked_for = answered(strict, takes, to_batch(frame, takes))
     more = asked_for.rows.take(slice(len(frame), None))
-    assert len(more) == 4 + 64
+    assert len(more) == 4 + 32
     assert np.isnan(more.numbers).any()
     assert proven(strict, takes, asked_for)[0] is not None
 

@@ -78,7 +78,7 @@ def test_it_compiles_or_says_why_not(case: tuple[str, str, Made]) -> None:
         with pytest.raises(Invalid, match="no ONNX form"):
             FLAVORS[flavor].compile(one.model, one.takes, template=True)
     else:
-        assert proof.rows == len(one.frame) + 4 + min(len(one.frame), 64)
+        assert proof.rows == len(one.frame) + 4 + min(len(one.frame), 32)
         assert np.allclose(CompiledPredictor(graph).predict(batch), one.expected(one.frame), atol=1e-5) or (
             one.takes.task == "regression"
         )

@@ -29,7 +29,7 @@ TOLERANCE = 1e-4
 """Largest difference that a proof allows: absolute for probabilities, relative to the spread of the values for a
 regression. float32 sums differ by some 1e-7 from float64 ones; a wrong graph differs by far more."""
 _UNSEEN = "\x00 a value that no row had"
-_PROBED = 64
+_PROBED = 32
 """Held-out rows of which difficult ones are made."""
 
 
