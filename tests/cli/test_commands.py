@@ -110,7 +110,13 @@ def test_rows_from_a_file(mw: Any, trained: Path) -> None:
     assert len(json.loads(out)["predictions"]) == 569
 
 
-def test_a_model_made_elsewhere_is_imported_and_answers(mw: Any, tmp_path: Path) -> None:
+def test_a_model_made_elsewhere_is_imported_and_answers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mw(*words: str) -> tuple[int, str, str]:
+        return run(capsys, monkeypatch, "--project", str(tmp_path / "project"), *words)
+
+    make(tmp_path / "project")
     frame = pd.DataFrame({"a": np.arange(40.0), "b": np.arange(40.0) % 7})
     fitted = LogisticRegression().fit(frame, frame["a"] > 20)
     frame.to_csv(tmp_path / "rows.csv", index=False)
