@@ -7,8 +7,8 @@ from functools import cached_property
 
 import polars as pl
 
-from modelworks.core.errors import Invalid
 from modelworks.core.schema import OnBreach, check_on_breach
+from modelworks.data.expression import parsed
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,7 @@ class Rule:
     @cached_property
     def expr(self) -> pl.Expr:
         """As Polars runs it."""
-        try:
-            return pl.sql_expr(self.text)
-        except Exception as error:  # Polars raises several kinds
-            raise Invalid(
-                f"{self.text[:200]!r} is no rule", str(error).split("\n")[0], "write it as in SQL"
-            ) from error
+        return parsed(self.text, "rule")
 
     @property
     def broken(self) -> pl.Expr:

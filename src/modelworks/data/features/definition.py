@@ -11,6 +11,7 @@ import polars as pl
 
 from modelworks.core.duration import duration
 from modelworks.core.errors import Invalid
+from modelworks.data.expression import parsed
 
 Statistic = Literal["count", "mean", "sum", "last"]
 
@@ -41,12 +42,7 @@ class Expression:
         Raises:
             Invalid: it is no SQL expression.
         """
-        try:
-            return pl.sql_expr(self.text)
-        except Exception as error:  # Polars raises several kinds
-            raise Invalid(
-                f"{self.text[:200]!r} is no expression", str(error).split("\n")[0], "write it as in SQL"
-            ) from error
+        return parsed(self.text, "expression")
 
 
 @dataclass(frozen=True, init=False)
