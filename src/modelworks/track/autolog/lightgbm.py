@@ -6,7 +6,7 @@ import functools
 import inspect
 from typing import Any
 
-from modelworks.track.autolog.port import Autolog, Recorder, Undo, calmly, keep, settings
+from modelworks.track.autolog.port import Autolog, Recorder, Undo, calmly, keep, put_in_place, settings
 from modelworks.track.run import Run
 
 
@@ -37,16 +37,7 @@ class _LightGBM:
                     calmly(lambda: keep(run, "model.txt", booster.model_to_string().encode()))
                 return booster
 
-        every: list[Any] = [lightgbm, lightgbm.engine, lightgbm.sklearn]
-        places = [place for place in every if place.train is original]
-        for place in places:
-            place.train = train
-
-        def undo() -> None:
-            for place in places:
-                place.train = original
-
-        return undo
+        return put_in_place([lightgbm.engine, lightgbm, lightgbm.sklearn], "train", train)
 
 
 def _each(run: Run) -> Any:

@@ -6,7 +6,7 @@ import functools
 import inspect
 from typing import Any
 
-from modelworks.track.autolog.port import Autolog, Recorder, Undo, calmly, keep, settings
+from modelworks.track.autolog.port import Autolog, Recorder, Undo, calmly, keep, put_in_place, settings
 from modelworks.track.run import Run
 
 
@@ -53,16 +53,7 @@ class _XGBoost:
                     calmly(lambda: keep(run, "model.json", bytes(booster.save_raw("json"))))
                 return booster
 
-        every: list[Any] = [xgboost, xgboost.training, xgboost.sklearn]
-        places = [place for place in every if place.train is original]
-        for place in places:
-            place.train = train
-
-        def undo() -> None:
-            for place in places:
-                place.train = original
-
-        return undo
+        return put_in_place([xgboost.training, xgboost, xgboost.sklearn], "train", train)
 
 
 def _after(run: Run, booster: Any) -> None:
