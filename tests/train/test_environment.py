@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from modelworks.models.definition import Definition
-from modelworks.train.environment import code_digest, code_document, environment
+from modelworks.track.environment import environment
+from modelworks.train.environment import code_digest, code_document
 
 SOURCE = """
 from functools import partial

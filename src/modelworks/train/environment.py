@@ -1,4 +1,4 @@
-"""What a model was made with: the code of its definition, the Python and the packages around it."""
+"""The code of a definition: what shapes the model that it makes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ from typing import Any
 
 from modelworks.core.plain import to_json
 from modelworks.models.definition import Definition
-from modelworks.track.environment import environment
-
-__all__ = ["code_digest", "code_document", "environment"]
 
 
 def code_digest(definition: Definition) -> str:

@@ -19,9 +19,10 @@ from modelworks.jobs.executors.processes import Processes
 from modelworks.models.definition import Definition
 from modelworks.models.package import Package
 from modelworks.stores.artifacts import Artifacts, LocalArtifacts
+from modelworks.track.environment import environment
 from modelworks.train import columns
 from modelworks.train.candidate import Candidate
-from modelworks.train.environment import code_digest, code_document, environment
+from modelworks.train.environment import code_digest, code_document
 from modelworks.train.segments import chosen, select, slices
 from modelworks.train.work import Plan, Task, Worked, failed, work
 
