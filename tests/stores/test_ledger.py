@@ -15,7 +15,7 @@ from sqlalchemy import delete, func, insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
 from modelworks.core.errors import Unavailable
-from modelworks.stores.ledger import Ledger, tables
+from modelworks.stores.ledger import Ledger, migrate, tables
 from modelworks.stores.ledger.engine import HEAD
 from modelworks.stores.ledger.portable import chunks, queue_up, upsert
 
@@ -48,7 +48,7 @@ def test_a_new_ledger_has_every_table(ledger: Ledger) -> None:
 
 
 def test_the_migrations_end_at_head() -> None:
-    versions = Path(tables.__file__).parent / "migrations" / "versions"
+    versions = Path(migrate.__file__).parent / "migrations" / "versions"
     assert max(path.name[:4] for path in versions.glob("0*.py")) == HEAD
 
 

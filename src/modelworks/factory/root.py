@@ -1,0 +1,104 @@
+"""What every verb stands on: a project, opened, its stores, its stations."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from modelworks import config as settings
+from modelworks.access import audit
+from modelworks.core.clock import Clock, system_clock
+from modelworks.data.station import DataStation
+from modelworks.deploy.station import DeployStation
+from modelworks.learn.station import LearnStation
+from modelworks.monitor.station import MonitorStation
+from modelworks.pipelines import train as training
+from modelworks.pipelines.context import Stations
+from modelworks.pipelines.project import Project, load_project
+from modelworks.registry.station import RegistryStation
+from modelworks.serving.station import ServeStation
+from modelworks.stores import Stores, open_stores
+from modelworks.track.station import TrackStation
+
+Plain = Any
+"""JSON-able data: what a verb returns, after `plain`."""
+
+
+class Root:
+    """A project, opened; the classes that hold the verbs stand on it.
+
+    Args:
+        root: The project's folder, or one inside it.
+        clock: Gives the time; a frozen one replays or simulates.
+        who: Whose name stands in the audit trail.
+
+    Raises:
+        NotFound: there is no project.
+        Invalid: its settings or definitions cannot be read.
+        Unavailable: a store does not answer.
+    """
+
+    def __init__(self, root: Path | str = ".", clock: Clock = system_clock, who: str | None = None) -> None:
+        self.config = settings.load(settings.find_root(Path(root)))
+        self.clock = clock
+        self.who = who or os.environ.get("USER") or "local"
+
+    @cached_property
+    def stores(self) -> Stores:
+        """The ledger, the tables, the artifacts."""
+        chosen = self.config.settings
+        return open_stores(self.config.state, chosen.ledger_url, chosen.tables_url, chosen.artifacts_url)
+
+    @cached_property
+    def project(self) -> Project:
+        """What ``factory.py`` defines."""
+        return load_project(self.config.root)
+
+    @cached_property
+    def tracking(self) -> TrackStation:
+        """The runs; they need none of the project's definitions."""
+        return TrackStation(self.stores, self.clock)
+
+    @cached_property
+    def stations(self) -> Stations:
+        """The belt, its definitions declared in the ledger."""
+        stores, clock, chosen = self.stores, self.clock, self.config.settings
+        stations = Stations(
+            stores=stores,
+            project=self.project,
+            clock=clock,
+            artifacts_root=Path(chosen.artifacts_url or self.config.state / "artifacts"),
+            workers=chosen.train_workers or os.cpu_count() or 1,
+            data=DataStation(stores.ledger, stores.tables, self.config.root, clock),
+            registry=RegistryStation(stores.ledger, clock),
+            deploy=DeployStation(stores.ledger, clock),
+            serve=ServeStation(stores),
+            monitor=MonitorStation(stores, clock),
+            learn=LearnStation(stores.ledger, clock),
+        )
+        training.declare(stations)
+        return stations
+
+    def now(self) -> datetime:
+        """The factory's time."""
+        return self.clock()
+
+    def audited(self, what: str, on: str, detail: Mapping[str, Any] | None = None) -> None:
+        """Write into the audit trail what is being done, and on what."""
+        with self.stores.ledger.write() as db:
+            audit.record(db, self.clock(), self.who, what, on, detail or {})
+
+    def close(self) -> None:
+        """Stop the workers and give the connections back."""
+        training.close()
+        self.stores.ledger.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()

@@ -1,0 +1,30 @@
+"""Verbs that look back: where a thing comes from, and who did it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from modelworks.access import audit
+from modelworks.core.verbs import verb
+from modelworks.factory.root import Plain, Root
+from modelworks.pipelines import explain
+
+
+class Trail(Root):
+    """Verbs that look back: where a thing comes from, and who did it."""
+
+    @verb("GET", "/api/why")
+    def why(self, prediction_id: str) -> Plain:
+        """From a prediction back to the rows, code, environment, gates and decisions behind it."""
+        return explain.why(self.stations, prediction_id)
+
+    @verb("GET", "/api/lineage")
+    def lineage(self, ref: str, direction: Literal["up", "down"] = "up", depth: int = 6) -> Plain:
+        """What a thing was made from, or what was made from it."""
+        return explain.lineage(self.stations, ref, direction, depth)
+
+    @verb("GET", "/api/audit", role="admin")
+    def audit(self, limit: int = 50) -> Plain:
+        """Who did what."""
+        with self.stores.ledger.read() as db:
+            return audit.recent(db, limit)

@@ -1,0 +1,57 @@
+"""The ledger's tables: small facts and decisions, never rows of data."""
+
+from modelworks.stores.ledger.tables.data import (
+    cursors,
+    dataset_pins,
+    dataset_profiles,
+    dataset_tags,
+    dataset_versions,
+    datasets,
+    forgotten,
+    ingested,
+    ingests,
+)
+from modelworks.stores.ledger.tables.kinds import Utc, metadata
+from modelworks.stores.ledger.tables.loop import alerts, decisions, watermarks, windows
+from modelworks.stores.ledger.tables.models import (
+    aliases,
+    deployment_history,
+    deployments,
+    model_versions,
+    models,
+    verdicts,
+)
+from modelworks.stores.ledger.tables.runs import campaigns, run_journals, run_points, run_values, runs
+from modelworks.stores.ledger.tables.trail import audit, edges, tokens
+
+__all__ = [
+    "Utc",
+    "alerts",
+    "aliases",
+    "audit",
+    "campaigns",
+    "cursors",
+    "dataset_pins",
+    "dataset_profiles",
+    "dataset_tags",
+    "dataset_versions",
+    "datasets",
+    "decisions",
+    "deployment_history",
+    "deployments",
+    "edges",
+    "forgotten",
+    "ingested",
+    "ingests",
+    "metadata",
+    "model_versions",
+    "models",
+    "run_journals",
+    "run_points",
+    "run_values",
+    "runs",
+    "tokens",
+    "verdicts",
+    "watermarks",
+    "windows",
+]

@@ -1,0 +1,61 @@
+"""The loop: what was seen of the models, and what was decided."""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, Column, Float, Index, Integer, LargeBinary, String, Table, Text
+
+from modelworks.stores.ledger.tables.kinds import Id, Name, Segment, Serial, Utc, metadata
+
+windows = Table(
+    "windows",
+    metadata,
+    Column("model", Name, primary_key=True),
+    Column("start", Utc, primary_key=True),
+    Column("segment", Segment, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("rows", Integer, nullable=False),
+    Column("labelled", Integer, nullable=False),
+    Column("output_sum", Float, nullable=False),
+    # Of the labelled rows: log loss or squared error, and its square, so that any span has a mean and its error.
+    Column("loss_sum", Float, nullable=False),
+    Column("loss_squares", Float, nullable=False),
+    Column("sketch", LargeBinary, nullable=False),  # see monitor.sketch
+    Index(None, "model", "segment", "start"),
+)
+watermarks = Table(
+    # How far a process that goes over a growing table has come.
+    "watermarks",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("moment", Utc, nullable=False),
+)
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("model", Name, nullable=False),
+    Column("segment", Segment, nullable=False),
+    Column("kind", String(40), nullable=False),
+    Column("severity", String(20), nullable=False),
+    Column("message", Text, nullable=False),
+    Column("evidence", JSON, nullable=False),
+    Column("opened", Utc, nullable=False),
+    Column("closed", Utc),
+    Index(None, "model", "segment", "kind", "closed"),
+    Index(None, "opened"),
+)
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("model", Name, nullable=False),
+    Column("segment", Segment, nullable=False),
+    Column("action", String(20), nullable=False),
+    Column("trigger", Name, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("evidence", JSON, nullable=False),
+    Column("campaign", Id),
+    Column("at", Utc, nullable=False),
+    Index(None, "model", "segment", "at"),
+    Index(None, "at"),
+)

@@ -1,0 +1,37 @@
+"""Where things come from, who did what, and who may."""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, Column, Index, String, Table
+
+from modelworks.stores.ledger.tables.kinds import Digest, Name, Serial, Utc, metadata
+
+edges = Table(
+    "edges",
+    metadata,
+    Column("source", String(1200), primary_key=True),
+    Column("relation", String(40), primary_key=True),
+    Column("target", String(1200), primary_key=True),
+    Column("created", Utc, nullable=False),
+    Index(None, "target"),
+)
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("at", Utc, nullable=False),
+    Column("who", Name, nullable=False),
+    Column("verb", Name, nullable=False),
+    Column("what", String(1200), nullable=False),
+    Column("detail", JSON, nullable=False),
+    Index(None, "at"),
+)
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("name", Name, primary_key=True),
+    Column("digest", Digest, nullable=False, unique=True),
+    Column("role", String(20), nullable=False),
+    Column("created", Utc, nullable=False),
+    Column("revoked", Utc),
+)
