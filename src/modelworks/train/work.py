@@ -8,10 +8,12 @@ has never seen, and a segment costs one fit. The price is that a model has not l
 
 from __future__ import annotations
 
+import gc
 import pickle
 import traceback
 import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -35,6 +37,7 @@ from modelworks.models.signature import Signature
 from modelworks.models.signature_of import signature
 from modelworks.stores.artifacts import Artifacts, LocalArtifacts
 from modelworks.train import evaluate
+from modelworks.train.asked_once import asked_once
 from modelworks.train.candidate import Candidate
 from modelworks.train.columns import Columns, Stored, opened, to_frame
 from modelworks.train.segments import TARGET, TIME, Slice, split
@@ -110,6 +113,11 @@ def work(plan: Plan, tasks: Sequence[Task]) -> Worked:
     comes to the next segment, and everything but the fit costs a third less than one segment after the other.
     Where a fit takes long that gains nothing and makes results late: then the others are left for later.
     """
+    with asked_once(), _fewer_collections():
+        return _work(plan, tasks)
+
+
+def _work(plan: Plan, tasks: Sequence[Task]) -> Worked:
     making = [_Making(plan, task) for task in tasks]
     left: list[_Making] = []
     going = making
@@ -124,6 +132,17 @@ def work(plan: Plan, tasks: Sequence[Task]) -> Worked:
         going = following
     done = tuple(one.candidate() for one in making if one not in left)
     return Worked(done, tuple(one.task for one in left))
+
+
+@contextmanager
+def _fewer_collections() -> Iterator[None]:
+    """Look for cycles a hundredth as often: models side by side are many objects, and hardly any of them is garbage."""
+    usual = gc.get_threshold()
+    gc.set_threshold(100 * usual[0], *usual[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
 
 
 class _Making:
