@@ -189,46 +189,56 @@ def _structure(model: Any) -> Any:
     return tuple(key)
 
 
-_PLAIN = (str, bytes, int, float, type, type(None), slice, np.generic, np.dtype)
+_ATOMS = frozenset({str, bytes, int, float, bool, type(None)})
+_PLAIN = (str, bytes, int, float, type, slice, np.generic, np.dtype)
 
 
 def _walk(value: Any, key: list[Any], name: str, *, fitted: bool) -> None:
     """Add what `value`, the attribute `name`, has to say to the key."""
-    if isinstance(value, np.ndarray):
+    kind = type(value)
+    if kind in _ATOMS:
+        if not fitted:
+            key.append(repr(value))
+        elif kind is float:
+            _describe(np.asarray(value), key, name)
+        else:
+            key.append(kind if kind is int or kind is bytes else value)
+    elif isinstance(value, np.ndarray):
         if fitted:
             _describe(value, key, name)
         else:
             key.append(value.tobytes())
-    elif isinstance(value, _PLAIN):
-        if not fitted:
-            key.append(repr(value))
-        elif isinstance(value, np.generic | float):
-            _describe(np.asarray(value), key, name)
-        elif isinstance(value, str | bool | type | None | np.dtype):
-            key.append(value)
-        else:
-            key.append(type(value))
+    elif kind is list or kind is tuple or isinstance(value, (list, tuple)):
+        key.append(len(value))
+        for item in value:
+            _walk(item, key, name, fitted=fitted)
     elif isinstance(value, dict):
         for item in sorted(value, key=str):
             key.append(item)
             _walk(value[item], key, "", fitted=fitted)
-    elif isinstance(value, list | tuple):
-        key.append(len(value))
-        for item in value:
-            _walk(item, key, name, fitted=fitted)
+    elif isinstance(value, _PLAIN):
+        if not fitted:
+            key.append(repr(value))
+        elif isinstance(value, (np.generic, float)):
+            _describe(np.asarray(value), key, name)
+        else:
+            key.append(value if isinstance(value, (str, type, np.dtype)) else kind)
     elif hasattr(value, "get_params") and hasattr(value, "__dict__"):
-        key.append(type(value))
+        key.append(kind)
         attributes = vars(value)
         for item in sorted(attributes):
-            plain = item.lstrip("_")
-            if plain.startswith("n_"):
-                continue  # counts of rows, iterations and widths: no graph depends on them but through its arrays
+            if item.startswith(_COUNTS):
+                continue  # no graph depends on them but through its arrays
             key.append(item)
             _walk(attributes[item], key, item, fitted=item[-1] == "_" or item[0] == "_")
     elif callable(value):
         key.append(f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', value)!r}")
     else:
-        raise _Opaque(type(value).__name__)
+        raise _Opaque(kind.__name__)
+
+
+_COUNTS = ("n_", "_n_", "__n_")
+"""Attributes that count rows, iterations and widths."""
 
 
 def _describe(array: npt.NDArray[Any], key: list[Any], name: str) -> None:

@@ -20,6 +20,8 @@ from modelworks.core.batch import Batch
 from modelworks.models.signature import Signature
 
 Call = Callable[[Any], Any]
+_SIMPLE = frozenset({str, int, float, bool, type(None), np.ndarray, np.float64, np.dtype})
+"""What surely has no parts."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,8 @@ def _nameless(part: Any, structure: list[Any]) -> Any:
     if not kind.__module__.startswith("sklearn.") or "_sklearn_output_config" in state:
         raise _Unknown
     for value in state.values():
+        if type(value) in _SIMPLE:
+            continue
         inside: Sequence[Any] = value if isinstance(value, list | tuple) else (value,)
         if any(hasattr(one, "feature_names_in_") or _named(one, "ColumnTransformer") for one in inside):
             raise _Unknown
