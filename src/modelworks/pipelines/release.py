@@ -77,7 +77,7 @@ def record(
                 "status": one.status,
                 "params": plain(one.params),
                 "metrics": plain(one.metrics),
-                "tags": {},
+                "tags": _tags(one),
                 "artifacts": plain(one.artifacts),
                 "dataset": model.definition.dataset,
                 "dataset_version": dataset_version,
@@ -91,7 +91,7 @@ def record(
     said = [
         row
         for run, one in zip(ids, candidates, strict=True)
-        for row in values.rows(run, plain(one.params), plain(one.metrics), {})
+        for row in values.rows(run, plain(one.params), plain(one.metrics), _tags(one))
     ]
     insert_many(db, run_values, said)
     made = [(run, one) for run, one in zip(ids, candidates, strict=True) if one.package is not None]
@@ -146,6 +146,10 @@ def record(
         ],
     )
     return results
+
+
+def _tags(candidate: Candidate) -> dict[str, str]:
+    return {"tries": str(candidate.tries)} if candidate.tries > 1 else {}
 
 
 def _judge(model: Model, candidate: Candidate) -> tuple[bool, tuple[Verdict, ...]]:
