@@ -147,6 +147,7 @@ def _version(one: ModelVersion) -> dict[str, Any]:
         "proof": one.package.proof,
         "run": one.run,
         "created": one.created,
+        "archived": one.archived,
     }
 
 

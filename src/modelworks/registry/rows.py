@@ -48,6 +48,7 @@ def to_row(version: ModelVersion) -> dict[str, Any]:
         "dataset_version": version.dataset_version,
         "rows_filter": plain(version.rows_filter),
         "created": version.created,
+        "archived": version.archived,
     }
 
 
@@ -64,4 +65,5 @@ def from_row(row: Row[Any]) -> ModelVersion:
         row.dataset_version,
         row.rows_filter,
         row.created,
+        row.archived,
     )
