@@ -171,6 +171,7 @@ class Memory(threading.Thread):
         self._over = threading.Event()
 
     def run(self) -> None:
+        """Look until it is stopped."""
         while not self._over.wait(0.25):
             self.parent = max(self.parent, _own_memory(os.getpid()))
             for child in psutil.Process().children(recursive=True):
@@ -264,7 +265,7 @@ def measure(case: Case, repeats: int, folder: Path, ray: bool) -> dict[str, Any]
             bares.append(only_fits())
             wholes.append(whole(factory))
         if ray:
-            with project(case, rows, folder / f"{turn} ray", "ray") as factory:
+            with project(case, rows, folder / f"{turn}-ray", "ray") as factory:
                 rays.append(whole(factory))
     told = compared(wholes[1:], bares[1:])
     if ray:

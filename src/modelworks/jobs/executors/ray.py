@@ -206,7 +206,8 @@ class _Crew:
         self.contents: list[Any] = []
         if len([node for node in ray.nodes() if node["Alive"]]) > 1:
             self.files = list(files)
-            self.contents = [ray.put(np.memmap(path, dtype=np.uint8, mode="r")) for path in files]
+            # A plain array goes from the file into the store as it is; anything else would be pickled.
+            self.contents = [ray.put(np.frombuffer(shared.buffer(path), np.uint8)) for path in files]
         self.start: Any = None
         self.hired = monotonic()
         self.anyone = False
