@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select
+from sqlalchemy import Connection, Row, func, select
 
 from modelworks.core.clock import Clock
 from modelworks.core.errors import Conflict, NotFound
@@ -15,7 +15,7 @@ from modelworks.registry.missing import archived
 from modelworks.registry.model_version import CHAMPION
 from modelworks.registry.rows import Key, near
 from modelworks.stores.ledger import Ledger
-from modelworks.stores.ledger.portable import chunks, queue_up, upsert
+from modelworks.stores.ledger.portable import chunks, insert_many, queue_up, upsert
 from modelworks.stores.ledger.tables import aliases, deployment_history, deployments, model_versions
 
 
@@ -179,8 +179,9 @@ class DeployStation:
             for (model, segment), one in changed
         ]  # fmt: skip
         upsert(db, deployments, rows)
-        db.execute(
-            insert(deployment_history),
+        insert_many(
+            db,
+            deployment_history,
             [
                 {
                     "revision": row["revision"], "model": row["model"], "segment": row["segment"],

@@ -65,8 +65,9 @@ def record(
     now = stations.clock()
     dataset = str(Ref(model.definition.dataset, at=dataset_version))
     ids = [new_id() for _ in candidates]
-    db.execute(
-        insert(runs),
+    insert_many(
+        db,
+        runs,
         [
             {
                 "id": run,
@@ -75,15 +76,16 @@ def record(
                 "campaign": campaign,
                 "kind": "training",
                 "status": one.status,
-                "params": plain(one.params),
-                "metrics": plain(one.metrics),
+                "params": one.params,
+                "metrics": one.metrics,
                 "tags": _tags(one),
-                "artifacts": plain(one.artifacts),
+                "artifacts": one.artifacts,
                 "dataset": model.definition.dataset,
                 "dataset_version": dataset_version,
                 "error": one.error,
                 "started": one.started,
                 "ended": one.ended,
+                "experiment": "",
             }
             for run, one in zip(ids, candidates, strict=True)
         ],
@@ -129,8 +131,9 @@ def record(
         for one in candidates
         if one.package is None
     ]
-    db.execute(
-        insert(decisions),
+    insert_many(
+        db,
+        decisions,
         [
             {
                 "model": model.name,

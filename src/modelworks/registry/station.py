@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, insert, select
+from sqlalchemy import Connection, and_, func, select
 
 from modelworks.core.clock import Clock
 from modelworks.core.errors import Invalid, NotFound
@@ -17,7 +17,7 @@ from modelworks.registry.missing import archived, no_alias, no_model, no_segment
 from modelworks.registry.model_version import CHAMPION, LATEST, Draft, ModelSummary, ModelVersion
 from modelworks.registry.rows import Key, at, from_row, key, near, to_row
 from modelworks.stores.ledger import Ledger
-from modelworks.stores.ledger.portable import chunks, queue_up, upsert
+from modelworks.stores.ledger.portable import chunks, insert_many, queue_up, upsert
 from modelworks.stores.ledger.tables import aliases, model_versions, models, verdicts
 
 
@@ -168,7 +168,7 @@ class RegistryStation:
             )
         if fresh:
             self._ensure_models(db, list(fresh.values()))
-            db.execute(insert(model_versions), [to_row(known[run]) for run in fresh])
+            insert_many(db, model_versions, [to_row(known[run]) for run in fresh])
         return [known[draft.run] for draft in drafts]
 
     def get(self, ref: Ref) -> ModelVersion:
@@ -280,14 +280,13 @@ class RegistryStation:
                 "gate": verdict.gate,
                 "passed": verdict.passed,
                 "reason": verdict.reason,
-                "evidence": plain(verdict.evidence),
+                "evidence": dict(verdict.evidence),
                 "created": now,
             }
             for version, said in judged
             for verdict in said
         ]
-        if rows:
-            db.execute(insert(verdicts), rows)
+        insert_many(db, verdicts, rows)
 
     def verdicts(self, ref: Ref) -> list[Verdict]:
         """What the gates said of a version, in the order they said it.

@@ -39,9 +39,9 @@ campaigns = Table(
     Column("dataset_version", Integer, nullable=False),
     # How many are done, of how many, and the seconds until all will be: see pipelines.campaign.
     Column("segments", Integer, nullable=False),
-    Column("total", Integer, nullable=False),
+    Column("total", Integer, nullable=False, default=0),
     Column("left", Float),
-    Column("artifacts", JSON, nullable=False),
+    Column("artifacts", JSON, nullable=False, default=list),
     Column("status", String(20), nullable=False),
     Column("created", Utc, nullable=False),
     Column("finished", Utc),
