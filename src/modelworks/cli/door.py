@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from modelworks.core.errors import Invalid
 
 if TYPE_CHECKING:
     from modelworks.factory import Factory
+    from modelworks.pipelines.context import Progress
 
 
 @dataclass(frozen=True)
@@ -79,34 +80,32 @@ class Door:
             return self.call(verb, progress=progress, **arguments)
 
     @contextmanager
-    def _progress(self) -> Iterator[Callable[[str, int, int], None]]:
+    def _progress(self) -> Iterator[Progress]:
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
-            Progress,
             TextColumn,
             TimeElapsedColumn,
-            TimeRemainingColumn,
         )
+        from rich.progress import Progress as Bars
 
-        from modelworks.console.terminal import ERR
+        from modelworks.console.terminal import ERR, seconds
 
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
         )
-        with Progress(
-            *columns, console=ERR, transient=True, disable=self.json or not ERR.is_terminal
-        ) as bars:
+        with Bars(*columns, console=ERR, transient=True, disable=self.json or not ERR.is_terminal) as bars:
             tasks: dict[str, Any] = {}
 
-            def report(what: str, done: int, total: int) -> None:
+            def report(what: str, done: int, total: int, left: float | None = None, /) -> None:
                 if what not in tasks:
-                    tasks[what] = bars.add_task(what, total=total)
-                bars.update(tasks[what], completed=done, total=total)
+                    tasks[what] = bars.add_task(what, total=total, left="")
+                told = "" if left is None else f"about {seconds(left)} left"
+                bars.update(tasks[what], completed=done, total=total, left=told)
 
             yield report
 

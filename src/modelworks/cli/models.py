@@ -10,7 +10,7 @@ import typer
 from modelworks.cli.door import Door
 from modelworks.console import terminal as show
 
-models = typer.Typer(help="Models and their versions: list, show, import.", no_args_is_help=True)
+models = typer.Typer(help="Models and their versions: list, show, import, archive.", no_args_is_help=True)
 
 Model = Annotated[str | None, typer.Argument(help="Only this model.")]
 Ref = Annotated[str, typer.Argument(help="For instance delay@3 or 'delay[UA,EWR]@3'.")]
@@ -19,7 +19,7 @@ Reason = Annotated[str, typer.Option(help="Why, for the record.")]
 
 def register(app: typer.Typer) -> None:
     """Put the commands into the application."""
-    for command in (train, plan, apply, deploy, rollback, approve, reject):
+    for command in (train, plan, apply, deploy, rollback, approve, reject, gc):
         app.command(command.__name__)(command)
     app.add_typer(models, name="models")
 
@@ -167,7 +167,7 @@ def models_show(context: typer.Context, ref: Ref, limit: int = 20) -> None:
         [
             [
                 v["version"],
-                "champion" if v["version"] == champion else "",
+                "champion" if v["version"] == champion else "archived" if v["archived"] else "",
                 _metrics(v["metrics"]),
                 v["dataset"],
                 v["served"],
@@ -211,6 +211,50 @@ def models_import(
         ]
     )
     return show.hint(f"modelworks deploy '{told['ref']}'")
+
+
+@models.command("archive")
+def models_archive(context: typer.Context, ref: Ref) -> None:
+    """Put a version away: it stays on record, may not be deployed, and `gc` may let its model go."""
+    door: Door = context.obj
+    told = door.call("archive", ref=ref)
+    if door.json:
+        return show.raw(told)
+    show.OUT.print(f"{show.cell(told['ref'])} is archived")
+    return show.hint(f"modelworks models restore '{told['ref']}', modelworks gc --dry-run")
+
+
+@models.command("restore")
+def models_restore(context: typer.Context, ref: Ref) -> None:
+    """Bring an archived version back, as long as its model was not let go."""
+    door: Door = context.obj
+    told = door.call("restore", ref=ref)
+    if door.json:
+        return show.raw(told)
+    show.OUT.print(f"{show.cell(told['ref'])} is back")
+    return show.hint(f"modelworks deploy '{told['ref']}'")
+
+
+def gc(
+    context: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
+    grace: Annotated[str, typer.Option(help="How old an artifact has to be that nothing refers to.")] = "1h",
+) -> None:
+    """Delete artifacts that nothing refers to, and what killed trainings left; safe beside running trainings."""
+    door: Door = context.obj
+    told = door.call("gc", dry_run=dry_run, grace=grace)
+    if door.json:
+        return show.raw(told)
+    show.facts(
+        [
+            ("would be deleted" if dry_run else "deleted", f"{told['artifacts']:,} artifacts"),
+            ("halves of artifacts", told["parts"]),
+            ("folders of killed trainings", told["folders"]),
+            ("space", f"{told['bytes'] / 1e6:,.1f} MB"),
+            ("kept", f"{told['kept']:,} that something refers to, {told['young']:,} that are too young"),
+        ]
+    )
+    return show.hint("modelworks gc" if dry_run else "modelworks models archive REF lets more go")
 
 
 def deploy(context: typer.Context, ref: Ref, reason: Reason = "by hand") -> None:

@@ -33,9 +33,18 @@ def status(context: typer.Context) -> None:
             ("versions", told["versions"]),
             ("open alerts", told["alerts"]),
             ("decisions", ", ".join(f"{k} {v:,}" for k, v in told["decisions"].items())),
+            *((f"training {one['model']}", _how_far(one)) for one in told["training"][:5]),
         ]
     )
     return show.hint("modelworks plan")
+
+
+def _how_far(going: dict[str, Any]) -> str:
+    """How much of a training is done, and how long the rest takes."""
+    done = f"{going['done']:,} of {going['total']:,} segments" if going["total"] else "begun"
+    if not going["running"]:
+        return f"{done}, was interrupted; 'modelworks train {going['model']}' goes on with it"
+    return done if going["left"] is None else f"{done}, about {show.seconds(going['left'])} left"
 
 
 def predict(

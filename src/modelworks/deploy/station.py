@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select
+from sqlalchemy import Connection, Row, func, select
 
 from modelworks.core.clock import Clock
 from modelworks.core.errors import Conflict, NotFound
 from modelworks.core.ref import Ref, Segment, parse_segment, segment_text
 from modelworks.deploy.deployment import Change, Deployment, Promotion
+from modelworks.registry.missing import archived
 from modelworks.registry.model_version import CHAMPION
 from modelworks.registry.rows import Key, near
 from modelworks.stores.ledger import Ledger
-from modelworks.stores.ledger.portable import chunks, queue_up, upsert
+from modelworks.stores.ledger.portable import chunks, insert_many, queue_up, upsert
 from modelworks.stores.ledger.tables import aliases, deployment_history, deployments, model_versions
 
 
@@ -45,6 +46,7 @@ class DeployStation:
 
         Raises:
             NotFound: a version that is not registered; nothing is promoted then.
+            Conflict: one that is archived.
         """
         if not promotions:
             return []
@@ -129,16 +131,20 @@ class DeployStation:
     # -- inside ----------------------------------------------------------------------------------------
 
     def _check(self, db: Connection, keys: Sequence[Key], promotions: Sequence[Promotion]) -> None:
-        """Refuse versions that do not exist: a server would have nothing to load."""
+        """Refuse versions that do not exist, or are archived: a server would have nothing to load."""
         exact = (model_versions.c.model, model_versions.c.segment, model_versions.c.version)
         wanted = {(*key, one.version): one for key, one in zip(keys, promotions, strict=True)}
         for some in chunks(sorted(wanted)):
             numbers = model_versions.c.version.in_({version for _, _, version in some})
             close = near(model_versions, [(model, segment) for model, segment, _ in some])
-            there = {tuple(row) for row in db.execute(select(*exact).where(close, numbers))}
-            for missing in (wanted[key] for key in some if key not in there):
-                ref = Ref(missing.model, missing.segment, missing.version)
-                raise NotFound(f"{ref} cannot be deployed", "it is not registered", "register it first")
+            rows = db.execute(select(*exact, model_versions.c.archived).where(close, numbers))
+            there = {tuple(row[:3]): row.archived for row in rows}
+            for key in some:
+                ref = Ref(wanted[key].model, wanted[key].segment, wanted[key].version)
+                if key not in there:
+                    raise NotFound(f"{ref} cannot be deployed", "it is not registered", "register it first")
+                if there[key] is not None:
+                    raise archived(ref, "deployed")
 
     def _current(self, db: Connection, keys: set[Key]) -> dict[Key, Deployment]:
         found: dict[Key, Deployment] = {}
@@ -173,8 +179,9 @@ class DeployStation:
             for (model, segment), one in changed
         ]  # fmt: skip
         upsert(db, deployments, rows)
-        db.execute(
-            insert(deployment_history),
+        insert_many(
+            db,
+            deployment_history,
             [
                 {
                     "revision": row["revision"], "model": row["model"], "segment": row["segment"],

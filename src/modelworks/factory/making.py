@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from modelworks.core.duration import duration
 from modelworks.core.ref import Ref
 from modelworks.core.verbs import verb
 from modelworks.factory.root import Plain, Root
-from modelworks.pipelines import bring_in, report
+from modelworks.pipelines import bring_in, garbage, report
 from modelworks.pipelines import train as training
 from modelworks.pipelines.context import Progress, silent
 
@@ -48,6 +49,26 @@ class Making(Root):
             )
             for name in names
         ]
+
+    @verb("POST", "/api/archive")
+    def archive(self, ref: str) -> Plain:
+        """Put a model version away: it stays on record, may not be deployed, and its model may be let go."""
+        self.audited("archive", ref)
+        return garbage.archive(self.stations, Ref.parse(ref))
+
+    @verb("POST", "/api/restore")
+    def restore(self, ref: str) -> Plain:
+        """Bring an archived model version back."""
+        self.audited("restore", ref)
+        return garbage.restore(self.stations, Ref.parse(ref))
+
+    @verb("POST", "/api/gc", role="admin")
+    def gc(self, dry_run: bool = False, grace: str = "1h") -> Plain:
+        """Delete artifacts that nothing refers to and that are older than `grace`, and what killed trainings left."""
+        if not dry_run:
+            self.audited("gc", "artifacts", {"grace": grace})
+        self.tracking.settle()
+        return garbage.collect(self.stations, duration(grace), dry_run)
 
     def import_model(
         self,

@@ -23,6 +23,7 @@ from modelworks.registry.station import RegistryStation
 from modelworks.serving.station import ServeStation
 from modelworks.stores import Stores, open_stores
 from modelworks.track.station import TrackStation
+from modelworks.train.station import TrainStation
 
 Plain = Any
 """JSON-able data: what a verb returns, after `plain`."""
@@ -71,10 +72,17 @@ class Root:
             stores=stores,
             project=self.project,
             clock=clock,
-            artifacts_root=Path(chosen.artifacts_url or self.config.state / "artifacts"),
-            workers=chosen.train_workers or os.cpu_count() or 1,
             data=DataStation(stores.ledger, stores.tables, self.config.root, clock),
             registry=RegistryStation(stores.ledger, clock),
+            train=TrainStation(
+                artifacts_root=Path(chosen.artifacts_url or self.config.state / "artifacts"),
+                scratch=self.config.state / "scratch",
+                workers=chosen.train_workers,
+                executor=chosen.train_executor,
+                address=chosen.train_ray_address,
+                retries=chosen.train_retries,
+                limit=chosen.train_limit,
+            ),
             deploy=DeployStation(stores.ledger, clock),
             serve=ServeStation(stores),
             monitor=MonitorStation(stores, clock),

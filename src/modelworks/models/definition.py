@@ -27,6 +27,8 @@ class Definition:
         window: How far back training looks, for instance ``"120d"``; ``None`` for everything.
         params: Passed to `fit`.
         computed: How those of the features are computed that are no columns, by name.
+        retries: How often a segment is begun again that failed for a passing reason; ``None`` as the settings say.
+        limit: How long a segment may take, for instance ``"10m"``; ``None`` as the settings say.
         code: Digest of the source of `fit` and of what shapes its result.
     """
 
@@ -42,4 +44,6 @@ class Definition:
     window: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     computed: Mapping[str, Any] = field(default_factory=dict)
+    retries: int | None = None
+    limit: str | None = None
     code: str = ""

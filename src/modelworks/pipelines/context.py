@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Protocol
 
 from modelworks.core.clock import Clock
 from modelworks.data.station import DataStation
@@ -15,12 +14,18 @@ from modelworks.pipelines.project import Project
 from modelworks.registry.station import RegistryStation
 from modelworks.serving.station import ServeStation
 from modelworks.stores import Stores
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
+from modelworks.train.station import TrainStation
 
 
-def silent(_what: str, _done: int, _total: int) -> None:
+class Progress(Protocol):
+    """Told of what is being done."""
+
+    def __call__(self, what: str, done: int, total: int, left: float | None = None, /) -> None:
+        """What is being done, how much of it is done, how much there is, and in how many seconds all will be."""
+        ...
+
+
+def silent(_what: str, _done: int, _total: int, _left: float | None = None, /) -> None:
     """Report progress to nobody."""
 
 
@@ -35,10 +40,9 @@ class Stations:
     stores: Stores
     project: Project
     clock: Clock
-    artifacts_root: Path
-    workers: int
     data: DataStation
     registry: RegistryStation
+    train: TrainStation
     deploy: DeployStation
     serve: ServeStation
     monitor: MonitorStation

@@ -109,6 +109,8 @@ def model(
     holdout: float = 0.2,
     window: str | None = None,
     params: Mapping[str, Any] | None = None,
+    retries: int | None = None,
+    limit: str | None = None,
     name: str | None = None,
 ) -> Callable[[Fit], Model]:
     """Make a model of a function ``fit(X, y, params)`` that returns a fitted estimator.
@@ -130,6 +132,10 @@ def model(
         holdout: Share of the rows, the newest, that judges instead of teaching.
         window: How far back training looks, for instance ``"120d"``; everything by default.
         params: Passed to the function.
+        retries: How often a segment is begun again whose worker died, or whose fit raised what passes (a connection
+            that broke, a time-out); as the setting ``train.retries`` says by default.
+        limit: How long a segment may take, for instance ``"10m"``, before it is ended and given up; as the setting
+            ``train.limit`` says by default.
         name: Name of the model; the function's by default.
 
     Raises:
@@ -166,8 +172,11 @@ def model(
             )
         for metric in metrics:
             METRICS[metric]
-        if window is not None:
-            duration(window)
+        for length in (window, limit):
+            if length is not None:
+                duration(length)
+        if retries is not None and retries < 0:
+            raise Invalid(f"model {label!r} has {retries} retries", "", "use 0 or a number above")
         definition = Definition(
             label,
             dataset.name,
@@ -181,6 +190,8 @@ def model(
             window,
             dict(params or {}),
             {name: to_json(dataset.features[name]) for name in features if name in dataset.features},
+            retries,
+            limit,
         )
         return Model(
             replace(definition, code=code_digest(definition)),

@@ -65,8 +65,9 @@ def record(
     now = stations.clock()
     dataset = str(Ref(model.definition.dataset, at=dataset_version))
     ids = [new_id() for _ in candidates]
-    db.execute(
-        insert(runs),
+    insert_many(
+        db,
+        runs,
         [
             {
                 "id": run,
@@ -75,15 +76,16 @@ def record(
                 "campaign": campaign,
                 "kind": "training",
                 "status": one.status,
-                "params": plain(one.params),
-                "metrics": plain(one.metrics),
-                "tags": {},
-                "artifacts": plain(one.artifacts),
+                "params": one.params,
+                "metrics": one.metrics,
+                "tags": _tags(one),
+                "artifacts": one.artifacts,
                 "dataset": model.definition.dataset,
                 "dataset_version": dataset_version,
                 "error": one.error,
                 "started": one.started,
                 "ended": one.ended,
+                "experiment": "",
             }
             for run, one in zip(ids, candidates, strict=True)
         ],
@@ -91,7 +93,7 @@ def record(
     said = [
         row
         for run, one in zip(ids, candidates, strict=True)
-        for row in values.rows(run, plain(one.params), plain(one.metrics), {})
+        for row in values.rows(run, plain(one.params), plain(one.metrics), _tags(one))
     ]
     insert_many(db, run_values, said)
     made = [(run, one) for run, one in zip(ids, candidates, strict=True) if one.package is not None]
@@ -129,8 +131,9 @@ def record(
         for one in candidates
         if one.package is None
     ]
-    db.execute(
-        insert(decisions),
+    insert_many(
+        db,
+        decisions,
         [
             {
                 "model": model.name,
@@ -146,6 +149,10 @@ def record(
         ],
     )
     return results
+
+
+def _tags(candidate: Candidate) -> dict[str, str]:
+    return {"tries": str(candidate.tries)} if candidate.tries > 1 else {}
 
 
 def _judge(model: Model, candidate: Candidate) -> tuple[bool, tuple[Verdict, ...]]:

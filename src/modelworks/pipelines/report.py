@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 
 from modelworks.core.errors import NotFound
 from modelworks.core.ref import Ref, parse_segment, segment_text
+from modelworks.pipelines import campaign
 from modelworks.pipelines.context import Stations
 from modelworks.registry.model_version import ModelVersion
 from modelworks.stores.ledger.tables import (
@@ -37,6 +38,7 @@ def status(stations: Stations) -> dict[str, Any]:
         "root": str(stations.project.root),
         "now": stations.clock(),
         **counted,
+        "training": campaign.going(stations.stores.ledger),
         "decisions": actions,
         "datasets": stations.data.overview(),
         "models": models(stations),
@@ -145,6 +147,7 @@ def _version(one: ModelVersion) -> dict[str, Any]:
         "proof": one.package.proof,
         "run": one.run,
         "created": one.created,
+        "archived": one.archived,
     }
 
 

@@ -1,30 +1,25 @@
-"""Train a model's segments in one campaign, and bring out what passes its gates.
-
-A campaign is what one decision to train made: its key is the digest of what would be trained on what. A
-campaign that was killed is found again by its key, and only the segments that it had not finished are run.
-"""
+"""Train a model's segments in one campaign, and bring out what passes its gates."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
-from hashlib import sha256
 from time import monotonic
+from typing import Any
 
 import polars as pl
-from sqlalchemy import Connection, insert, select, update
 
-from modelworks.core.clock import new_id
 from modelworks.core.errors import Invalid
-from modelworks.core.plain import to_json
 from modelworks.core.ref import Ref, Segment, parse_segment, segment_text
 from modelworks.data.contract import TYPES
 from modelworks.models.definition import Definition
+from modelworks.pipelines import campaign as campaigns
 from modelworks.pipelines import release
 from modelworks.pipelines.context import Progress, Stations, silent
 from modelworks.pipelines.project import Model
-from modelworks.stores.ledger.tables import campaigns, runs
+from modelworks.track.environment import environment
 from modelworks.train import trainer
 from modelworks.train.candidate import Candidate
 
@@ -48,6 +43,7 @@ class TrainReport:
         refused: Versions that a gate turned down.
         waiting: Versions that wait for a person's approval.
         skipped: Segments that an earlier, interrupted run of the same campaign had finished.
+        retried: Segments that were begun more than once.
         compiled: Of `trained`, those served compiled.
         seconds: Wall time.
         stages: Seconds by stage, summed over the workers.
@@ -63,6 +59,7 @@ class TrainReport:
     refused: int = 0
     waiting: int = 0
     skipped: int = 0
+    retried: int = 0
     compiled: int = 0
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
@@ -133,97 +130,84 @@ def train(
     definition = model.definition
     version = stations.data.latest(definition.dataset)
     dataset = str(Ref(definition.dataset, at=version))
-    with stations.stores.ledger.write() as db:
-        identifier, status = _open(db, stations, definition, version, segments, force, reason, campaign)
-        finished = _finished(db, identifier)
-    report = TrainReport(definition.name, identifier, dataset, skipped=len(finished))
-    if status == "finished":
-        return report
     wanted = None if segments is None else [_checked(definition, text) for text in segments]
+    with stations.stores.ledger.write() as db:
+        identifier, over = campaigns.begin(
+            db,
+            stations,
+            definition,
+            version,
+            segments=segments,
+            force=force,
+            reason=reason,
+            campaign=campaign,
+        )
+    with nullcontext() if over else campaigns.alone(stations, identifier):
+        with stations.stores.ledger.write() as db:
+            finished = campaigns.finished(db, identifier)
+            campaigns.claim(db, identifier, [definition.code, environment()[0]])
+        report = TrainReport(definition.name, identifier, dataset, skipped=len(finished))
+        if over:
+            return report
+        tally = _work(stations, model, identifier, version, wanted, finished, progress)
+        return tally.report(report, monotonic() - started)
+
+
+def _work(
+    stations: Stations,
+    model: Model,
+    campaign: str,
+    version: int,
+    wanted: Sequence[Segment] | None,
+    finished: Collection[Segment],
+    progress: Progress,
+) -> _Tally:
+    """Train what is not finished, and write down what comes of it, bit by bit."""
+    definition = model.definition
     champions = {
         segment: entry.package
         for segment, entry in stations.registry.champions(definition.name, wanted).items()
     }
-    candidates = trainer.train(
+    candidates = stations.train.train(
         definition,
         frame(stations, definition, wanted),
         time=time_of(stations, definition),
-        artifacts_root=stations.artifacts_root,
-        workers=stations.workers,
         segments=wanted,
         champions=champions,
         skip=finished,
         idle=lambda: keep(),
     )
-    tally, batch, since = _Tally(), list[Candidate](), monotonic()
+    tally, batch, begun = _Tally(), list[Candidate](), monotonic()
+    since, left = begun, None
 
-    def keep() -> None:
+    def keep(**more: Any) -> None:
         """Write down what is done."""
         nonlocal since
-        if batch:
+        if batch or more:
             with stations.stores.ledger.write() as db:
-                results = release.record(db, stations, model, identifier, version, batch)
-            tally.add(batch, results)
+                results = release.record(db, stations, model, campaign, version, batch) if batch else []
+                tally.add(batch, results)
+                total = len(finished) + tally.total
+                done = len(finished) + tally.seen
+                campaigns.keep(db, campaign, segments=done, total=total, left=left, **more)
         batch.clear()
         since = monotonic()
 
-    for done, candidate in enumerate(candidates, 1):
-        batch.append(candidate)
-        progress(f"train {definition.name}", done, candidate.total)
-        if len(batch) >= _BATCH or monotonic() - since > _BATCH_SECONDS:
+    with closing(candidates):  # type: ignore[type-var]
+        try:
+            for done, candidate in enumerate(candidates, 1):
+                batch.append(candidate)
+                tally.total = candidate.total
+                now = monotonic()
+                left = (now - begun) * (1 / candidate.share - 1)
+                progress(f"train {definition.name}", done, candidate.total, left)
+                if len(batch) >= _BATCH or now - since > _BATCH_SECONDS:
+                    keep()
+        except KeyboardInterrupt:  # what is done is done
             keep()
-    keep()
-    with stations.stores.ledger.write() as db:
-        db.execute(
-            update(campaigns)
-            .where(campaigns.c.id == identifier)
-            .values(status="finished", finished=stations.clock(), segments=len(finished) + tally.seen)
-        )
-    return tally.report(report, monotonic() - started)
-
-
-def _open(
-    db: Connection,
-    stations: Stations,
-    definition: Definition,
-    version: int,
-    segments: Sequence[str] | None,
-    force: bool,
-    reason: str,
-    campaign: str | None,
-) -> tuple[str, str]:
-    """The campaign with this key, or a new one; with its status."""
-    what = [
-        definition.name,
-        definition.code,
-        definition.dataset,
-        version,
-        None if segments is None else sorted(segments),
-    ]
-    key = sha256(to_json([*what, new_id()] if force else what)).hexdigest()
-    found = db.execute(select(campaigns.c.id, campaigns.c.status).where(campaigns.c.key == key)).one_or_none()
-    if found is not None:
-        return found.id, found.status
-    identifier = campaign or new_id()
-    db.execute(
-        insert(campaigns).values(
-            id=identifier,
-            model=definition.name,
-            key=key,
-            reason=reason,
-            dataset=definition.dataset,
-            dataset_version=version,
-            segments=0,
-            status="running",
-            created=stations.clock(),
-        )
-    )
-    return identifier, "running"
-
-
-def _finished(db: Connection, campaign: str) -> set[Segment]:
-    rows = db.scalars(select(runs.c.segment).where(runs.c.campaign == campaign))
-    return {parse_segment(text) for text in rows}
+            raise
+    keep(status="finished", finished=stations.clock())
+    return tally
 
 
 def frame(
@@ -287,6 +271,8 @@ class _Tally:
 
     def __init__(self) -> None:
         self.seen = 0
+        self.total = 0
+        self.retried = 0
         self.actions: Counter[str] = Counter()
         self.compiled = 0
         self.stages: Counter[str] = Counter()
@@ -297,6 +283,7 @@ class _Tally:
         self.seen += len(candidates)
         for candidate in candidates:
             self.stages.update(candidate.seconds)
+            self.retried += candidate.tries > 1
             self.compiled += candidate.package is not None and candidate.package.compiled is not None
             if candidate.status == "failed":
                 self.failures[segment_text(candidate.segment)] = candidate.error or ""
@@ -316,6 +303,7 @@ class _Tally:
             refused=self.actions["refuse"],
             waiting=self.actions["wait"],
             skipped=base.skipped,
+            retried=self.retried,
             compiled=self.compiled,
             seconds=seconds,
             stages={stage: round(value, 4) for stage, value in self.stages.items()},

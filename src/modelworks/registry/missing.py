@@ -1,4 +1,4 @@
-"""What to say of a reference that names nothing: what there is, and the closest names."""
+"""What to say of a reference that names nothing, or nothing that can be used: what there is, and the closest names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 from sqlalchemy import Connection, select
 
-from modelworks.core.errors import NotFound
+from modelworks.core.errors import Conflict, NotFound
 from modelworks.core.ref import Ref
 from modelworks.stores.ledger.tables import model_versions, models
 
@@ -51,6 +51,13 @@ def no_alias(ref: Ref, last: int, names: Sequence[str]) -> NotFound:
         f"no version of {here} is called {ref.at!r}",
         f"the names there are: {', '.join(['latest', *names])}",
         f"use one of these, or a version number up to {last}",
+    )
+
+
+def archived(ref: Ref, done: str) -> Conflict:
+    """The version is put away: it cannot be deployed, nor get a name."""
+    return Conflict(
+        f"{ref} cannot be {done}", "it is archived", f"bring it back: modelworks models restore '{ref}'"
     )
 
 

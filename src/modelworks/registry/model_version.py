@@ -55,6 +55,7 @@ class ModelVersion:
         model: See `Draft`, as for all that is not named here.
         version: Number within the model and segment, from 1, without gaps.
         created: When it was registered, UTC.
+        archived: When it was put away, UTC; ``None`` where it was not.
     """
 
     model: str
@@ -67,6 +68,7 @@ class ModelVersion:
     dataset_version: int | None
     rows_filter: Mapping[str, Any]
     created: datetime
+    archived: datetime | None = None
 
     @property
     def ref(self) -> Ref:

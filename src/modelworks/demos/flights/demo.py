@@ -119,7 +119,9 @@ def run(
             task = bars.add_task("January and February: train", total=None, note="")
             with laps.lap("first training"):
                 (first,) = factory.train(
-                    progress=lambda _what, done, total: bars.update(task, completed=done, total=total)
+                    progress=lambda _what, done, total, _left=None: bars.update(
+                        task, completed=done, total=total
+                    )
                 )
                 bars.update(task, note=f"{first.promoted} models live, {first.compiled} compiled and proven")
             february = {s: v.package for s, v in factory.stations.registry.champions("delay").items()}

@@ -8,6 +8,7 @@ EXECUTORS: Catalog[type[Executor]] = Catalog(
     {
         "inline": "modelworks.jobs.executors.inline:Inline",
         "processes": "modelworks.jobs.executors.processes:Processes",
+        "ray": "modelworks.jobs.executors.ray:Ray",
     },
 )
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import ClassVar
 
-from modelworks.jobs.executors.port import Done, Initial, Item, Value, dearest_first, failed
+from modelworks.jobs.executors.port import RETRIES, Done, Initial, Item, More, Value, dearest_first, failed
 
 
 class Inline:
@@ -13,6 +15,11 @@ class Inline:
 
     An item that kills its process kills this one.
     """
+
+    apart: ClassVar[bool] = False
+
+    def __init__(self, preload: Sequence[str] = (), address: str = "") -> None:
+        pass
 
     def run(
         self,
@@ -23,15 +30,26 @@ class Inline:
         initial: Initial,
         weights: Sequence[float] | None = None,
         idle: Callable[[], None] | None = None,
+        limit: float | None = None,
+        retries: int = RETRIES,
+        files: Sequence[Path] = (),
+        more: More[Item, Value] | None = None,
     ) -> Iterator[Done[Item, Value]]:
-        """See `Executor.run`; `workers` and `idle` are of no use here."""
-        for position in dearest_first(len(items), weights):
-            item = items[position]
+        """See `Executor.run`; only function, items, initial, weights and more are of use here."""
+        waiting = [(items[at], weights[at] if weights else 1.0) for at in dearest_first(len(items), weights)]
+        while waiting:
+            item, _ = waiting.pop(0)
             try:
                 done: Done[Item, Value] = Done(item, function(initial, item))
             except Exception as error:
                 done = failed(item, error, traceback.format_exc())
+            if added := [] if more is None else list(more(done)):
+                waiting = sorted([*waiting, *added], key=lambda one: -one[1])
             yield done
+
+    def cores(self) -> int:
+        """One item after the other."""
+        return 1
 
     def close(self) -> None:
         """Nothing is kept."""

@@ -1,4 +1,4 @@
-"""What runs inside a worker process: takes items from its pipe, sends back results, until the pipe closes."""
+"""What runs inside a worker: it takes messages with items, and answers with results."""
 
 from __future__ import annotations
 
@@ -32,29 +32,39 @@ Start = tuple[bytes, Sequence[str]]
 """Opens a run: the pickled ``(function, initial)``, and the import path."""
 
 
-def serve(connection: Connection) -> None:
-    """Work until the other end is gone.
+class Desk:
+    """Where a worker takes one message after the other."""
 
-    A message is a pickled pair: ``("start", Start)`` or ``("item", (position, item))``. The answer to an
-    item is ``(position, True, value)`` or ``(position, False, (error line, traceback))``.
-    """
+    def __init__(self) -> None:
+        # The fork server has these already, unless somebody else's work in this process had started it before.
+        os.environ.update(THREADS)
+        threadpool_limits(1)
+        self._function: Callable[[Any], Any] = _not_started
+
+    def hear(self, message: bytes) -> bytes | None:
+        """Begin a run, or do an item.
+
+        A message is a pickled pair: ``("start", Start)`` or ``("item", (position, item))``. The answer to an
+        item is a pickle of ``(position, True, value)`` or ``(position, False, (error line, traceback))``.
+        """
+        kind, content = pickle.loads(message)  # noqa: S301 - our own parent wrote it
+        if kind == "start":
+            self._function = _open(content)
+            return None
+        position, item = content
+        return _answer(position, self._function, item)
+
+
+def serve(connection: Connection) -> None:
+    """Work in a process until the other end of its pipe is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    # The fork server has these already, unless somebody else's work in this process had started it before.
-    os.environ.update(THREADS)
-    threadpool_limits(1)
-    function: Callable[[Any], Any] = _not_started
+    desk = Desk()
     while True:
         try:
-            kind, content = pickle.loads(connection.recv_bytes())  # noqa: S301 - our own parent wrote it
+            answer = desk.hear(connection.recv_bytes())
+            if answer is not None:
+                connection.send_bytes(answer)
         except (EOFError, OSError):
-            return
-        if kind == "start":
-            function = _open(content)
-            continue
-        position, item = content
-        try:
-            connection.send_bytes(_answer(position, function, item))
-        except OSError:
             return
 
 

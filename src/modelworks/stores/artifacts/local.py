@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
 
 from modelworks.core.errors import Invalid, NotFound
+from modelworks.stores.artifacts.sweep import Swept, sweep
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -35,7 +37,11 @@ class LocalArtifacts:
         """See `Artifacts.put`."""
         digest = sha256(content).hexdigest()
         path = self._path(digest)
-        if path.exists():
+        try:
+            os.utime(path)  # as good as new: see `sweep`
+        except FileNotFoundError:
+            pass
+        else:
             return digest
         # Files of a training are many and small: system calls alone cost a third of `tempfile` and `pathlib`.
         part = f"{path.parent}/.{uuid4().hex}"
@@ -75,6 +81,10 @@ class LocalArtifacts:
                 "restore it from a backup",
             )
         return content
+
+    def sweep(self, kept: Callable[[str], bool], before: float, dry_run: bool = False) -> Swept:
+        """See `Artifacts.sweep`."""
+        return sweep(self.root, kept, before, dry_run)
 
     def __contains__(self, digest: object) -> bool:
         return isinstance(digest, str) and bool(_DIGEST.fullmatch(digest)) and self._path(digest).exists()

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
+
+from modelworks.stores.artifacts.sweep import Swept
 
 
 class Artifacts(Protocol):
     """Content-addressed blobs: written once, never changed, the same content stored once."""
 
     def put(self, content: bytes) -> str:
-        """Store `content`; returns its digest (SHA-256, hexadecimal). Atomic: all of it or nothing."""
+        """Store `content`; returns its digest (SHA-256, hexadecimal). Atomic: all of it or nothing.
+
+        What is there already counts as stored now.
+        """
         ...
 
     def get(self, digest: str) -> bytes:
@@ -18,6 +24,16 @@ class Artifacts(Protocol):
         Raises:
             NotFound: there is none.
             Invalid: what is stored does not have that digest (it was tampered with, or damaged).
+        """
+        ...
+
+    def sweep(self, kept: Callable[[str], bool], before: float, dry_run: bool = False) -> Swept:
+        """Delete blobs that nobody needs; others may store and read at the same time.
+
+        Args:
+            kept: Whether something refers to the blob of a digest.
+            before: Seconds since 1970: blobs that were stored from then on stay.
+            dry_run: Only count.
         """
         ...
 

@@ -31,6 +31,26 @@ def among_files(folder: Path, what: str) -> Iterator[None]:
         yield  # closing the file frees it
 
 
+def held_among_files(folder: Path, what: str) -> bool:
+    """Whether somebody is inside `among_files` of the same."""
+    path = folder / sha256(what.encode()).hexdigest()[:32]
+    thread = _threads[str(path)]
+    if not path.exists():
+        return False
+    if not thread.acquire(blocking=False):
+        return True
+    try:
+        with path.open(
+            "r+"
+        ) as file:  # whoever closes a file frees all locks of this process on it: of which there is none
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return False
+    except BlockingIOError:
+        return True
+    finally:
+        thread.release()
+
+
 @contextmanager
 def among_sessions(engine: Engine, what: str) -> Iterator[None]:
     """Alone among all who use one PostgreSQL: an advisory lock, which ends with the connection."""
@@ -41,3 +61,13 @@ def among_sessions(engine: Engine, what: str) -> Iterator[None]:
             yield
         finally:
             db.execute(select(func.pg_advisory_unlock(key)))
+
+
+def held_among_sessions(engine: Engine, what: str) -> bool:
+    """Whether somebody is inside `among_sessions` of the same."""
+    key = func.hashtextextended(f"modelworks.alone.{what}", 0)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
+        if not db.scalar(select(func.pg_try_advisory_lock(key))):
+            return True
+        db.execute(select(func.pg_advisory_unlock(key)))
+        return False

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from modelworks.core.errors import Unavailable
 from modelworks.core.plain import to_json
-from modelworks.stores.ledger.alone import among_files, among_sessions
+from modelworks.stores.ledger.alone import among_files, among_sessions, held_among_files, held_among_sessions
 
 HEAD = "0001"
 """The newest migration: a ledger at this revision needs none."""
@@ -108,10 +108,21 @@ class Ledger:
         if self.engine.dialect.name == "postgresql":
             place = among_sessions(self.engine, what)
         else:
-            database = Path(self.engine.url.database or "ledger.db")
-            place = among_files(database.with_name(f"{database.name}-locks"), what)
+            place = among_files(self._locks, what)
         with place:
             yield
+
+    def held(self, what: str) -> bool:
+        """Whether somebody is inside `alone` of the same `what` at this moment."""
+        if self.engine.dialect.name == "postgresql":
+            return held_among_sessions(self.engine, what)
+        return held_among_files(self._locks, what)
+
+    @property
+    def _locks(self) -> Path:
+        """Folder of the files that are locked."""
+        database = Path(self.engine.url.database or "ledger.db")
+        return database.with_name(f"{database.name}-locks")
 
     def close(self) -> None:
         """Give the connections back."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from operator import itemgetter
-from typing import Any, TypeVar
+from functools import lru_cache
+from typing import Any, Literal, TypeVar
 
-from sqlalchemy import Connection, Float, Table, func, insert, select
+from sqlalchemy import Connection, Dialect, Float, Table, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 T = TypeVar("T")
@@ -29,43 +29,64 @@ def upsert(db: Connection, table: Table, rows: Sequence[Mapping[str, Any]], keep
         rows: Column values; all rows have the same columns.
         keep: Leave a row as it is where the primary key is taken.
     """
-    if not rows:
-        return
-    key = [column.name for column in table.primary_key]
-    statement: Any = (sqlite if db.dialect.name == "sqlite" else postgresql).insert(table)
-    others = {name: statement.excluded[name] for name in rows[0] if name not in key}
-    if keep or not others:
-        statement = statement.on_conflict_do_nothing(index_elements=key)
-    else:
-        statement = statement.on_conflict_do_update(index_elements=key, set_=others)
-    _execute_many(db, statement, table, rows)
+    _write_many(db, table, rows, "keep" if keep else "overwrite")
 
 
 def insert_many(db: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows; all have the same columns."""
-    if rows:
-        _execute_many(db, insert(table), table, rows)
+    _write_many(db, table, rows, "")
 
 
-def _execute_many(db: Connection, statement: Any, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Execute a statement for each row.
+def _write_many(
+    db: Connection, table: Table, rows: Sequence[Mapping[str, Any]], taken: Literal["", "keep", "overwrite"]
+) -> None:
+    """Give the rows to the driver, values made into what it takes.
 
-    Where no value has to be made into another one, the driver gets the rows as they are: SQLAlchemy's own way
-    costs as much again as SQLite does for a narrow row.
+    SQLAlchemy's own way of doing it costs as much again as SQLite does for a narrow row, and the making of a
+    statement as much as the writing of ten rows.
     """
-    names = list(rows[0])
-    kinds = [table.c[name].type.dialect_impl(db.dialect) for name in names]
-    made = any(kind.bind_processor(db.dialect) for kind in kinds if not isinstance(kind, Float))
-    if made or any(column.default is not None for column in table.c if column.name not in names):
+    if not rows:
+        return
+    names = tuple(rows[0])
+    if any(column.default is not None for column in table.c if column.name not in names):
+        statement = _statement(db.dialect.name, table, names, taken)
         db.execute(statement, [dict(row) for row in rows])
         return
-    compiled = statement.compile(dialect=db.dialect, column_keys=names)
-    if compiled.positional:
-        pick = itemgetter(*compiled.positiontup) if len(names) > 1 else None
-        given: Any = [pick(row) if pick else (row[names[0]],) for row in rows]
+    text, order, makers = _compiled(db.dialect, table, names, taken)
+    values: list[Any] = [[make(row[name]) if make else row[name] for name, make in makers] for row in rows]
+    if order is None:
+        db.exec_driver_sql(text, [dict(zip(names, row, strict=True)) for row in values])
     else:
-        given = [dict(row) for row in rows]
-    db.exec_driver_sql(compiled.string, given)
+        db.exec_driver_sql(text, [tuple(row[place] for place in order) for row in values])
+
+
+@lru_cache(maxsize=256)
+def _compiled(
+    dialect: Dialect, table: Table, names: tuple[str, ...], taken: Literal["", "keep", "overwrite"]
+) -> tuple[str, tuple[int, ...] | None, list[tuple[str, Any]]]:
+    """The text of a statement, where its values stand, and what makes a column's values into the driver's."""
+    kinds = [(name, table.c[name].type.dialect_impl(dialect)) for name in names]
+    makers = [
+        (name, None if isinstance(kind, Float) else kind.bind_processor(dialect)) for name, kind in kinds
+    ]
+    compiled: Any = _statement(dialect.name, table, names, taken).compile(
+        dialect=dialect, column_keys=list(names)
+    )
+    order = tuple(names.index(name) for name in compiled.positiontup) if compiled.positional else None
+    return compiled.string, order, makers
+
+
+def _statement(
+    dialect: str, table: Table, names: tuple[str, ...], taken: Literal["", "keep", "overwrite"]
+) -> Any:
+    if not taken:
+        return insert(table)
+    key = [column.name for column in table.primary_key]
+    statement = (sqlite if dialect == "sqlite" else postgresql).insert(table)
+    others = {name: statement.excluded[name] for name in names if name not in key}
+    if taken == "keep" or not others:
+        return statement.on_conflict_do_nothing(index_elements=key)
+    return statement.on_conflict_do_update(index_elements=key, set_=others)
 
 
 def queue_up(db: Connection, what: str) -> None:

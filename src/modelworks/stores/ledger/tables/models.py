@@ -31,6 +31,7 @@ model_versions = Table(
     Column("dataset_version", Integer),
     Column("rows_filter", JSON, nullable=False),
     Column("created", Utc, nullable=False),
+    Column("archived", Utc),
     Index(None, "created"),
 )
 aliases = Table(

@@ -37,10 +37,15 @@ campaigns = Table(
     Column("reason", Text, nullable=False),
     Column("dataset", Name, nullable=False),
     Column("dataset_version", Integer, nullable=False),
+    # How many are done, of how many, and the seconds until all will be: see pipelines.campaign.
     Column("segments", Integer, nullable=False),
+    Column("total", Integer, nullable=False, default=0),
+    Column("left", Float),
+    Column("artifacts", JSON, nullable=False, default=list),
     Column("status", String(20), nullable=False),
     Column("created", Utc, nullable=False),
     Column("finished", Utc),
+    Index("ix_campaigns_going", "created", **where("status = 'running'")),
 )
 runs = Table(
     "runs",
