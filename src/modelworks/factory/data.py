@@ -41,6 +41,11 @@ class Data(Root):
         """What is different between two versions of a dataset: columns, rows by key, distributions."""
         return self.stations.data.diff(before, after)
 
+    @verb("GET", "/api/verify")
+    def verify(self, ref: str) -> Plain:
+        """Whether a dataset version still is what it was: each of its files, its list of files, its rows."""
+        return self.stations.data.verify(ref)
+
     @verb("GET", "/api/quarantine")
     def quarantine(self, dataset: str, limit: int = 50, reason: str = "", source: str = "") -> Plain:
         """Rows that broke the contract, with the reason."""
