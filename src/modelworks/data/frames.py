@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -99,6 +99,13 @@ class Frames:
     ) -> pl.DataFrame:
         """Rows with some of their features: see `compute`; looking into the newest past by default."""
         return compute(rows, declared.features, list(names), declared.name, declared.time, past or self.past)
+
+    def as_declared(self, dataset: str, features: Mapping[str, Feature], time: str) -> Frames:
+        """The same rows, with what a dataset was declared to have at another time."""
+        then = Frames(self.ledger, self.tables)
+        now = self.declared()
+        then._declared = {**now, dataset: replace(now[dataset], features=features, time=time)}
+        return then
 
     def looked_into(self, dataset: str, columns: Sequence[str]) -> list[str]:
         """The other datasets that features among `columns` look into."""

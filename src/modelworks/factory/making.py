@@ -9,6 +9,7 @@ from modelworks.core.ref import Ref
 from modelworks.core.verbs import verb
 from modelworks.factory.root import Plain, Root
 from modelworks.pipelines import bring_in, report
+from modelworks.pipelines import reproduce as reproducing
 from modelworks.pipelines import train as training
 from modelworks.pipelines.context import Progress, silent
 
@@ -48,6 +49,21 @@ class Making(Root):
             )
             for name in names
         ]
+
+    @verb("POST", "/api/reproduce")
+    def reproduce(
+        self, ref: str, here: bool = False, tolerance: float = 0.0, progress: Progress = silent
+    ) -> Plain:
+        """Train a version again from its lineage, in an environment of its own, and compare the answers."""
+        self.audited("reproduce", ref)
+        return reproducing.reproduce(
+            self.stations,
+            Ref.parse(ref),
+            environments=self.config.state / "environments",
+            here=here,
+            tolerance=tolerance,
+            progress=progress,
+        )
 
     def import_model(
         self,

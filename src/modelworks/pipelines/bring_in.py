@@ -20,7 +20,7 @@ from modelworks.models.package import Proof
 from modelworks.pipelines.context import Stations
 from modelworks.registry.model_version import Draft
 from modelworks.stores.ledger.tables import runs
-from modelworks.track.environment import environment
+from modelworks.track.lock import environment
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,6 +12,7 @@ from modelworks.core.ref import Ref, parse_segment, segment_text
 from modelworks.lineage import graph
 from modelworks.pipelines.context import Stations
 from modelworks.stores.ledger.tables import campaigns, decisions, deployment_history, runs
+from modelworks.track import lock
 
 _PREFIXES = ("dataset", "run", "model", "deployment", "code", "environment", "file")
 
@@ -65,7 +66,7 @@ def why(stations: Stations, prediction_id: str) -> dict[str, Any]:
         if version.dataset
         else None
     )
-    environment = stations.stores.artifacts.get(version.package.environment).decode().splitlines()
+    environment = lock.read(stations.stores.artifacts.get(version.package.environment))
     return {
         "prediction": prediction,
         "model_version": {
@@ -85,8 +86,8 @@ def why(stations: Stations, prediction_id: str) -> dict[str, Any]:
         "code": version.package.code,
         "environment": {
             "digest": version.package.environment,
-            "python": environment[0],
-            "packages": len(environment) - 1,
+            "python": f"python {environment['python']}",
+            "packages": len(environment["packages"]),
         },
         "verdicts": stations.registry.verdicts(ref),
         "deployment": None if history is None else {k: history[k] for k in ("revision", "reason", "created")},

@@ -15,6 +15,7 @@ from modelworks.core.ref import Ref, segment_text
 from modelworks.deploy.deployment import Deployment, Promotion
 from modelworks.lineage import graph
 from modelworks.lineage.edge import Edge
+from modelworks.pipelines.basis import ARTIFACT
 from modelworks.pipelines.context import Stations
 from modelworks.pipelines.project import Model
 from modelworks.registry.gates import judge_all
@@ -57,10 +58,20 @@ def record(
     campaign: str,
     dataset_version: int,
     candidates: Sequence[Candidate],
+    rests_on: str,
 ) -> list[Result]:
-    """Write everything that candidates became: runs, versions, verdicts, deployments, lineage, decisions.
+    """Write everything that candidates became: runs, versions, verdicts, deployments, decisions.
 
     All in the caller's transaction: a kill leaves either nothing of a candidate or all of it.
+
+    Args:
+        db: The transaction.
+        stations: The belt.
+        model: What was trained.
+        campaign: In which campaign.
+        dataset_version: On which version of its dataset.
+        candidates: What came of it.
+        rests_on: Digest of the training's `Basis`.
     """
     now = stations.clock()
     dataset = str(Ref(model.definition.dataset, at=dataset_version))
@@ -78,7 +89,7 @@ def record(
                 "params": plain(one.params),
                 "metrics": plain(one.metrics),
                 "tags": {},
-                "artifacts": plain(one.artifacts),
+                "artifacts": {**plain(one.artifacts), ARTIFACT: rests_on},
                 "dataset": model.definition.dataset,
                 "dataset_version": dataset_version,
                 "error": one.error,

@@ -7,7 +7,7 @@ campaign that was killed is found again by its key, and only the segments that i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from time import monotonic
@@ -22,6 +22,7 @@ from modelworks.core.ref import Ref, Segment, parse_segment, segment_text
 from modelworks.data.contract import TYPES
 from modelworks.models.definition import Definition
 from modelworks.pipelines import release
+from modelworks.pipelines.basis import basis_of, made_with
 from modelworks.pipelines.context import Progress, Stations, silent
 from modelworks.pipelines.project import Model
 from modelworks.stores.ledger.tables import campaigns, runs
@@ -131,7 +132,8 @@ def train(
     """
     started = monotonic()
     definition = model.definition
-    version = stations.data.latest(definition.dataset)
+    inputs = stations.data.inputs(definition.dataset, definition.features)
+    version = inputs[definition.dataset]
     dataset = str(Ref(definition.dataset, at=version))
     with stations.stores.ledger.write() as db:
         identifier, status = _open(db, stations, definition, version, segments, force, reason, campaign)
@@ -144,16 +146,21 @@ def train(
         segment: entry.package
         for segment, entry in stations.registry.champions(definition.name, wanted).items()
     }
+    time, rests_on = time_of(stations, definition), list[str]()
     candidates = trainer.train(
         definition,
-        frame(stations, definition, wanted),
-        time=time_of(stations, definition),
+        frame(stations, definition, wanted, inputs),
+        time=time,
         artifacts_root=stations.artifacts_root,
         workers=stations.workers,
         segments=wanted,
         champions=champions,
         skip=finished,
         idle=lambda: keep(),
+        made_with=made_with(stations),
+        begun=lambda told: rests_on.append(
+            basis_of(stations, definition, time, told, inputs).stored(stations.stores.artifacts)
+        ),
     )
     tally, batch, since = _Tally(), list[Candidate](), monotonic()
 
@@ -162,7 +169,7 @@ def train(
         nonlocal since
         if batch:
             with stations.stores.ledger.write() as db:
-                results = release.record(db, stations, model, identifier, version, batch)
+                results = release.record(db, stations, model, identifier, version, batch, rests_on[0])
             tally.add(batch, results)
         batch.clear()
         since = monotonic()
@@ -227,15 +234,24 @@ def _finished(db: Connection, campaign: str) -> set[Segment]:
 
 
 def frame(
-    stations: Stations, definition: Definition, wanted: Sequence[Segment] | None = None
+    stations: Stations,
+    definition: Definition,
+    wanted: Sequence[Segment] | None = None,
+    at: Mapping[str, int] | None = None,
 ) -> pl.DataFrame:
     """The columns that a definition looks at, of every row of its dataset, or of those of some segments.
 
     Training two routes must not cost a look at all of them.
+
+    Args:
+        stations: The belt.
+        definition: Whose columns.
+        wanted: Segments; ``None`` for all rows.
+        at: Versions of the datasets; see `Frames.frame`.
     """
     columns = [*definition.per, *definition.features, definition.target, time_of(stations, definition)]
     if wanted is None or () in wanted:
-        return stations.data.frame(definition.dataset, columns)
+        return stations.data.frame(definition.dataset, columns, at=at)
     contract = stations.project.dataset(definition.dataset).contract
     near = []
     for level in sorted({len(segment) for segment in wanted}):
@@ -248,7 +264,7 @@ def frame(
             missing = pl.col(name).is_null() if "" in texts else pl.lit(value=False)
             each.append(pl.col(name).is_in(values) | missing)
         near.append(pl.all_horizontal(each))
-    rows = stations.data.frame(definition.dataset, columns, pl.any_horizontal(near))
+    rows = stations.data.frame(definition.dataset, columns, pl.any_horizontal(near), at)
     return _of_segments(rows, definition.per, wanted)
 
 

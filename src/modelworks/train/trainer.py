@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +19,7 @@ from modelworks.jobs.executors.processes import Processes
 from modelworks.models.definition import Definition
 from modelworks.models.package import Package
 from modelworks.stores.artifacts import Artifacts, LocalArtifacts
-from modelworks.track.environment import environment
+from modelworks.track.lock import environment
 from modelworks.train import columns
 from modelworks.train.candidate import Candidate
 from modelworks.train.environment import code_digest, code_document
@@ -51,6 +51,8 @@ def train(
     as_of: datetime | None = None,
     executor: Executor | None = None,
     idle: Callable[[], None] | None = None,
+    made_with: str | None = None,
+    begun: Callable[[Begun], None] | None = None,
 ) -> Iterator[Candidate]:
     """Train segments, and yield each candidate as it is finished.
 
@@ -71,6 +73,8 @@ def train(
         as_of: The training's present: later rows do not exist for it.
         executor: Where to train; by default in processes that stay warm until `close`.
         idle: Called now and then while nothing is finished: see `Executor.run`.
+        made_with: Digest of the environment, whose document is stored; what is installed here by default.
+        begun: Called before the first fit, with what a training elsewhere would have to know of the rows.
 
     Raises:
         Invalid: the frame lacks a column, or one cannot be learned from.
@@ -85,7 +89,12 @@ def train(
         return
     artifacts = LocalArtifacts(artifacts_root)
     with TemporaryDirectory(prefix="modelworks-train-") as folder:
-        plan = _plan(definition, columns.write(rows.frame, Path(folder, "rows.arrow")), rows.since, artifacts)
+        stored = columns.write(
+            rows.frame, Path(folder, "rows.arrow"), columns.learned_from(definition.features)
+        )
+        plan = plan_of(definition, stored, rows.since, artifacts, made_with)
+        if begun is not None:
+            begun(Begun(rows.since, columns.kinds(stored)))
         workers = max(workers, 1)
         waiting = list(_cohorts(tasks, workers))
         while waiting:
@@ -118,12 +127,28 @@ def close() -> None:
     _pool.close()
 
 
-def _plan(
-    definition: Definition, stored: columns.Stored, since: int | None, artifacts: LocalArtifacts
+@dataclass(frozen=True)
+class Begun:
+    """How the rows of a training were laid out.
+
+    Attributes:
+        since: Rows before this time (microseconds) were left out by the definition's window.
+        kinds: Column to its type in the file of rows: a missing number in one segment changes it for all.
+    """
+
+    since: int | None
+    kinds: Mapping[str, str]
+
+
+def plan_of(
+    definition: Definition,
+    stored: columns.Stored,
+    since: int | None,
+    artifacts: LocalArtifacts,
+    made_with: str | None = None,
 ) -> Plan:
     """What the workers need to know; what it refers to by digest is stored."""
-    digest, content = environment()
-    artifacts.put(content)
+    made_with = made_with or artifacts.put(environment()[1])
     if definition.code in ("", code_digest(definition)):
         artifacts.put(code_document(definition))
     return Plan(
@@ -139,7 +164,7 @@ def _plan(
         stored=stored,
         artifacts=artifacts.root,
         code=definition.code or code_digest(definition),
-        environment=digest,
+        environment=made_with,
     )
 
 
