@@ -1,4 +1,4 @@
-"""Commands that prove: a version trained again."""
+"""Commands that prove: where a thing comes from, what follows from it, a version trained again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,83 @@ from modelworks.console import terminal as show
 
 def register(app: typer.Typer) -> None:
     """Put the commands into the application."""
-    app.command("reproduce")(reproduce)
+    for command in (lineage, impact, reproduce):
+        app.command(command.__name__)(command)
+
+
+def lineage(
+    context: typer.Context,
+    ref: Annotated[
+        str,
+        typer.Argument(
+            help="flights@12, 'delay[UA,EWR]@3', the id of a run or a prediction, a node of a lineage; "
+            "or the word export."
+        ),
+    ],
+    down: Annotated[bool, typer.Option("--down/--up", help="What came of it, or what it came from.")] = False,
+    depth: Annotated[int, typer.Option(help="Most steps to walk.")] = 6,
+    wide: Annotated[int, typer.Option(help="Things of a kind that are shown beside each other.")] = 6,
+) -> None:
+    """What a thing was made from, or with --down what was made from it."""
+    door: Door = context.obj
+    told = door.call("lineage", ref=ref, direction="down" if down else "up", depth=depth)
+    if door.json:
+        return show.raw(told)
+    show.OUT.print(show.lineage_tree(told, wide))
+    if told["more"]:
+        show.OUT.print(f"  there is more: these are the nearest {len(told['edges']):,} edges")
+    return show.hint(f"modelworks lineage '{ref}' {'--up' if down else '--down'}, modelworks impact REF")
+
+
+def impact(
+    context: typer.Context,
+    ref: Annotated[str, typer.Argument(help="A version of data or of a model: flights@12, delay@3.")],
+    limit: Annotated[int, typer.Option(help="Versions that are named; all are counted.")] = 20,
+) -> None:
+    """What follows if a version of data or of a model is bad: who learned from it, is live, was answered."""
+    door: Door = context.obj
+    told = door.call("impact", ref=ref, limit=limit)
+    if door.json:
+        return show.raw(told)
+    span = f", {told['first'][:10]} to {told['last'][:10]}" if told["first"] else ""
+    show.facts(
+        [
+            ("if this is bad", told["of"]),
+            ("rows that it brought", f"{told['rows']:,}" if told["rows"] else ""),
+            ("models that learned", ", ".join(f"{name} ({n:,})" for name, n in told["models"].items())),
+            ("versions", f"{told['versions']:,}, {told['direct']:,} of them on that very version"),
+            ("champions now", f"{told['champions']:,}"),
+            ("predictions", f"{told['predictions']:,}{span}"),
+            (
+                "counted until",
+                ", ".join(
+                    f"{name}: {show.when(at) or 'never; modelworks apply counts'}"
+                    for name, at in told["counted_until"].items()
+                ),
+            ),
+        ]
+    )
+    show.table(
+        "Versions, champions first",
+        ["version", "", "trained on", "predictions#", "first day", "last day"],
+        [
+            [
+                one["ref"],
+                "champion" if one["champion"] else "",
+                "it" if one["direct"] else "a later version",
+                one["predictions"],
+                (one["first"] or "")[:10],
+                (one["last"] or "")[:10],
+            ]
+            for one in told["worst"]
+        ],
+        "no model learned from it",
+    )
+    if told["more"]:
+        show.OUT.print("  there are more versions: only the newest were looked at")
+    for note in told["notes"]:
+        show.OUT.print(f"  {show.cell(note)}")
+    return show.hint("modelworks rollback REF, modelworks forget DATASET KEY")
 
 
 def reproduce(

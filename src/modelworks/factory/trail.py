@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 from modelworks.access import audit
+from modelworks.core.ref import Ref
 from modelworks.core.verbs import verb
 from modelworks.factory.root import Plain, Root
 from modelworks.pipelines import explain
+from modelworks.pipelines import impact as following
 
 
 class Trail(Root):
@@ -22,6 +24,11 @@ class Trail(Root):
     def lineage(self, ref: str, direction: Literal["up", "down"] = "up", depth: int = 6) -> Plain:
         """What a thing was made from, or what was made from it."""
         return explain.lineage(self.stations, ref, direction, depth)
+
+    @verb("GET", "/api/impact")
+    def impact(self, ref: str, limit: int = 20) -> Plain:
+        """What follows if a version of data or of a model is bad: who learned from it, is live, was answered."""
+        return following.impact(self.stations, Ref.parse(ref), limit)
 
     @verb("GET", "/api/audit", role="admin")
     def audit(self, limit: int = 50) -> Plain:

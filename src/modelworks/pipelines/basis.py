@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 
 from modelworks.core.plain import to_json
 from modelworks.core.ref import Ref
+from modelworks.lineage import graph
+from modelworks.lineage.edge import Edge
 from modelworks.models.definition import Definition
 from modelworks.pipelines import sources
 from modelworks.pipelines.context import Stations
@@ -72,6 +74,24 @@ def basis_of(
         since=begun.since,
         kinds=begun.kinds,
     )
+
+
+def record_basis(stations: Stations, definition: Definition, basis: Basis, campaign: str) -> str:
+    """Store what a campaign rests on, and write its lineage: an edge for each input, none for each run.
+
+    Returns:
+        Digest of the document.
+    """
+    target = f"campaign:{campaign}"
+    edges = [
+        *(Edge(f"dataset:{name}@{at}", "trained", target) for name, at in basis.inputs.items()),
+        Edge(f"code:{definition.code}", "ran", target),
+        Edge(f"source:{basis.source}", "defined", target),
+        Edge(f"environment:{basis.environment}", "hosted", target),
+    ]
+    with stations.stores.ledger.write() as db:
+        graph.add(db, edges, stations.clock())
+    return basis.stored(stations.stores.artifacts)
 
 
 def made_with(stations: Stations) -> str:

@@ -78,7 +78,6 @@ def bring_in(
         edges = [
             Edge(f"file:{path.name}#{origin['sha256']}", "imported", f"run:{run}"),
             Edge(f"environment:{made_with}", "hosted", f"run:{run}"),
-            Edge(f"run:{run}", "made", f"model:{version.ref}"),
         ]
         graph.add(db, edges, stations.clock())
     return {

@@ -22,7 +22,7 @@ from modelworks.core.ref import Ref, Segment, parse_segment, segment_text
 from modelworks.data.contract import TYPES
 from modelworks.models.definition import Definition
 from modelworks.pipelines import release
-from modelworks.pipelines.basis import basis_of, made_with
+from modelworks.pipelines.basis import basis_of, made_with, record_basis
 from modelworks.pipelines.context import Progress, Stations, silent
 from modelworks.pipelines.project import Model
 from modelworks.stores.ledger.tables import campaigns, runs
@@ -159,7 +159,7 @@ def train(
         idle=lambda: keep(),
         made_with=made_with(stations),
         begun=lambda told: rests_on.append(
-            basis_of(stations, definition, time, told, inputs).stored(stations.stores.artifacts)
+            record_basis(stations, definition, basis_of(stations, definition, time, told, inputs), identifier)
         ),
     )
     tally, batch, since = _Tally(), list[Candidate](), monotonic()

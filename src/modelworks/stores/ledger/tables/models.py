@@ -32,6 +32,7 @@ model_versions = Table(
     Column("rows_filter", JSON, nullable=False),
     Column("created", Utc, nullable=False),
     Index(None, "created"),
+    Index(None, "dataset", "dataset_version"),
 )
 aliases = Table(
     "aliases",
