@@ -29,6 +29,9 @@ class Settings:
         server_max_body: Largest request body, bytes.
         train_workers: Processes that train; 0 for one a core.
         serve_poll: Seconds between two looks at the ledger for new champions.
+        lineage_to: File or URL that is told of the lineage as OpenLineage events, as it happens; empty for nobody.
+        lineage_namespace: Namespace of these events.
+        lineage_token: Bearer token for that URL.
         monitor_every: How often the factory monitors and decides about retraining, for instance ``"1h"``.
     """
 
@@ -41,6 +44,9 @@ class Settings:
     server_max_body: int = 16 * 1024 * 1024
     train_workers: int = 0
     serve_poll: float = 0.5
+    lineage_to: str = ""
+    lineage_namespace: str = "modelworks"
+    lineage_token: str = ""
     monitor_every: str = "1h"
 
 

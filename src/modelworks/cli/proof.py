@@ -9,6 +9,7 @@ import typer
 from modelworks.cli.door import Door
 from modelworks.cli.upkeep import verified
 from modelworks.console import terminal as show
+from modelworks.core.errors import Invalid
 
 
 def register(app: typer.Typer) -> None:
@@ -28,10 +29,16 @@ def lineage(
     ],
     down: Annotated[bool, typer.Option("--down/--up", help="What came of it, or what it came from.")] = False,
     depth: Annotated[int, typer.Option(help="Most steps to walk.")] = 6,
+    to: Annotated[str, typer.Option(help="With export: a file or a URL that is told.")] = "",
+    again: Annotated[
+        bool, typer.Option("--again", help="With export: also what it was told before.")
+    ] = False,
     wide: Annotated[int, typer.Option(help="Things of a kind that are shown beside each other.")] = 6,
 ) -> None:
-    """What a thing was made from, or with --down what was made from it."""
+    """What a thing was made from, or with --down what was made from it; export --to tells it to others."""
     door: Door = context.obj
+    if ref == "export":
+        return _export(door, to, again)
     told = door.call("lineage", ref=ref, direction="down" if down else "up", depth=depth)
     if door.json:
         return show.raw(told)
@@ -39,6 +46,20 @@ def lineage(
     if told["more"]:
         show.OUT.print(f"  there is more: these are the nearest {len(told['edges']):,} edges")
     return show.hint(f"modelworks lineage '{ref}' {'--up' if down else '--down'}, modelworks impact REF")
+
+
+def _export(door: Door, to: str, again: bool) -> None:
+    if not to:
+        raise Invalid("usage: lineage export tells nobody", "", "give --to FILE or --to URL")
+    with door.factory() as factory:
+        told = factory.export_lineage(to, again)
+    if door.json:
+        return show.raw(told)
+    many = f"{told['events']:,} events"
+    show.OUT.print(
+        f"{many} told to {show.cell(told['to'])}" if told["events"] else "there is nothing new to tell"
+    )
+    return show.hint("[lineage] to = ... in modelworks.toml tells it as it happens")
 
 
 def impact(

@@ -43,12 +43,14 @@ class Making(Root):
         """Train a model, or all: every segment with enough rows, or only those named; judge and bring out."""
         names = [model] if model else list(self.project.models)
         self.audited("train", ", ".join(names), {"segments": list(segments or [])})
-        return [
+        told = [
             training.train(
                 self.stations, self.project.model(name), segments=segments, force=force, progress=progress
             )
             for name in names
         ]
+        self.news()
+        return told
 
     @verb("POST", "/api/reproduce")
     def reproduce(
