@@ -181,6 +181,10 @@ class DataStation:
         """Whether a version still is what it was: see `verify.verify`."""
         return verify.verify(self._stores, self.version_of(Ref.parse(text)))
 
+    def legible(self, version: DatasetVersion) -> bool:
+        """Whether the rows that came with a version can be relied on: see `verify.legible`."""
+        return verify.legible(self._stores, version)
+
     def pin(self, text: str, reason: str) -> DatasetVersion:
         """Keep a version whatever its age: see `versions.pin`."""
         return versions.pin(self.ledger, self.clock, Ref.parse(text), reason)

@@ -85,6 +85,12 @@ def verify(stores: Stores, version: DatasetVersion) -> Verified:
     )
 
 
+def legible(stores: Stores, version: DatasetVersion) -> bool:
+    """Whether the files with the rows that came with a version are what was written; no others are looked at."""
+    table = versions.table_of(version.dataset)
+    return not stores.tables.damaged(table, VERSION, version.table_version, version.version)
+
+
 def changed_by_others(dataset: str, stores: Stores) -> list[str]:
     """Whether the table is another than the newest version left it; one sentence, for that one's successor."""
     with stores.ledger.read() as db:

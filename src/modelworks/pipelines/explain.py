@@ -25,7 +25,7 @@ _ID = re.compile(r"[0-9a-f]{26}")
 _PREDICTION = re.compile(r"[0-9a-f]{26}-[0-9]+")
 _MOST = 10_000
 """Edges that are told at most."""
-_TOLD = 500
+_TOLD = 2_000
 """Nodes, the nearest, of which more than the name is told."""
 
 

@@ -109,10 +109,13 @@ def impact(stations: Stations, ref: Ref, limit: int = 20) -> Impact:
             m.dataset == ref.name, m.dataset_version >= version_of.version
         )
         lines = db.execute(query.order_by(m.created.desc()).limit(_MOST + 1)).all()
+    rows: pl.DataFrame | None = None
     try:
+        if not stations.data.legible(version_of):
+            raise NotFound("their files are not what was written")
         rows = _came_with(stations, of, sorted({name for line in lines for name in per.get(line.model, ())}))
     except NotFound as error:
-        rows, notes = None, [f"which rows it brought is not known any more: {error.what}"]
+        notes = [f"which rows it brought is not known, so each later version counts: {error.what}"]
     spans = _Spans(rows)
     found = {
         (line.model, line.segment, line.version): line.dataset_version == version_of.version

@@ -154,10 +154,19 @@ class DeltaTables:
         table = self._at_version(name, version)
         return integrity.state(()) if table is None else integrity.state(files(table)["path"])
 
-    def damaged(self, name: str, column: str, version: int | None = None) -> list[Damage]:
+    def damaged(
+        self, name: str, column: str, version: int | None = None, value: int | None = None
+    ) -> list[Damage]:
         """See `Tables.damaged`; of files in a bucket it can't be said."""
         table = self._at_version(name, version) if self._local else None
-        return [] if table is None else integrity.damaged(files(table), Path(self._uri(name)), column)
+        if table is None:
+            return []
+        found = files(table)
+        low, high = f"min.{column}", f"max.{column}"
+        if value is not None and low in found.columns and high in found.columns:
+            within = (pl.col(low) <= value) & (pl.col(high) >= value)
+            found = found.filter(within.fill_null(value=True))
+        return integrity.damaged(found, Path(self._uri(name)), column)
 
     def _at_version(self, name: str, version: int | None) -> DeltaTable | None:
         table = self._table(name)

@@ -112,7 +112,7 @@ def _damage(line: dict[str, Any], folder: Path, column: str, why: str) -> Damage
     if (folder / line["path"]).exists():
         try:
             rows = pl.read_parquet(folder / line["path"])
-        except (pl.exceptions.PolarsError, OSError):
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
             why += ", and cannot be read"
         else:
             changed = [name for name in rows.columns if _moved(line, rows[name])]

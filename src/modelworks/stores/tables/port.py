@@ -77,8 +77,13 @@ class Tables(Protocol):
         """A digest of the table's files, now or at a version: another one where any row in them is another."""
         ...
 
-    def damaged(self, name: str, column: str, version: int | None = None) -> Sequence[Damage]:
-        """The files, now or at a version, that are not what was written; of `column` the bounds are told."""
+    def damaged(
+        self, name: str, column: str, version: int | None = None, value: int | None = None
+    ) -> Sequence[Damage]:
+        """The files, now or at a version, that are not what was written; of `column` the bounds are told.
+
+        With a `value` only those that may hold it in that column are looked at.
+        """
         ...
 
     def transactions(
