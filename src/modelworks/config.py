@@ -33,6 +33,9 @@ class Settings:
         train_retries: How often a segment is begun again whose worker died, or whose fit failed for a passing reason.
         train_limit: How long a segment may take, for instance ``"10m"``; empty for as long as it needs.
         serve_poll: Seconds between two looks at the ledger for new champions.
+        lineage_to: File or URL that is told of the lineage as OpenLineage events, as it happens; empty for nobody.
+        lineage_namespace: Namespace of these events.
+        lineage_token: Bearer token for that URL.
         monitor_every: How often the factory monitors and decides about retraining, for instance ``"1h"``.
     """
 
@@ -49,6 +52,9 @@ class Settings:
     train_retries: int = 1
     train_limit: str = ""
     serve_poll: float = 0.5
+    lineage_to: str = ""
+    lineage_namespace: str = "modelworks"
+    lineage_token: str = ""
     monitor_every: str = "1h"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,8 +13,41 @@ from modelworks.console import terminal as show
 def register(app: typer.Typer, data: typer.Typer) -> None:
     """Put the commands into the application, and among those about data."""
     app.command("forget")(forget)
-    for command in (pin, unpin, compact, vacuum):
+    for command in (verify, pin, unpin, compact, vacuum):
         data.command()(command)
+
+
+def verify(
+    context: typer.Context, ref: Annotated[str, typer.Argument(help="flights, flights@12 or flights@TAG")]
+) -> None:
+    """Whether a version still is what it was: each of its files, its list of files, its rows."""
+    door: Door = context.obj
+    told = door.call("verify", ref=ref)
+    if door.json:
+        show.raw(told)
+    else:
+        verified(told)
+        show.hint(f"modelworks lineage {told['version']} --down")
+    if not told["intact"]:
+        raise typer.Exit(3)
+
+
+def verified(told: dict[str, Any]) -> None:
+    """What a look at a version's files found."""
+    word = "[green]is what it was[/green]" if told["intact"] else "[red]is not what it was[/red]"
+    show.OUT.print(f"{show.cell(told['version'])} {word}: {told['rows']:,} rows, {told['digest'][:12]}")
+    if told["packed"]:
+        show.OUT.print("  its files were written anew since, by packing or forgetting")
+    if told["erased"]:
+        show.OUT.print(f"  {told['erased']:,} rows of forgotten subjects are gone, as they should be")
+    for finding in told["findings"]:
+        show.OUT.print(f"  [red]{show.cell(finding)}[/red]")
+    for one in told["damage"]:
+        came = f"came with versions {one['first']} to {one['last']}"
+        came = f"came with version {one['first']}" if one["first"] == one["last"] else came
+        changed = f"; changed: {', '.join(one['columns'])}" if one["columns"] else ""
+        line = f"{one['file']} {one['why']}: {one['rows']:,} rows that {came}{changed}"
+        show.OUT.print(f"  [red]{show.cell(line)}[/red]", soft_wrap=True)
 
 
 def pin(

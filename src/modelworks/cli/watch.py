@@ -1,4 +1,4 @@
-"""Commands about what is served: predict, monitor, alerts, decisions, why, lineage."""
+"""Commands about what is served: predict, monitor, alerts, decisions, why."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Model = Annotated[str | None, typer.Argument(help="Only this model.")]
 
 def register(app: typer.Typer) -> None:
     """Put the commands into the application."""
-    for command in (status, predict, predictions, monitor, alerts, decisions, why, lineage, audit):
+    for command in (status, predict, predictions, monitor, alerts, decisions, why, audit):
         app.command(command.__name__)(command)
 
 
@@ -194,26 +194,6 @@ def why(context: typer.Context, prediction_id: str) -> None:
         return show.raw(told)
     show.OUT.print(show.why_tree(told))
     return show.hint(f"modelworks lineage '{told['model_version']['ref']}'")
-
-
-def lineage(
-    context: typer.Context,
-    ref: str,
-    down: Annotated[bool, typer.Option("--down", help="What was made from it.")] = False,
-    depth: int = 6,
-) -> None:
-    """What a thing was made from, or with --down what was made from it."""
-    door: Door = context.obj
-    told = door.call("lineage", ref=ref, direction="down" if down else "up", depth=depth)
-    if door.json:
-        return show.raw(told)
-    show.table(
-        f"{told['node']}, {'what came of it' if down else 'what it came from'}",
-        ["source", "", "target"],
-        [[e["source"][:70], e["relation"], e["target"][:70]] for e in told["edges"][:100]],
-        "no edges",
-    )
-    return show.hint(f"modelworks lineage '{ref}'{'' if down else ' --down'}")
 
 
 def audit(context: typer.Context, limit: int = 20) -> None:

@@ -131,6 +131,8 @@ def why_tree(told: dict[str, Any]) -> Tree:
         made.add(f"compiled = original within {proof['largest_difference']:.1g} on {proof['rows']} rows")
     rows = " and ".join(f"{k} {v}" for k, v in data["rows_filter"].items())
     made.add(f"learned from [cyan]{cell(data['ref'])}[/cyan] where {cell(rows)}")
+    for one in told.get("outcomes", [])[:3]:
+        tree.add(f"turned out {cell(one['label'] if one['value'] is None else one['value'])}")
     for verdict in told["verdicts"]:
         passed = "passed" if verdict["passed"] else "refused by"
         made.add(f"{passed} {cell(verdict['gate'])}: {cell(verdict['reason'])}")
@@ -143,3 +145,42 @@ def why_tree(told: dict[str, Any]) -> Tree:
         f"code {told['code'][:12]}, {env['python']} with {env['packages']} packages ({env['digest'][:12]})"
     )
     return tree
+
+
+def lineage_tree(told: dict[str, Any], wide: int) -> Tree:
+    """The answer of `lineage` as a tree; a thing that stands in it already is not opened again."""
+    upward = told["direction"] == "up"
+    near: dict[str, dict[str, list[str]]] = {}
+    for edge in told["edges"]:
+        here, there = (edge["target"], edge["source"]) if upward else (edge["source"], edge["target"])
+        near.setdefault(here, {}).setdefault(edge["relation"], []).append(there)
+    tree = Tree(_node(told["node"], told["details"]))
+    if told["node"] not in near:
+        tree.add("[dim]nothing is known[/dim]")
+    opened = {told["node"]}
+
+    def grow(branch: Tree, node: str) -> None:
+        for relation, others in near.get(node, {}).items():
+            for other in others[:wide]:
+                mark = f"[dim]{relation} by[/dim] " if upward else f"[dim]{relation}[/dim] "
+                twig = branch.add(mark + _node(other, told["details"]))
+                if other not in opened:
+                    opened.add(other)
+                    grow(twig, other)
+            if len(others) > wide:
+                branch.add(f"[dim]{relation}: and {len(others) - wide:,} more[/dim]")
+
+    grow(tree, told["node"])
+    return tree
+
+
+_SHORT = 12
+
+
+def _node(text: str, details: dict[str, str]) -> str:
+    """A node as people read it: digests short, with what is worth saying."""
+    kind, _, name = text.partition(":")
+    if kind in ("code", "source", "environment"):
+        name = name[:_SHORT]
+    said = f"  [dim]{escape(details[text])}[/dim]" if details.get(text) else ""
+    return f"{kind} [cyan]{escape(name)}[/cyan]{said}"

@@ -161,12 +161,15 @@ def _from_versions(
             for some in chunks(go):
                 versions.drop(db, name, some, stores.clock())
             if stay and (len(found) or (last and moved)):
-                after = {"table_version": tables.version(table), "epoch": versions.next_epoch(db, name)}
+                after = {
+                    "table_version": tables.version(table),
+                    "epoch": versions.next_epoch(db, name),
+                    "files": tables.state(table),
+                }
                 for number in stay:
                     here = (v.dataset == name) & (v.version == number)
-                    db.execute(
-                        update(dataset_versions).where(here).values(**after, rows=v.rows - saw[number])
-                    )
+                    fewer = {"rows": v.rows - saw[number], "erased": v.erased + saw[number]}
+                    db.execute(update(dataset_versions).where(here).values(**after, **fewer))
             if last:
                 end(db, name)
         dropped += go

@@ -31,6 +31,7 @@ from modelworks.data.quarantine import kept, table_of, whole
 from modelworks.data.sources.port import Part, Source
 from modelworks.data.standing import check_next
 from modelworks.data.undo import Stores, begin, end, undo
+from modelworks.data.verify import changed_by_others
 from modelworks.data.version import VERSION, IngestReport
 from modelworks.lineage import graph
 from modelworks.lineage.edge import Edge
@@ -107,8 +108,9 @@ def ingest(
         news = news_of(dataset, stores.ledger, stores.root, beside, brought)
         broken: dict[Part, ModelworksError] = {}
         tally, version, refused = _Tally(), None, ""
+        strange = changed_by_others(name, stores) if news.parts else []
         if news.parts:
-            notes += _evolved(dataset, stores)
+            notes += [*_evolved(dataset, stores), *strange]
         while news.parts:
             version, now = _begin(dataset, stores, brought), stores.clock()
             try:
@@ -127,6 +129,7 @@ def ingest(
                     raise
                 tally, version, refused = _Tally(), None, str(error)
                 break
+            tally.warnings.update(dict.fromkeys(strange, 0))
             if tally.taken:
                 _enter(dataset, stores, news, brought, version, tally)
             else:
@@ -325,12 +328,13 @@ def _enter(
     """Enter the version into the ledger, with what was taken in and where it came from."""
     now, name = stores.clock(), dataset.name
     table_version = stores.tables.version(versions.table_of(name))
+    digest = stores.tables.state(versions.table_of(name), table_version)
     new = {
         "dataset": name, "version": version, "table_version": table_version, "added": tally.added,
         "replaced": tally.older, "quarantined": tally.refused, "created": now,
         "sources": [{"uri": part.uri, "fingerprint": part.fingerprint} for part in tally.taken[:1000]],
         "columns": {column: field.to_json() for column, field in dataset.contract.items()},
-        "offered": tally.offered, "warnings": dict(tally.warnings),
+        "offered": tally.offered, "warnings": dict(tally.warnings), "digest": digest, "files": digest,
     }  # fmt: skip
     taken = [news.row(part, version) for part in tally.taken if news.remembered]
     left = [

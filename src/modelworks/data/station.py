@@ -16,7 +16,7 @@ from modelworks.core.clock import Clock, new_id
 from modelworks.core.errors import Invalid, NotFound
 from modelworks.core.ref import Ref
 from modelworks.data import follow as following
-from modelworks.data import forget, profile, quarantine, upkeep, versions
+from modelworks.data import forget, profile, quarantine, upkeep, verify, versions
 from modelworks.data import ingest as ingesting
 from modelworks.data import replay as replaying
 from modelworks.data.checks.batch import Fresh
@@ -34,6 +34,7 @@ from modelworks.data.streams.messages import columns_of
 from modelworks.data.streams.port import Stream, Taken
 from modelworks.data.undo import Stores
 from modelworks.data.upkeep import VacuumReport
+from modelworks.data.verify import Verified
 from modelworks.data.version import DatasetVersion, IngestReport
 from modelworks.stores.ledger import Ledger
 from modelworks.stores.ledger.portable import upsert
@@ -176,6 +177,14 @@ class DataStation:
         """Name a version: see `versions.tag`. It is kept from then on."""
         return versions.tag(self.ledger, Ref.parse(text), tag)
 
+    def verify(self, text: str) -> Verified:
+        """Whether a version still is what it was: see `verify.verify`."""
+        return verify.verify(self._stores, self.version_of(Ref.parse(text)))
+
+    def legible(self, version: DatasetVersion) -> bool:
+        """Whether the rows that came with a version can be relied on: see `verify.legible`."""
+        return verify.legible(self._stores, version)
+
     def pin(self, text: str, reason: str) -> DatasetVersion:
         """Keep a version whatever its age: see `versions.pin`."""
         return versions.pin(self.ledger, self.clock, Ref.parse(text), reason)
@@ -247,9 +256,19 @@ class DataStation:
             key = db.scalar(select(datasets.c.key).where(datasets.c.name == one.dataset))
         return diff(self.tables, one, other, key)
 
-    def frame(self, dataset: str, columns: Sequence[str], where: pl.Expr | None = None) -> pl.DataFrame:
-        """Columns and features of rows of the newest version, with `VERSION`: see `Frames.frame`."""
-        return self.frames.frame(dataset, columns, where)
+    def frame(
+        self,
+        dataset: str,
+        columns: Sequence[str],
+        where: pl.Expr | None = None,
+        at: Mapping[str, int] | None = None,
+    ) -> pl.DataFrame:
+        """Columns and features of rows, with `VERSION`: see `Frames.frame`."""
+        return self.frames.frame(dataset, columns, where, at)
+
+    def inputs(self, dataset: str, columns: Sequence[str]) -> dict[str, int]:
+        """The newest versions of a dataset and of those that features among `columns` look into."""
+        return {name: self.latest(name) for name in [dataset, *self.frames.looked_into(dataset, columns)]}
 
     # -- showing -----------------------------------------------------------------------------------------
 

@@ -61,8 +61,9 @@ def compact(dataset: str, stores: Stores, by: Sequence[str], at_least: int = 2) 
             with stores.ledger.write() as db:
                 newest = versions.newest(db, dataset)
                 if newest is not None:
-                    at = stores.tables.version(versions.table_of(dataset))
-                    versions.move(db, dataset, newest.epoch, at)
+                    table = versions.table_of(dataset)
+                    at = stores.tables.version(table)
+                    versions.move(db, dataset, newest.epoch, at, stores.tables.state(table, at))
         return len(packing.gone)
 
 

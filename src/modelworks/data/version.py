@@ -30,6 +30,9 @@ class DatasetVersion:
         warnings: What was wrong and let in all the same, with the number of rows; 0 of all of them together.
         newest: The latest event time up to this version, UTC; ``None`` without one.
         created: When, UTC.
+        digest: Of the files that it was made of; never changes.
+        files: Digest of the files that hold its rows now: packing and erasing write them anew.
+        erased: Rows of forgotten subjects that it had.
         dropped: Since when its rows are not kept any more; ``None`` while they are.
     """
 
@@ -47,6 +50,9 @@ class DatasetVersion:
     warnings: Mapping[str, int]
     newest: datetime | None
     created: datetime
+    digest: str
+    files: str
+    erased: int = 0
     dropped: datetime | None = None
 
 

@@ -199,10 +199,10 @@ def enter(db: Connection, line: dict[str, Any]) -> None:
     db.execute(insert(dataset_versions).values(**line))
 
 
-def move(db: Connection, dataset: str, epoch: int, table_version: int) -> None:
-    """Let the versions of an epoch be read from another table version."""
-    mine = (_V.dataset == dataset) & (_V.epoch == epoch)
-    db.execute(update(dataset_versions).where(mine, _V.dropped.is_(None)).values(table_version=table_version))
+def move(db: Connection, dataset: str, epoch: int, table_version: int, files: str) -> None:
+    """Let the versions of an epoch be read from another table version, whose files have that digest."""
+    mine = (_V.dataset == dataset) & (_V.epoch == epoch) & _V.dropped.is_(None)
+    db.execute(update(dataset_versions).where(mine).values(table_version=table_version, files=files))
 
 
 def tagged(db: Connection, dataset: str) -> dict[int, str]:

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
+from modelworks.core.errors import ModelworksError
 from modelworks.core.verbs import verb
 from modelworks.data.follow import Said
 from modelworks.data.quarantine import Choice
+from modelworks.data.version import IngestReport
 from modelworks.pipelines import ingest as ingesting
 from modelworks.pipelines import upkeep
 from modelworks.pipelines.context import Progress, silent
@@ -41,6 +43,11 @@ class Data(Root):
         """What is different between two versions of a dataset: columns, rows by key, distributions."""
         return self.stations.data.diff(before, after)
 
+    @verb("GET", "/api/verify")
+    def verify(self, ref: str) -> Plain:
+        """Whether a dataset version still is what it was: each of its files, its list of files, its rows."""
+        return self.stations.data.verify(ref)
+
     @verb("GET", "/api/quarantine")
     def quarantine(self, dataset: str, limit: int = 50, reason: str = "", source: str = "") -> Plain:
         """Rows that broke the contract, with the reason."""
@@ -56,6 +63,7 @@ class Data(Root):
             done.append(ingesting.ingest(self.stations, name, accept=accept))
             self.audited("ingest", f"dataset:{name}", {"accept": True} if accept else {})
         progress("ingest", len(names), len(names))
+        self.news()
         return done
 
     def follow(self, dataset: str, stop: Event, said: Said) -> None:
@@ -66,9 +74,14 @@ class Data(Root):
         """
         self.audited("follow", f"dataset:{dataset}")
         stations = self.stations
+
+        def heard(told: IngestReport | ModelworksError) -> None:
+            self.news()
+            said(told)
+
         stations.following.add(dataset)
         try:
-            ingesting.follow(stations, dataset, stop, said)
+            ingesting.follow(stations, dataset, stop, heard)
         finally:
             stations.following.discard(dataset)
 
@@ -87,7 +100,9 @@ class Data(Root):
             id: A name for this delivery: the same one again adds nothing.
         """
         self.audited("push", f"dataset:{dataset}", {"rows": len(rows)})
-        return ingesting.push(self.stations, dataset, rows, id)
+        told = ingesting.push(self.stations, dataset, rows, id)
+        self.news()
+        return told
 
     @verb("POST", "/api/replay")
     def replay(
@@ -102,7 +117,9 @@ class Data(Root):
         """Take rows of the quarantine in again, as they are or corrected; those that fit now leave it."""
         self.audited("replay", f"dataset:{dataset}", {"lines": len(ids) + len(corrected), "reason": reason})
         choice = Choice(ids, reason, source)
-        return ingesting.replay(self.stations, dataset, choice, values or {}, corrected)
+        told = ingesting.replay(self.stations, dataset, choice, values or {}, corrected)
+        self.news()
+        return told
 
     @verb("POST", "/api/tag")
     def tag(self, ref: str, tag: str) -> Plain:

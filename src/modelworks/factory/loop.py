@@ -36,7 +36,9 @@ class Loop(Root):
     def apply(self, model: str | None = None, progress: Progress = silent) -> Plain:
         """One turn of the loop: ingest, watch, decide, train, judge, bring out."""
         self.audited("apply", model or "all models")
-        return applying.apply(self.stations, model, progress)
+        told = applying.apply(self.stations, model, progress)
+        self.news()
+        return told
 
     @verb("POST", "/api/observe")
     def observe(self, model: str | None = None) -> Plain:

@@ -10,6 +10,7 @@ from modelworks.core.ref import Ref
 from modelworks.core.verbs import verb
 from modelworks.factory.root import Plain, Root
 from modelworks.pipelines import bring_in, garbage, report
+from modelworks.pipelines import reproduce as reproducing
 from modelworks.pipelines import train as training
 from modelworks.pipelines.context import Progress, silent
 
@@ -43,12 +44,29 @@ class Making(Root):
         """Train a model, or all: every segment with enough rows, or only those named; judge and bring out."""
         names = [model] if model else list(self.project.models)
         self.audited("train", ", ".join(names), {"segments": list(segments or [])})
-        return [
+        told = [
             training.train(
                 self.stations, self.project.model(name), segments=segments, force=force, progress=progress
             )
             for name in names
         ]
+        self.news()
+        return told
+
+    @verb("POST", "/api/reproduce")
+    def reproduce(
+        self, ref: str, here: bool = False, tolerance: float = 0.0, progress: Progress = silent
+    ) -> Plain:
+        """Train a version again from its lineage, in an environment of its own, and compare the answers."""
+        self.audited("reproduce", ref)
+        return reproducing.reproduce(
+            self.stations,
+            Ref.parse(ref),
+            environments=self.config.state / "environments",
+            here=here,
+            tolerance=tolerance,
+            progress=progress,
+        )
 
     @verb("POST", "/api/archive")
     def archive(self, ref: str) -> Plain:

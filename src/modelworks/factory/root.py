@@ -15,6 +15,8 @@ from modelworks.core.clock import Clock, system_clock
 from modelworks.data.station import DataStation
 from modelworks.deploy.station import DeployStation
 from modelworks.learn.station import LearnStation
+from modelworks.lineage import receiver
+from modelworks.lineage.receiver import Telling
 from modelworks.monitor.station import MonitorStation
 from modelworks.pipelines import train as training
 from modelworks.pipelines.context import Stations
@@ -91,6 +93,24 @@ class Root:
         training.declare(stations)
         return stations
 
+    @cached_property
+    def _telling(self) -> Telling:
+        return Telling(lambda: self.tell_lineage(self.config.settings.lineage_to))
+
+    def tell_lineage(self, to: str, again: bool = False) -> int:
+        """Tell a receiver what it was not told of the lineage yet; returns the number of events."""
+        chosen = self.config.settings
+        token = chosen.lineage_token if to == chosen.lineage_to else ""
+        where = to if "://" in to else str(self.config.root / to)
+        return receiver.export(
+            self.stores.ledger, self.clock, where, chosen.lineage_namespace, token, again=again
+        )
+
+    def news(self) -> None:
+        """There is something new to tell whoever wants to know of the lineage; does not wait for it."""
+        if self.config.settings.lineage_to:
+            self._telling.news()
+
     def now(self) -> datetime:
         """The factory's time."""
         return self.clock()
@@ -103,6 +123,8 @@ class Root:
     def close(self) -> None:
         """Stop the workers and give the connections back."""
         training.close()
+        if "_telling" in self.__dict__:
+            self._telling.close()
         self.stores.ledger.close()
 
     def __enter__(self) -> Self:

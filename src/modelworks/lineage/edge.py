@@ -10,8 +10,9 @@ class Edge:
     """`source` had a part in making `target`.
 
     Nodes are texts: ``file:URI#DIGEST`` (of its content), ``push:ID``, ``dataset:flights@12``,
-    ``code:DIGEST``, ``environment:DIGEST``, ``run:ID``, ``model:delay[UA,EWR]@3``,
-    ``deployment:delay[UA,EWR]#17``.
+    ``code:DIGEST``, ``source:DIGEST``, ``environment:DIGEST``, ``campaign:ID``, ``run:ID``,
+    ``model:delay[UA,EWR]@3``, ``verdict:delay[UA,EWR]@3#5``, ``deployment:delay[UA,EWR]#17``,
+    ``prediction:ID``, ``outcome:ID``.
 
     Attributes:
         source: What was there before.

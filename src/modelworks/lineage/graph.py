@@ -1,13 +1,18 @@
-"""The lineage graph in the ledger: adding edges, walking up to origins and down to consequences."""
+"""The lineage graph in the ledger: adding edges, walking up to origins and down to consequences.
+
+Most edges are not written: see `derived`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha256
+from itertools import chain
 
 from sqlalchemy import Connection, select
 
+from modelworks.lineage.derived import derived
 from modelworks.lineage.edge import Edge
 from modelworks.stores.ledger.portable import chunks, upsert
 from modelworks.stores.ledger.tables import edges
@@ -43,8 +48,11 @@ def _walk(db: Connection, node: str, depth: int, limit: int, *, upward: bool) ->
         following: list[str] = []
         for nodes in chunks(front):
             query = select(edges.c.source, edges.c.relation, edges.c.target).where(here.in_(nodes))
-            for row in db.execute(query.order_by(there).limit(max(0, limit - len(found)))):
-                edge = Edge(*row)
+            left = max(0, limit - len(found))
+            written = (Edge(*row) for row in db.execute(query.order_by(there).limit(left)).all())
+            for edge in chain(written, derived(db, nodes, left, upward=upward)):
+                if len(found) >= limit:
+                    break
                 found[edge] = None
                 other = edge.source if upward else edge.target
                 if other not in seen:

@@ -40,6 +40,8 @@ class Package:
             distributed when the model was made; ``None`` where there is none.
         environment: Digest of the list of installed packages and the Python version.
         code: Digest of the source of the definition.
+        rows: Digest of the rows that it learned from and was judged by, as its fit saw them; ``""`` where
+            they are not known.
     """
 
     signature: Signature
@@ -50,6 +52,7 @@ class Package:
     reference: str | None
     environment: str
     code: str
+    rows: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""

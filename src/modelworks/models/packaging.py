@@ -158,6 +158,7 @@ def stored(
     code: str,
     environment: str,
     reference: bytes | None,
+    rows: str = "",
 ) -> Package:
     """Store what a package consists of; the arguments are those of `pack` and the results of `proven`.
 
@@ -174,6 +175,7 @@ def stored(
         reference=None if reference is None else artifacts.put(reference),
         environment=environment,
         code=code,
+        rows=rows,
     )
 
 

@@ -20,7 +20,7 @@ from modelworks.models.package import Proof
 from modelworks.pipelines.context import Stations
 from modelworks.registry.model_version import Draft
 from modelworks.stores.ledger.tables import runs
-from modelworks.track.environment import environment
+from modelworks.track.lock import environment
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,7 +78,6 @@ def bring_in(
         edges = [
             Edge(f"file:{path.name}#{origin['sha256']}", "imported", f"run:{run}"),
             Edge(f"environment:{made_with}", "hosted", f"run:{run}"),
-            Edge(f"run:{run}", "made", f"model:{version.ref}"),
         ]
         graph.add(db, edges, stations.clock())
     return {

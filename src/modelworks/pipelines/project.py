@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +22,7 @@ from modelworks.learn.triggers.port import Trigger
 from modelworks.models.definition import Definition, Fit
 from modelworks.models.metrics import METRICS
 from modelworks.monitor.value import Payoff
+from modelworks.pipelines import sources
 from modelworks.registry.gates.port import Gate
 from modelworks.train.environment import code_digest
 
@@ -57,11 +58,16 @@ class Model:
 
 @dataclass(frozen=True)
 class Project:
-    """What a project defines, by name."""
+    """What a project defines, by name.
+
+    Attributes:
+        sources: The code that defines it: path to text.
+    """
 
     root: Path
     datasets: Mapping[str, Dataset]
     models: Mapping[str, Model]
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     def model(self, name: str) -> Model:
         """The model of that name.
@@ -218,6 +224,7 @@ def load_project(root: Path) -> Project:
         return Project(root, {}, {})
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
+    text = path.read_text(encoding="utf-8", errors="replace")
     spec = spec_from_file_location(MODULE, path)
     assert spec is not None
     assert spec.loader is not None
@@ -242,7 +249,7 @@ def load_project(root: Path) -> Project:
             _add(datasets, value.name, value, path)
         elif isinstance(value, Model):
             _add(models, value.name, value, path)
-    return Project(root, datasets, models)
+    return Project(root, datasets, models, sources.collect(root, text))
 
 
 def _add(into: dict[str, Any], name: str, value: Any, path: Path) -> None:

@@ -12,9 +12,8 @@ from modelworks.core.clock import new_id
 from modelworks.core.errors import Conflict, NotFound
 from modelworks.core.plain import plain
 from modelworks.core.ref import Ref, segment_text
-from modelworks.deploy.deployment import Deployment, Promotion
-from modelworks.lineage import graph
-from modelworks.lineage.edge import Edge
+from modelworks.deploy.deployment import Promotion
+from modelworks.pipelines.basis import ARTIFACT
 from modelworks.pipelines.context import Stations
 from modelworks.pipelines.project import Model
 from modelworks.registry.gates import judge_all
@@ -57,13 +56,22 @@ def record(
     campaign: str,
     dataset_version: int,
     candidates: Sequence[Candidate],
+    rests_on: str,
 ) -> list[Result]:
-    """Write everything that candidates became: runs, versions, verdicts, deployments, lineage, decisions.
+    """Write everything that candidates became: runs, versions, verdicts, deployments, decisions.
 
     All in the caller's transaction: a kill leaves either nothing of a candidate or all of it.
+
+    Args:
+        db: The transaction.
+        stations: The belt.
+        model: What was trained.
+        campaign: In which campaign.
+        dataset_version: On which version of its dataset.
+        candidates: What came of it.
+        rests_on: Digest of the training's `Basis`.
     """
     now = stations.clock()
-    dataset = str(Ref(model.definition.dataset, at=dataset_version))
     ids = [new_id() for _ in candidates]
     insert_many(
         db,
@@ -79,7 +87,7 @@ def record(
                 "params": one.params,
                 "metrics": one.metrics,
                 "tags": _tags(one),
-                "artifacts": one.artifacts,
+                "artifacts": {**one.artifacts, ARTIFACT: rests_on},
                 "dataset": model.definition.dataset,
                 "dataset_version": dataset_version,
                 "error": one.error,
@@ -118,14 +126,13 @@ def record(
     stations.registry.record_verdicts(db, [(version, verdicts) for version, _, verdicts in judged])
     results = [_result(model, version, passed, verdicts) for version, passed, verdicts in judged]
     brought = [(version, result) for (version, _, _), result in zip(judged, results, strict=True)]
-    promoted = stations.deploy.promote_many(
+    stations.deploy.promote_many(
         db,
         [Promotion(v.model, v.segment, v.version, r.reason) for v, r in brought if r.action == "promote"],
     )
     for version, result in brought:
         if result.action == "wait":
             stations.registry.set_alias(db, version.model, version.segment, WAITING, version.version)
-    graph.add(db, _edges(dataset, versions, promoted), now)
     results += [
         Result(segment_text(one.segment), None, "fail", "", one.error or "")
         for one in candidates
@@ -178,21 +185,6 @@ def _result(model: Model, version: ModelVersion, passed: bool, verdicts: Sequenc
     if model.approval == "manual":
         return Result(segment, version.version, "wait", "", f"waits for approval: {reason}")
     return Result(segment, version.version, "promote", "", reason)
-
-
-def _edges(dataset: str, versions: Sequence[ModelVersion], promoted: Sequence[Deployment]) -> list[Edge]:
-    edges = []
-    for version in versions:
-        run, made = f"run:{version.run}", f"model:{version.ref}"
-        edges += [
-            Edge(f"dataset:{dataset}", "trained", run),
-            Edge(f"code:{version.package.code}", "ran", run),
-            Edge(f"environment:{version.package.environment}", "hosted", run),
-            Edge(run, "made", made),
-        ]
-    for deployment in promoted:
-        edges.append(Edge(f"model:{deployment.ref}", "deployed", deployment.node))
-    return edges
 
 
 def deploy(stations: Stations, ref: Ref, reason: str) -> dict[str, Any]:
@@ -263,7 +255,6 @@ def _bring_out(stations: Stations, version: ModelVersion, reason: str) -> dict[s
     with stations.stores.ledger.write() as db:
         promotion = Promotion(version.model, version.segment, version.version, reason)
         deployments = stations.deploy.promote_many(db, [promotion])
-        graph.add(db, _edges("", [], deployments), stations.clock())
         _settle(db, stations, version, "promote", reason)
     return {
         "ref": str(version.ref),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from time import monotonic
@@ -17,9 +17,9 @@ from modelworks.data.contract import TYPES
 from modelworks.models.definition import Definition
 from modelworks.pipelines import campaign as campaigns
 from modelworks.pipelines import release
+from modelworks.pipelines.basis import basis_of, made_with, record_basis
 from modelworks.pipelines.context import Progress, Stations, silent
 from modelworks.pipelines.project import Model
-from modelworks.track.environment import environment
 from modelworks.train import trainer
 from modelworks.train.candidate import Candidate
 
@@ -128,7 +128,8 @@ def train(
     """
     started = monotonic()
     definition = model.definition
-    version = stations.data.latest(definition.dataset)
+    inputs = stations.data.inputs(definition.dataset, definition.features)
+    version = inputs[definition.dataset]
     dataset = str(Ref(definition.dataset, at=version))
     wanted = None if segments is None else [_checked(definition, text) for text in segments]
     with stations.stores.ledger.write() as db:
@@ -145,11 +146,11 @@ def train(
     with nullcontext() if over else campaigns.alone(stations, identifier):
         with stations.stores.ledger.write() as db:
             finished = campaigns.finished(db, identifier)
-            campaigns.claim(db, identifier, [definition.code, environment()[0]])
+            campaigns.claim(db, identifier, [definition.code])
         report = TrainReport(definition.name, identifier, dataset, skipped=len(finished))
         if over:
             return report
-        tally = _work(stations, model, identifier, version, wanted, finished, progress)
+        tally = _work(stations, model, identifier, inputs, wanted, finished, progress)
         return tally.report(report, monotonic() - started)
 
 
@@ -157,25 +158,37 @@ def _work(
     stations: Stations,
     model: Model,
     campaign: str,
-    version: int,
+    inputs: Mapping[str, int],
     wanted: Sequence[Segment] | None,
     finished: Collection[Segment],
     progress: Progress,
 ) -> _Tally:
     """Train what is not finished, and write down what comes of it, bit by bit."""
     definition = model.definition
+    version = inputs[definition.dataset]
     champions = {
         segment: entry.package
         for segment, entry in stations.registry.champions(definition.name, wanted).items()
     }
+    time, rests_on = time_of(stations, definition), list[str]()
+
+    def rest(told: trainer.Begun) -> None:
+        """Write down what the training rests on, before its first fit."""
+        basis = basis_of(stations, definition, time, told, inputs)
+        rests_on.append(record_basis(stations, definition, basis, campaign))
+        with stations.stores.ledger.write() as db:  # until the first run mentions it
+            campaigns.claim(db, campaign, rests_on)
+
     candidates = stations.train.train(
         definition,
-        frame(stations, definition, wanted),
-        time=time_of(stations, definition),
+        frame(stations, definition, wanted, inputs),
+        time=time,
         segments=wanted,
         champions=champions,
         skip=finished,
         idle=lambda: keep(),
+        made_with=made_with(stations),
+        begun=rest,
     )
     tally, batch, begun = _Tally(), list[Candidate](), monotonic()
     since, left = begun, None
@@ -185,7 +198,9 @@ def _work(
         nonlocal since
         if batch or more:
             with stations.stores.ledger.write() as db:
-                results = release.record(db, stations, model, campaign, version, batch) if batch else []
+                results = (
+                    release.record(db, stations, model, campaign, version, batch, rests_on[0]) if batch else []
+                )
                 tally.add(batch, results)
                 total = len(finished) + tally.total
                 done = len(finished) + tally.seen
@@ -211,15 +226,24 @@ def _work(
 
 
 def frame(
-    stations: Stations, definition: Definition, wanted: Sequence[Segment] | None = None
+    stations: Stations,
+    definition: Definition,
+    wanted: Sequence[Segment] | None = None,
+    at: Mapping[str, int] | None = None,
 ) -> pl.DataFrame:
     """The columns that a definition looks at, of every row of its dataset, or of those of some segments.
 
     Training two routes must not cost a look at all of them.
+
+    Args:
+        stations: The belt.
+        definition: Whose columns.
+        wanted: Segments; ``None`` for all rows.
+        at: Versions of the datasets; see `Frames.frame`.
     """
     columns = [*definition.per, *definition.features, definition.target, time_of(stations, definition)]
     if wanted is None or () in wanted:
-        return stations.data.frame(definition.dataset, columns)
+        return stations.data.frame(definition.dataset, columns, at=at)
     contract = stations.project.dataset(definition.dataset).contract
     near = []
     for level in sorted({len(segment) for segment in wanted}):
@@ -232,7 +256,7 @@ def frame(
             missing = pl.col(name).is_null() if "" in texts else pl.lit(value=False)
             each.append(pl.col(name).is_in(values) | missing)
         near.append(pl.all_horizontal(each))
-    rows = stations.data.frame(definition.dataset, columns, pl.any_horizontal(near))
+    rows = stations.data.frame(definition.dataset, columns, pl.any_horizontal(near), at)
     return _of_segments(rows, definition.per, wanted)
 
 

@@ -15,7 +15,8 @@ from modelworks.core.clock import utc
 from modelworks.core.errors import Invalid
 from modelworks.serving.columns import MAX_ROWS
 from modelworks.serving.replies import undecodable
-from modelworks.serving.spool import Entry
+from modelworks.serving.spool import OUTCOMES, Entry
+from modelworks.stores.tables import Tables
 
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "prediction_id": pl.String,
@@ -28,6 +29,8 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 }
 """Columns of the table ``outcomes``. A class label that is text is in ``label``, all else in ``value``."""
 
+_MOST = 10
+"""Outcomes of one prediction that are told."""
 _Text = Annotated[str, Meta(min_length=1, max_length=500)]
 _Id = Annotated[str, Meta(pattern=r"^[0-9a-f]{26}-[0-9]{1,6}$")]
 
@@ -81,6 +84,18 @@ def read(body: bytes) -> list[Outcome]:
         if isinstance(one.value, float) and not math.isfinite(one.value):
             raise Invalid(f"outcome {number} has no finite value", "", "send a number that is one")
     return found.outcomes
+
+
+def found(tables: Tables, prediction_id: str, model: str, key: str | None) -> list[dict[str, Any]]:
+    """What was told of a prediction, by its id or by its key, the newest first; of what is in the table."""
+    if not tables.exists(OUTCOMES):
+        return []
+    mine = pl.col("prediction_id") == prediction_id
+    if key is not None:
+        of_model = pl.col("model").is_null() | (pl.col("model") == model)
+        mine |= pl.col("prediction_id").is_null() & (pl.col("key") == key) & of_model
+    rows = tables.scan(OUTCOMES).filter(mine).sort("received", descending=True).head(_MOST)
+    return rows.collect().to_dicts()
 
 
 def table(entries: Iterable[Entry]) -> pl.DataFrame:

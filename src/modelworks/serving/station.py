@@ -11,7 +11,7 @@ import orjson
 
 from modelworks.core.errors import ModelworksError
 from modelworks.core.plain import to_json
-from modelworks.serving import forget, prediction_log
+from modelworks.serving import forget, outcomes, prediction_log
 from modelworks.serving.data_plane import DataPlane
 from modelworks.serving.features import OnlineFeatures
 from modelworks.serving.fleet import Fleet
@@ -86,6 +86,12 @@ class ServeStation:
     def find(self, prediction_id: str) -> dict[str, Any] | None:
         """A logged prediction, or ``None``."""
         return prediction_log.find(self.stores, prediction_id)
+
+    def outcomes_of(self, prediction: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """What was told of a logged prediction; see `outcomes.found`."""
+        return outcomes.found(
+            self.stores.tables, prediction["id"], prediction["model"], prediction.get("key")
+        )
 
     def recent(self, model: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
         """The newest predictions, the newest first."""

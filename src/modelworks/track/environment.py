@@ -6,35 +6,16 @@ import os
 import platform
 import subprocess
 import sys
-from functools import cache
 from getpass import getuser
-from hashlib import sha256
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 from modelworks.stores.artifacts import Artifacts
+from modelworks.track.lock import environment
 
 _PATIENCE = 5.0
 """Seconds after which git, in a very large repository, is not waited for."""
 _DIFF_LIMIT = 4 * 1024 * 1024
-
-
-@cache
-def environment() -> tuple[str, bytes]:
-    """The Python version and every installed distribution with its version.
-
-    Returns:
-        Digest (SHA-256) and the text it is of, one line each, sorted by name.
-    """
-    found = {
-        f"{item.metadata['Name'].lower()}=={item.version}"
-        for item in distributions()
-        if item.metadata["Name"]
-    }
-    lines = [f"python=={sys.version.split()[0]}", f"platform=={sys.platform}", *sorted(found)]
-    content = "\n".join([*lines, ""]).encode()
-    return sha256(content).hexdigest(), content
 
 
 def source(artifacts: Artifacts) -> dict[str, Any]:

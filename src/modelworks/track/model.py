@@ -36,7 +36,7 @@ def register(
 
     from modelworks.models import packaging
     from modelworks.models.signature_of import signature
-    from modelworks.track.environment import environment
+    from modelworks.track.lock import environment
 
     targets = None if y is None else np.asarray(y)
     takes = signature(example, targets, tuple(map(str, example.columns)), model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import textwrap
 from hashlib import sha256
@@ -37,6 +38,13 @@ def code_document(definition: Definition) -> bytes:
     parts: dict[str, str] = {}
     _collect(definition.fit, getattr(definition.fit, "__module__", None), parts)
     return b"\n\n".join([to_json(shape, indent=True), *(part.encode() for part in parts.values()), b""])
+
+
+def shape(document: bytes) -> dict[str, Any]:
+    """The fields of a definition that stand at the head of its `code_document`."""
+    found: dict[str, Any]
+    found, _ = json.JSONDecoder().raw_decode(document.decode())
+    return found
 
 
 def _collect(value: Any, module: str | None, parts: dict[str, str]) -> None:

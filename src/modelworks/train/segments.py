@@ -20,6 +20,7 @@ TIME = "::time"
 """Column of the event time in microseconds since 1970, UTC; no column of a dataset is called so."""
 TARGET = "::target"
 """Column of the target: a feature of that name would be a leak, so it is kept apart."""
+_PLACE = "::place"
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def select(
             since = int(newest) - int(duration(definition.window).total_seconds() * 1e6)
             rows = rows.filter(pl.col(TIME) >= since)
     found = rows.collect()
-    found = found[_order(found, keys)]
+    found = _settled(found[_order(found, keys)], [*keys, TIME], [*definition.features, TARGET])
     return Rows(
         found.drop(keys),
         found.select(pl.col(key).alias(name) for key, name in zip(keys, definition.per, strict=True)),
@@ -185,6 +186,29 @@ def _ranges(rows: Rows) -> list[Slice]:
             for segment, start, length in zip(values, starts, lengths, strict=True)
         ]
     return found
+
+
+def _settled(rows: pl.DataFrame, order: Sequence[str], by: Sequence[str]) -> pl.DataFrame:
+    """Rows that are sorted by `order`; those that agree in it are put in the order of their content.
+
+    So a model depends on which rows there are, not on how they lie in files: packing changes that. Rows that
+    agree in all of it can stand for each other.
+    """
+    if len(rows) < 2:
+        return rows
+    same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name).shift(-1)) for name in order)
+    after = rows.select(same.alias("same"))["same"]
+    after[-1] = False
+    tied = after | after.shift(1, fill_value=False)
+    if not tied.any():
+        return rows
+    places = tied.arg_true().to_numpy()
+    content = [name for name in by if not rows.schema[name].is_nested()]
+    sort = list(dict.fromkeys([*order, *content]))
+    moved = rows[places].select(sort).with_row_index(_PLACE).sort(sort)[_PLACE].to_numpy()
+    every = np.arange(len(rows))
+    every[places] = places[moved]
+    return rows[every]
 
 
 def _key(name: str) -> str:

@@ -50,6 +50,8 @@ class TrainStation:
         skip: Collection[Segment] = (),
         as_of: datetime | None = None,
         idle: Callable[[], None] | None = None,
+        made_with: str | None = None,
+        begun: Callable[[trainer.Begun], None] | None = None,
     ) -> Iterator[Candidate]:
         """Train segments and yield the candidates; see `trainer.train`."""
         limit = definition.limit or self.limit
@@ -68,4 +70,6 @@ class TrainStation:
             retries=self.retries if definition.retries is None else definition.retries,
             limit=duration(limit).total_seconds() if limit else None,
             idle=idle,
+            made_with=made_with,
+            begun=begun,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import gettempdir
@@ -20,7 +20,7 @@ from modelworks.jobs.executors.portable import portable
 from modelworks.models.definition import Definition
 from modelworks.models.package import Package
 from modelworks.stores.artifacts import Artifacts, LocalArtifacts
-from modelworks.track.environment import environment
+from modelworks.track.lock import environment
 from modelworks.train import columns
 from modelworks.train.candidate import Candidate
 from modelworks.train.environment import code_digest, code_document
@@ -58,6 +58,8 @@ def train(
     retries: int = 1,
     limit: float | None = None,
     idle: Callable[[], None] | None = None,
+    made_with: str | None = None,
+    begun: Callable[[Begun], None] | None = None,
 ) -> Iterator[Candidate]:
     """Train segments, and yield each candidate as it is finished.
 
@@ -81,6 +83,8 @@ def train(
         retries: How often a segment is begun again whose worker died, or whose fit failed for a passing reason.
         limit: Seconds that a segment may take before it is ended and given up.
         idle: Called now and then while nothing is finished: see `Executor.run`.
+        made_with: Digest of the environment, whose document is stored; what is installed here by default.
+        begun: Called before the first fit, with what a training elsewhere would have to know of the rows.
 
     Raises:
         Invalid: the frame lacks a column, or one cannot be learned from.
@@ -101,8 +105,10 @@ def train(
         return (((task,), _weight(task) if task.tries == 1 else 0.0) for task in _again(result, retries))
 
     with scratch_in(scratch or Path(gettempdir(), "modelworks-train")) as folder:
-        stored = columns.write(rows.frame, folder / "rows.arrow")
-        plan = _plan(definition, stored, rows.since, artifacts)
+        stored = columns.write(rows.frame, folder / "rows.arrow", columns.learned_from(definition.features))
+        plan = plan_of(definition, stored, rows.since, artifacts, made_with)
+        if begun is not None:
+            begun(Begun(rows.since, columns.kinds(stored)))
         del frame, rows  # the workers have them; kept here they would only take memory
         cohorts = list(_cohorts(tasks, workers))
         results = pool.run(
@@ -170,12 +176,28 @@ def close() -> None:
         one.close()
 
 
-def _plan(
-    definition: Definition, stored: columns.Stored, since: int | None, artifacts: LocalArtifacts
+@dataclass(frozen=True)
+class Begun:
+    """How the rows of a training were laid out.
+
+    Attributes:
+        since: Rows before this time (microseconds) were left out by the definition's window.
+        kinds: Column to its type in the file of rows: a missing number in one segment changes it for all.
+    """
+
+    since: int | None
+    kinds: Mapping[str, str]
+
+
+def plan_of(
+    definition: Definition,
+    stored: columns.Stored,
+    since: int | None,
+    artifacts: LocalArtifacts,
+    made_with: str | None = None,
 ) -> Plan:
     """What the workers need to know; what it refers to by digest is stored."""
-    digest, content = environment()
-    artifacts.put(content)
+    made_with = made_with or artifacts.put(environment()[1])
     if definition.code in ("", code_digest(definition)):
         artifacts.put(code_document(definition))
     return Plan(
@@ -191,7 +213,7 @@ def _plan(
         stored=stored,
         artifacts=artifacts.root,
         code=definition.code or code_digest(definition),
-        environment=digest,
+        environment=made_with,
     )
 
 

@@ -39,7 +39,7 @@ from modelworks.stores.artifacts import Artifacts, LocalArtifacts
 from modelworks.train import evaluate
 from modelworks.train.asked_once import asked_once
 from modelworks.train.candidate import Candidate
-from modelworks.train.columns import Columns, Stored, opened, to_frame
+from modelworks.train.columns import Columns, Stored, digest, opened, to_frame
 from modelworks.train.segments import TARGET, TIME, Slice, split
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -229,6 +229,7 @@ class _Making:
             "time >=": _moment(time[0] if plan.since is None else plan.since),
             "time <": _moment(time[cut]),
         }
+        rows_digest = digest(columns, rows)
         yield "rows"
 
         model = _loaded(plan.fit)(frame, y[:cut], dict(plan.params))
@@ -263,6 +264,7 @@ class _Making:
             code=plan.code,
             environment=plan.environment,
             reference=reference,
+            rows=rows_digest,
         )
         yield "store"
 
@@ -284,6 +286,14 @@ class _Making:
             paired=paired,
             package=package,
         )
+
+
+def held_out(plan: Plan, part: Slice, takes: Signature) -> Batch:
+    """The rows of a segment that judge its model, as a model of that signature takes them."""
+    columns = opened(plan.stored)
+    rows, time = _ordered(columns, part, parent=len(part.segment) < len(plan.per))
+    rows = rows[split(time, plan.holdout) :]
+    return to_batch({one.name: columns.values(one.name, rows) for one in takes.inputs}, takes)
 
 
 def failed(

@@ -13,6 +13,8 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.transaction import AddAction
 
 from modelworks.core.errors import NotFound, Unavailable
+from modelworks.stores.tables import integrity
+from modelworks.stores.tables.integrity import Damage
 from modelworks.stores.tables.parquet import written
 from modelworks.stores.tables.port import NOTHING, Commit, Packing
 from modelworks.stores.tables.rewrite import PACKED, Change, Hashes, files, holding, packing, said, without
@@ -147,15 +149,38 @@ class DeltaTables:
         table = self._table(name)
         return -1 if table is None else int(table.version())
 
+    def state(self, name: str, version: int | None = None) -> str:
+        """See `Tables.state`."""
+        table = self._at_version(name, version)
+        return integrity.state(()) if table is None else integrity.state(files(table)["path"])
+
+    def damaged(
+        self, name: str, column: str, version: int | None = None, value: int | None = None
+    ) -> list[Damage]:
+        """See `Tables.damaged`; of files in a bucket it can't be said."""
+        table = self._at_version(name, version) if self._local else None
+        if table is None:
+            return []
+        found = files(table)
+        low, high = f"min.{column}", f"max.{column}"
+        if value is not None and low in found.columns and high in found.columns:
+            within = (pl.col(low) <= value) & (pl.col(high) >= value)
+            found = found.filter(within.fill_null(value=True))
+        return integrity.damaged(found, Path(self._uri(name)), column)
+
+    def _at_version(self, name: str, version: int | None) -> DeltaTable | None:
+        table = self._table(name)
+        if table is None or version is None or version == table.version():
+            return table
+        return self._pinned(name, version)
+
     def transactions(
         self, name: str, writers: Sequence[str], version: int | None = None
     ) -> Mapping[str, int]:
         """See `Tables.transactions`."""
-        table = self._table(name)
+        table = self._at_version(name, version)
         if table is None:
             return {}
-        if version is not None and version != table.version():
-            table = self._pinned(name, version)
         found = {writer: table.transaction_version(writer) for writer in writers}
         return {writer: number for writer, number in found.items() if number is not None}
 

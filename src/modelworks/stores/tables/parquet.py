@@ -12,6 +12,8 @@ from uuid import uuid4
 import polars as pl
 from deltalake.transaction import AddAction
 
+from modelworks.stores.tables.integrity import named
+
 _COLUMNS = 32
 """Columns that have bounds: as many as Delta Lake's own writers give by default."""
 
@@ -35,6 +37,7 @@ def written(
     """
     path = folder / f"part-{uuid4()}.zstd.parquet"
     rows.write_parquet(path, compression="zstd", compression_level=1, row_group_size=group)
+    path = named(path)
     stats = _statistics(rows.select(rows.columns[:_COLUMNS]))
     return AddAction(
         path.name, path.stat().st_size, {}, int(time.time() * 1000), data_change=data_change, stats=stats

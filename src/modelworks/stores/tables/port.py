@@ -9,6 +9,8 @@ from typing import Protocol
 
 import polars as pl
 
+from modelworks.stores.tables.integrity import Damage
+
 NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
@@ -69,6 +71,19 @@ class Tables(Protocol):
 
     def version(self, name: str) -> int:
         """The table's newest version; -1 where there is no such table."""
+        ...
+
+    def state(self, name: str, version: int | None = None) -> str:
+        """A digest of the table's files, now or at a version: another one where any row in them is another."""
+        ...
+
+    def damaged(
+        self, name: str, column: str, version: int | None = None, value: int | None = None
+    ) -> Sequence[Damage]:
+        """The files, now or at a version, that are not what was written; of `column` the bounds are told.
+
+        With a `value` only those that may hold it in that column are looked at.
+        """
         ...
 
     def transactions(

@@ -17,6 +17,7 @@ import polars as pl
 from deltalake import DeltaTable
 from deltalake.transaction import AddAction, RemoveAction
 
+from modelworks.stores.tables.integrity import check
 from modelworks.stores.tables.parquet import written
 
 PACKED = 1_000_000
@@ -70,6 +71,9 @@ def packing(table: DeltaTable, folder: Path, by: Sequence[str], at_least: int) -
 
     Returns:
         What to commit; ``None`` where nothing is worth it.
+
+    Raises:
+        Invalid: one of them is not what was written.
     """
     sizes = files(table).select("path", "num_records").sort("num_records", "path")
     chosen: list[tuple[str, int]] = []
@@ -84,6 +88,7 @@ def packing(table: DeltaTable, folder: Path, by: Sequence[str], at_least: int) -
     order = [name for name in by if name in {column.name for column in table.schema().fields}]
     adds = []
     for group in _groups(chosen):
+        check(folder, group)
         rows = _scan(table, folder, group).collect()
         adds.append(written(rows.sort(order) if order else rows, folder, _GROUP, data_change=False))
     return Change(adds, [path for path, _ in chosen], data=False)
@@ -237,10 +242,14 @@ def without(
 
     Returns:
         What to commit, ``None`` where no file holds one; and the columns `tell` of the rows taken out.
+
+    Raises:
+        Invalid: a file that holds one is not what was written.
     """
     adds, gone = [], []
     told = [said(pl.DataFrame(schema=pl.scan_delta(table).collect_schema()), tell)]
     for one in holding(table, folder, rows, known):
+        check(folder, [one.path])
         told.append(said(one.hit, tell))
         gone.append(one.path)
         if len(one.left):

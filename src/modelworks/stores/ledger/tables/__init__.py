@@ -22,7 +22,7 @@ from modelworks.stores.ledger.tables.models import (
     verdicts,
 )
 from modelworks.stores.ledger.tables.runs import campaigns, run_journals, run_points, run_values, runs
-from modelworks.stores.ledger.tables.trail import audit, edges, tokens
+from modelworks.stores.ledger.tables.trail import audit, edges, exported, tokens
 
 __all__ = [
     "Utc",
@@ -40,6 +40,7 @@ __all__ = [
     "deployment_history",
     "deployments",
     "edges",
+    "exported",
     "forgotten",
     "ingested",
     "ingests",

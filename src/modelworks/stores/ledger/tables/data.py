@@ -40,6 +40,11 @@ dataset_versions = Table(
     # The latest event time up to here.
     Column("newest", Utc),
     Column("created", Utc, nullable=False),
+    # Of the files that it was made of, and of those that hold its rows now: packing and erasing write others.
+    Column("digest", Digest, nullable=False),
+    Column("files", Digest, nullable=False),
+    # Rows of forgotten subjects that it had.
+    Column("erased", BigInteger, nullable=False, default=0),
     Column("dropped", Utc),
     Index(None, "dataset", "created"),
 )

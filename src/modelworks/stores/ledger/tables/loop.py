@@ -21,6 +21,8 @@ windows = Table(
     Column("loss_squares", Float, nullable=False),
     Column("sketch", LargeBinary, nullable=False),  # see monitor.sketch
     Index(None, "model", "segment", "start"),
+    # How many predictions a version answered, without a look at the windows themselves.
+    Index("ix_windows_counts", "model", "segment", "version", "start", "rows"),
 )
 watermarks = Table(
     # How far a process that goes over a growing table has come.

@@ -33,6 +33,7 @@ model_versions = Table(
     Column("created", Utc, nullable=False),
     Column("archived", Utc),
     Index(None, "created"),
+    Index(None, "dataset", "dataset_version"),
 )
 aliases = Table(
     "aliases",

@@ -15,6 +15,15 @@ edges = Table(
     Column("created", Utc, nullable=False),
     Index(None, "target"),
 )
+exported = Table(
+    # What of the lineage a receiver outside was told: of each dataset up to which version, of campaigns up to
+    # which id, and those after it one by one.
+    "exported",
+    metadata,
+    Column("receiver", Digest, primary_key=True),
+    Column("node", String(200), primary_key=True),
+    Column("position", String(40), nullable=False),
+)
 audit = Table(
     "audit",
     metadata,
