@@ -22,6 +22,7 @@ from modelworks.learn.triggers.port import Trigger
 from modelworks.models.definition import Definition, Fit
 from modelworks.models.metrics import METRICS
 from modelworks.monitor.value import Payoff
+from modelworks.registry.gates import needed
 from modelworks.registry.gates.port import Gate
 from modelworks.train.environment import code_digest
 
@@ -166,6 +167,13 @@ def model(
             )
         for metric in metrics:
             METRICS[metric]
+        for column in (name for need in needed(gate) for name in need.columns):
+            if column not in dataset.contract and column not in dataset.features:
+                raise Invalid(
+                    f"a gate of model {label!r} looks at the column {column!r}",
+                    f"dataset {dataset.name!r} has {', '.join([*dataset.contract, *dataset.features])}",
+                    "correct the name, or add the column to the contract",
+                )
         if window is not None:
             duration(window)
         definition = Definition(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from sqlalchemy import Connection, delete, insert, select
@@ -12,12 +12,15 @@ from modelworks.core.clock import new_id
 from modelworks.core.errors import Conflict, NotFound
 from modelworks.core.plain import plain
 from modelworks.core.ref import Ref, segment_text
+from modelworks.data.features.compute import needs
 from modelworks.deploy.deployment import Deployment, Promotion
 from modelworks.lineage import graph
 from modelworks.lineage.edge import Edge
+from modelworks.models.signature import Signature
 from modelworks.pipelines.context import Stations
 from modelworks.pipelines.project import Model
 from modelworks.registry.gates import judge_all
+from modelworks.registry.gates.evidence import ChampionSignature
 from modelworks.registry.gates.port import GateInput, Verdict
 from modelworks.registry.model_version import Draft, ModelVersion
 from modelworks.stores.ledger.portable import insert_many
@@ -112,7 +115,9 @@ def record(
             if one.package is not None
         ],
     )
-    judged = [(version, *_judge(model, one)) for version, (_run, one) in zip(versions, made, strict=True)]
+    judged = [
+        (version, *_judge(stations, model, one)) for version, (_run, one) in zip(versions, made, strict=True)
+    ]
     stations.registry.record_verdicts(db, [(version, verdicts) for version, _, verdicts in judged])
     results = [_result(model, version, passed, verdicts) for version, passed, verdicts in judged]
     brought = [(version, result) for (version, _, _), result in zip(judged, results, strict=True)]
@@ -148,8 +153,9 @@ def record(
     return results
 
 
-def _judge(model: Model, candidate: Candidate) -> tuple[bool, tuple[Verdict, ...]]:
+def _judge(stations: Stations, model: Model, candidate: Candidate) -> tuple[bool, tuple[Verdict, ...]]:
     assert candidate.package is not None
+    theirs = candidate.evidence.get(ChampionSignature())
     return judge_all(
         model.gates,
         GateInput(
@@ -158,8 +164,32 @@ def _judge(model: Model, candidate: Candidate) -> tuple[bool, tuple[Verdict, ...
             paired=candidate.paired,
             rows_held_out=candidate.rows_held_out,
             proof=candidate.package.proof,
+            evidence=candidate.evidence,
+            signature=_sent(stations, model, candidate.package.signature),
+            champion_signature=_sent(stations, model, theirs) if isinstance(theirs, Signature) else None,
+            now=stations.clock(),
         ),
     )
+
+
+def _sent(stations: Stations, model: Model, signature: Signature) -> Signature:
+    """A signature as its callers know it.
+
+    They do not send what is computed, but what it is computed from; what routes they send in any case; and what
+    may be missing by the contract may be missing in a request.
+    """
+    dataset = stations.project.dataset(model.definition.dataset)
+    own = {field.name: field for field in signature.inputs if field.name not in dataset.features}
+    computed = [field.name for field in signature.inputs if field.name in dataset.features]
+    for name in [*needs(dataset.features, computed, dataset.contract), *model.definition.per]:
+        own.setdefault(name, dataset.contract[name])
+    inputs = (
+        replace(
+            field, nullable=field.nullable or (name in dataset.contract and dataset.contract[name].nullable)
+        )
+        for name, field in own.items()
+    )
+    return replace(signature, inputs=tuple(inputs))
 
 
 def _result(model: Model, version: ModelVersion, passed: bool, verdicts: Sequence[Verdict]) -> Result:

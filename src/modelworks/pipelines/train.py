@@ -24,6 +24,7 @@ from modelworks.models.definition import Definition
 from modelworks.pipelines import release
 from modelworks.pipelines.context import Progress, Stations, silent
 from modelworks.pipelines.project import Model
+from modelworks.registry.gates import needed
 from modelworks.stores.ledger.tables import campaigns, runs
 from modelworks.train import trainer
 from modelworks.train.candidate import Candidate
@@ -144,14 +145,16 @@ def train(
         segment: entry.package
         for segment, entry in stations.registry.champions(definition.name, wanted).items()
     }
+    needs = needed(model.gates)
     candidates = trainer.train(
         definition,
-        frame(stations, definition, wanted),
+        frame(stations, definition, wanted, [column for need in needs for column in need.columns]),
         time=time_of(stations, definition),
         artifacts_root=stations.artifacts_root,
         workers=stations.workers,
         segments=wanted,
         champions=champions,
+        needs=needs,
         skip=finished,
         idle=lambda: keep(),
     )
@@ -227,13 +230,16 @@ def _finished(db: Connection, campaign: str) -> set[Segment]:
 
 
 def frame(
-    stations: Stations, definition: Definition, wanted: Sequence[Segment] | None = None
+    stations: Stations,
+    definition: Definition,
+    wanted: Sequence[Segment] | None = None,
+    more: Sequence[str] = (),
 ) -> pl.DataFrame:
-    """The columns that a definition looks at, of every row of its dataset, or of those of some segments.
+    """The columns that a definition looks at, and more, of every row of its dataset, or of some segments.
 
     Training two routes must not cost a look at all of them.
     """
-    columns = [*definition.per, *definition.features, definition.target, time_of(stations, definition)]
+    columns = [*definition.per, *definition.features, definition.target, time_of(stations, definition), *more]
     if wanted is None or () in wanted:
         return stations.data.frame(definition.dataset, columns)
     contract = stations.project.dataset(definition.dataset).contract

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from modelworks.core.ref import Segment
 from modelworks.models.package import Package
+from modelworks.registry.gates.evidence import Need
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Candidate:
         artifacts: Digests of further artifacts by name, for instance ``"traceback"``.
         warnings: What the libraries warned of, each once.
         seconds: Wall time by stage.
+        evidence: What the gates need beside that, and what was found (see `train.evidence`).
         total: Segments in the same training, this one included.
     """
 
@@ -68,4 +70,5 @@ class Candidate:
     artifacts: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    evidence: Mapping[Need[Any], Any] = field(default_factory=dict)
     total: int = 1

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -13,6 +14,7 @@ from modelworks.core.clock import Clock, system_clock
 from modelworks.core.ref import Segment
 from modelworks.models.definition import Definition
 from modelworks.models.package import Package
+from modelworks.registry.gates.evidence import Need
 from modelworks.registry.station import RegistryStation
 from modelworks.stores import Stores
 from modelworks.train import trainer
@@ -45,6 +47,7 @@ class TrainStation:
         time: str,
         segments: Collection[Segment] | None = None,
         champions: Mapping[Segment, Package] | None = None,
+        needs: Sequence[Need[Any]] = (),
         skip: Collection[Segment] = (),
         as_of: datetime | None = None,
     ) -> Iterator[Candidate]:
@@ -57,6 +60,7 @@ class TrainStation:
             workers=self.workers,
             segments=segments,
             champions=champions,
+            needs=needs,
             skip=skip,
             as_of=as_of,
         )

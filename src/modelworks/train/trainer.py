@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import polars as pl
 
@@ -18,6 +19,7 @@ from modelworks.jobs.executors.portable import portable
 from modelworks.jobs.executors.processes import Processes
 from modelworks.models.definition import Definition
 from modelworks.models.package import Package
+from modelworks.registry.gates.evidence import Need
 from modelworks.stores.artifacts import Artifacts, LocalArtifacts
 from modelworks.track.environment import environment
 from modelworks.train import columns
@@ -47,6 +49,7 @@ def train(
     workers: int,
     segments: Collection[Segment] | None = None,
     champions: Mapping[Segment, Package] | None = None,
+    needs: Sequence[Need[Any]] = (),
     skip: Collection[Segment] = (),
     as_of: datetime | None = None,
     executor: Executor | None = None,
@@ -67,6 +70,7 @@ def train(
         segments: The only ones to train; ``None`` for every one with ``min_rows`` rows at every level, and
             the global one.
         champions: What candidates are compared with, on the candidate's held-out rows.
+        needs: What gates want to be looked at on the held-out rows.
         skip: Segments that are finished already.
         as_of: The training's present: later rows do not exist for it.
         executor: Where to train; by default in processes that stay warm until `close`.
@@ -77,6 +81,7 @@ def train(
     """
     champions = champions or {}
     inputs = {column.name for package in champions.values() for column in package.signature.inputs}
+    inputs |= {column for need in needs for column in need.columns}
     rows = select(definition, frame, time=time, as_of=as_of, extra=sorted(inputs))
     parts = slices(rows, definition.min_rows) if segments is None else list(chosen(rows, segments))
     done = set(skip)
@@ -85,7 +90,8 @@ def train(
         return
     artifacts = LocalArtifacts(artifacts_root)
     with TemporaryDirectory(prefix="modelworks-train-") as folder:
-        plan = _plan(definition, columns.write(rows.frame, Path(folder, "rows.arrow")), rows.since, artifacts)
+        stored = columns.write(rows.frame, Path(folder, "rows.arrow"))
+        plan = replace(_plan(definition, stored, rows.since, artifacts), needs=tuple(needs))
         workers = max(workers, 1)
         waiting = list(_cohorts(tasks, workers))
         while waiting:
