@@ -196,11 +196,18 @@ def _probabilities(rows: HeldOut) -> tuple[npt.NDArray[np.float64], npt.NDArray[
     signature = rows.signature
     if not signature.classes:
         raise Invalid("the model does not answer with probabilities, so they cannot be judged")
+    _numbers(rows)
     if len(signature.classes) == 2:
         return rows.scores[:, 1].astype(np.float64), rows.truth == signature.classes[1]
     best = rows.scores.argmax(axis=1)
     came = np.array(signature.classes, dtype=object)[best] == rows.truth
     return rows.scores.max(axis=1).astype(np.float64), came.astype(bool)
+
+
+def _numbers(rows: HeldOut) -> None:
+    dumb = int((~np.isfinite(rows.scores)).any(axis=1).sum())
+    if dumb:
+        raise Invalid(f"the model answers {dumb} of {len(rows)} held-out rows with no number")
 
 
 def _calibration(need: Calibration, rows: HeldOut) -> Reliability:
@@ -223,6 +230,7 @@ def _calibration(need: Calibration, rows: HeldOut) -> Reliability:
 def _confusions(need: Confusions, rows: HeldOut) -> Mapping[str, Confusion]:
     if rows.signature.task != "binary":
         raise Invalid("the model does not part rows into two classes, so it selects nobody")
+    _numbers(rows)
     selected = rows.scores[:, 1] >= need.threshold
     event = rows.truth == rows.signature.classes[1]
     cells = selected * 2 + event
