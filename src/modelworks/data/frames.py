@@ -59,25 +59,34 @@ class Frames:
         self._pasts: dict[tuple[str, tuple[str, ...]], tuple[_State, History]] = {}
         self._declared: dict[str, Declared] | None = None
 
-    def frame(self, dataset: str, columns: Sequence[str], where: pl.Expr | None = None) -> pl.DataFrame:
-        """Columns and features of rows of the newest version, with `VERSION`.
+    def frame(
+        self,
+        dataset: str,
+        columns: Sequence[str],
+        where: pl.Expr | None = None,
+        version: DatasetVersion | None = None,
+    ) -> pl.DataFrame:
+        """Columns and features of rows of a version, the newest by default, with `VERSION`.
 
         Args:
             dataset: Its name.
             columns: Which columns and features.
             where: Which rows, by own columns: of a packed table, few are read without a look at the others; by
                 default all.
+            version: Which; what features look into is of the newest all the same.
 
         Raises:
+            NotFound: the rows of that version are not kept any more.
             NotReady: it, or a dataset that a feature looks into, has no version yet.
         """
         declared = self.declared().get(dataset)
         names = [] if declared is None else [name for name in columns if name in declared.features]
         if declared is None or not names:
-            return self._rows(dataset, columns, where)
+            return self._rows(dataset, columns, where, version)
         own = [name for name in columns if name not in names]
         time = [declared.time] if declared.time else []
-        rows = self._rows(dataset, [*own, *time, *needs(declared.features, names, declared.columns)], where)
+        wanted = [*own, *time, *needs(declared.features, names, declared.columns)]
+        rows = self._rows(dataset, wanted, where, version)
         return self.add(rows, declared, names).select(list(dict.fromkeys([*columns, VERSION])))
 
     def add(
@@ -134,9 +143,18 @@ class Frames:
         """What was declared has changed."""
         self._declared = None
 
-    def _rows(self, dataset: str, columns: Sequence[str], where: pl.Expr | None) -> pl.DataFrame:
-        newest = versions.find(self.ledger, Ref(dataset))
+    def _rows(
+        self,
+        dataset: str,
+        columns: Sequence[str],
+        where: pl.Expr | None,
+        version: DatasetVersion | None = None,
+    ) -> pl.DataFrame:
         wanted = list(dict.fromkeys([*columns, VERSION]))
+        if version is not None:
+            older = versions.rows(self.tables, version)
+            return (older if where is None else older.filter(where)).select(wanted).collect()
+        newest = versions.find(self.ledger, Ref(dataset))
         (since, epoch), held = self._held.get(dataset, ((0, 0), None))
         if held is None or epoch != newest.epoch or not set(wanted) <= set(held.columns):
             since, held = 0, None

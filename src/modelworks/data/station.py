@@ -247,9 +247,15 @@ class DataStation:
             key = db.scalar(select(datasets.c.key).where(datasets.c.name == one.dataset))
         return diff(self.tables, one, other, key)
 
-    def frame(self, dataset: str, columns: Sequence[str], where: pl.Expr | None = None) -> pl.DataFrame:
-        """Columns and features of rows of the newest version, with `VERSION`: see `Frames.frame`."""
-        return self.frames.frame(dataset, columns, where)
+    def frame(
+        self,
+        dataset: str,
+        columns: Sequence[str],
+        where: pl.Expr | None = None,
+        version: DatasetVersion | None = None,
+    ) -> pl.DataFrame:
+        """Columns and features of rows of a version, by default the newest: see `Frames.frame`."""
+        return self.frames.frame(dataset, columns, where, version)
 
     # -- showing -----------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from modelworks.core.errors import Invalid
 from modelworks.core.plain import to_json
 from modelworks.core.ref import Ref, Segment, parse_segment, segment_text
 from modelworks.data.contract import TYPES
+from modelworks.data.version import DatasetVersion
 from modelworks.models.definition import Definition
 from modelworks.pipelines import release
 from modelworks.pipelines.context import Progress, Stations, silent
@@ -234,6 +235,7 @@ def frame(
     definition: Definition,
     wanted: Sequence[Segment] | None = None,
     more: Sequence[str] = (),
+    version: DatasetVersion | None = None,
 ) -> pl.DataFrame:
     """The columns that a definition looks at, and more, of every row of its dataset, or of some segments.
 
@@ -241,7 +243,7 @@ def frame(
     """
     columns = [*definition.per, *definition.features, definition.target, time_of(stations, definition), *more]
     if wanted is None or () in wanted:
-        return stations.data.frame(definition.dataset, columns)
+        return stations.data.frame(definition.dataset, columns, version=version)
     contract = stations.project.dataset(definition.dataset).contract
     near = []
     for level in sorted({len(segment) for segment in wanted}):
@@ -254,7 +256,7 @@ def frame(
             missing = pl.col(name).is_null() if "" in texts else pl.lit(value=False)
             each.append(pl.col(name).is_in(values) | missing)
         near.append(pl.all_horizontal(each))
-    rows = stations.data.frame(definition.dataset, columns, pl.any_horizontal(near))
+    rows = stations.data.frame(definition.dataset, columns, pl.any_horizontal(near), version)
     return _of_segments(rows, definition.per, wanted)
 
 

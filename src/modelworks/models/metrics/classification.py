@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -145,8 +146,10 @@ def _centred(rows: Rows) -> Rows:
     return influence
 
 
-ACCURACY = Metric("accuracy", True, _mean(_right), _centred(_right))
-AVERAGE_PRECISION = Metric("average_precision", True, _average_precision, _average_precision_influence)
-BRIER = Metric("brier", False, _mean(_squares), _centred(_squares))
-LOG_LOSS = Metric("log_loss", False, _mean(_log_losses), _centred(_log_losses))
-ROC_AUC = Metric("roc_auc", True, _roc_auc, _roc_auc_influence)
+ACCURACY = Metric("accuracy", True, _mean(_right), _centred(_right), (0.0, 1.0))
+AVERAGE_PRECISION = Metric(
+    "average_precision", True, _average_precision, _average_precision_influence, (0.0, 1.0)
+)
+BRIER = Metric("brier", False, _mean(_squares), _centred(_squares), (0.0, 2.0))
+LOG_LOSS = Metric("log_loss", False, _mean(_log_losses), _centred(_log_losses), (0.0, math.inf))
+ROC_AUC = Metric("roc_auc", True, _roc_auc, _roc_auc_influence, (0.0, 1.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -50,6 +51,6 @@ def _r2_influence(y: Truth, scores: Scores, _classes: Sequence[Label]) -> Influe
     return influence
 
 
-MAE = Metric("mae", False, _mae, _mae_influence)
-RMSE = Metric("rmse", False, _rmse, _rmse_influence)
-R2 = Metric("r2", True, _r2, _r2_influence)
+MAE = Metric("mae", False, _mae, _mae_influence, (0.0, math.inf))
+RMSE = Metric("rmse", False, _rmse, _rmse_influence, (0.0, math.inf))
+R2 = Metric("r2", True, _r2, _r2_influence, (-math.inf, 1.0))

@@ -13,11 +13,11 @@ from modelworks.registry.gates.port import GateInput, Verdict, counted
 
 Measure = Literal["demographic_parity", "equal_opportunity", "equalized_odds"]
 _RATES: Mapping[str, tuple[str, ...]] = {
-    "demographic_parity": ("selected",),
-    "equal_opportunity": ("found",),
-    "equalized_odds": ("found", "falsely selected"),
+    "demographic_parity": ("",),
+    "equal_opportunity": (" with the event",),
+    "equalized_odds": (" with the event", " without the event"),
 }
-"""The shares that must be about equal."""
+"""The rows of which about equal shares must be selected."""
 
 
 @dataclass(frozen=True)
@@ -106,12 +106,12 @@ class Fair:
             return Verdict(self.name, len(found) == 1, f"{few}: nothing to compare", evidence)
         apart, rate, high, low, large = worst
         bounds = shares_apart(large[high], large[low], self.confidence or 0.95)
-        evidence |= {"difference": apart, "interval": bounds, "rate": rate}
+        evidence |= {"difference": apart, "interval": bounds, "share of": rate.strip() or "all"}
         limit = bounds[0] if self.confidence is not None else apart
         passed = limit <= self.within
         level = f"{self.confidence or 0.95:.4g}"
         said = (
-            f"{large[high][0] / large[high][1]:.1%} of {self.by} {high or 'missing'} are {rate}, "
+            f"{large[high][0] / large[high][1]:.1%} of {self.by} {high or 'missing'}{rate} are selected, "
             f"{large[low][0] / large[low][1]:.1%} of {low or 'missing'}: {apart:.3g} apart "
             f"(between {bounds[0]:.3g} and {bounds[1]:.3g} with {level} confidence), "
             f"{'within' if passed else 'more than'} {self.within:.3g}"
@@ -126,8 +126,8 @@ class Fair:
 def _share(rate: str, one: Confusion) -> tuple[int, int]:
     """Hits and rows of a share."""
     match rate:
-        case "selected":
+        case "":
             return one.tp + one.fp, one.rows
-        case "found":
+        case " with the event":
             return one.tp, one.tp + one.fn
     return one.fp, one.fp + one.tn

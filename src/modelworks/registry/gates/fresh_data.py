@@ -48,7 +48,13 @@ class FreshData:
         age = seen.now - newest
         passed = age <= duration(self.within)
         days = age.total_seconds() / 86_400
-        old = f"{days:.3g} days" if abs(days) >= 2 else f"{days * 24:.3g} hours"
+        old = (
+            f"{days:,.0f} days"
+            if days >= 10
+            else f"{days:.2g} days"
+            if days >= 2
+            else f"{days * 24:.3g} hours"
+        )
         said = (
             f"the newest row is of {newest:%Y-%m-%d %H:%M} UTC, {old} old, "
             f"{'within' if passed else 'more than'} {self.within}"

@@ -119,17 +119,17 @@ class Slices:
     ) -> str:
         allowed = f"{self.worse_by:.3g}"
         few = len(slices) - len(worse)
-        judged = f"{counted(len(worse), 'slice')} of {', '.join(self.by)}"
+        judged = f"{counted(len(worse), 'slice')} of {' and '.join(self.by)}"
         if guilty:
-            parts = [f"{self._listed(slices, guilty)} worse by more than {allowed}, of {judged}"]
+            verb = "gets" if len(guilty) == 1 else "get"
+            parts = [f"{self._listed(slices, guilty)} {verb} worse by more than {allowed}, of {judged}"]
         else:
-            least = max(worse, key=worse.__getitem__)
-            parts = [
-                f"no slice of {judged} gets worse by more than {allowed}; "
-                f"the least favourable is {self._listed(slices, [least])}"
-            ]
+            parts = [f"none of {judged} gets worse by more than {allowed}"]
+            if not doubtful:
+                least = max(worse, key=worse.__getitem__)
+                parts.append(f"the least favourable is {self._listed(slices, [least])}")
         if doubtful:
-            parts.append(f"{self._listed(slices, doubtful)} look worse than that, which chance explains")
+            parts.append(f"chance explains that {self._listed(slices, doubtful)} look worse than that")
         if few:
             parts.append(f"{few} with too few rows were not judged")
         return "; ".join(parts)
