@@ -61,9 +61,14 @@ def whisker(row: Mapping[str, Any], low: float, high: float, middle: float | Non
     )
 
 
-def reliability(bins: Sequence[Mapping[str, Any]]) -> Markup:
-    """Predicted probability against what happened, with 95 % intervals, and below how many rows there were."""
-    size, left, top, foot = 300, 40, 12, 56
+def reliability(bins: Sequence[Mapping[str, Any]], spread: Sequence[int]) -> Markup:
+    """Predicted probability against what happened, with 95 % intervals; below, how often what was predicted.
+
+    Args:
+        bins: See `registry.gates.evidence.Bin`.
+        spread: Rows in bins of equal width between 0 and 1.
+    """
+    size, left, top, foot = 300, 54, 12, 56
     width, height = left + size + 14, top + size + foot + 34
 
     def x(value: float) -> float:
@@ -85,17 +90,21 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> Markup:
             f'<text x="{x(tick):.1f}" y="{top + size + foot + 16}" text-anchor="middle">{tick:.0%}</text>'
         )
     parts.append(f'<line class="ideal" x1="{x(0)}" y1="{y(0)}" x2="{x(1)}" y2="{y(1)}"/>')
-    most = max((one["rows"] for one in bins), default=1)
+    most, floor, wide = max(spread, default=1) or 1, top + size + foot, size / max(len(spread), 1)
+    for at, count in enumerate(spread):
+        tall = 44 * count / most
+        parts.append(
+            f'<rect class="count" x="{left + at * wide:.1f}" width="{wide - 1:.1f}" y="{floor - tall:.1f}" '
+            f'height="{tall:.1f}"/>'
+        )
     points = []
     for one in bins:
         p, share, rows = one["predicted"], one["happened"], one["rows"]
         low, high = _wilson(share, rows)
-        px, floor = x(p), top + size + foot
+        px = x(p)
         points.append(f"{px:.1f},{y(share):.1f}")
         parts.append(
             f'<line class="reach" x1="{px:.1f}" x2="{px:.1f}" y1="{y(low):.1f}" y2="{y(high):.1f}"/>'
-            f'<rect class="count" x="{px - 4:.1f}" width="8" y="{floor - 40 * rows / most:.1f}" '
-            f'height="{40 * rows / most:.1f}"/>'
         )
     parts.append(f'<polyline class="curve" points="{" ".join(points)}"/>')
     parts += [
@@ -104,7 +113,7 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> Markup:
     ]
     parts.append(
         f'<text x="{left + size / 2}" y="{height - 2}" text-anchor="middle">predicted (bars: rows)</text>'
-        f'<text x="10" y="{top + size / 2}" text-anchor="middle" transform="rotate(-90 10 {top + size / 2})">'
+        f'<text x="12" y="{top + size / 2}" text-anchor="middle" transform="rotate(-90 12 {top + size / 2})">'
         "happened</text>"
     )
     return Markup(  # noqa: S704 - numbers only

@@ -198,7 +198,7 @@ def _judged(stations: Stations, version: ModelVersion, back: LookBack, columns: 
     if not isinstance(bins, str):
         statistic, chance = miscalibrated(bins.bins)
         told["calibration"] = {
-            "rows": bins.rows, "bins": bins.bins, "error": expected_error(bins),
+            "rows": bins.rows, "bins": bins.bins, "spread": bins.spread, "error": expected_error(bins),
             "statistic": statistic, "p": chance, "z": bins.z,
         }  # fmt: skip
     counts = found[Confusions("", threshold)]

@@ -224,7 +224,8 @@ def _calibration(need: Calibration, rows: HeldOut) -> Reliability:
     )
     spread = float((np.square(1 - 2 * p) * p * (1 - p)).sum())
     z = float(((came - p) * (1 - 2 * p)).sum()) / math.sqrt(spread) if spread > 0 else None
-    return Reliability(len(p), bins, z)
+    even = tuple(np.histogram(p, bins=20, range=(0, 1))[0].tolist())
+    return Reliability(len(p), bins, z, even)
 
 
 def _confusions(need: Confusions, rows: HeldOut) -> Mapping[str, Confusion]:

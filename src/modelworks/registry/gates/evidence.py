@@ -109,11 +109,13 @@ class Reliability:
         rows: Number of rows.
         bins: With about as many rows each, by rising probability.
         z: Spiegelhalter's statistic; ``None`` where every probability is 0, 1/2 or 1.
+        spread: Rows in twenty bins of equal width between 0 and 1.
     """
 
     rows: int
     bins: tuple[Bin, ...]
     z: float | None
+    spread: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
