@@ -14,6 +14,7 @@ from modelworks.core.errors import ModelworksError, NotFound
 from modelworks.core.plain import plain
 from modelworks.core.ref import Ref, segment_text
 from modelworks.models.metrics import METRICS
+from modelworks.pipelines import release
 from modelworks.pipelines.context import Stations
 from modelworks.pipelines.look_back import LookBack, look_back
 from modelworks.registry.gates import needed
@@ -278,10 +279,10 @@ def _code(stations: Stations, version: ModelVersion) -> dict[str, Any]:
 
 def _deployment(stations: Stations, version: ModelVersion) -> dict[str, Any]:
     """Whether it answers, since when and because of what, and who decided."""
-    all_said = "; ".join(verdict.reason for verdict in stations.registry.verdicts(version.ref))
+    said = release.because(stations.registry.verdicts(version.ref))
 
     def because(reason: str) -> str:
-        return reason.replace(all_said, "it passed its gates") if all_said else reason
+        return reason.replace(said, "it passed its gates")
 
     history = stations.deploy.history(version.model, version.segment)
     mine = [change for change in history if change.champion == version.version]

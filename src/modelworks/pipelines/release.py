@@ -31,6 +31,9 @@ from modelworks.train.candidate import Candidate
 WAITING = "candidate"
 """Alias of a version that passed its gates and waits for a person."""
 
+_TOLD = 2
+"""Gates whose sentences stand in the reason of a promotion."""
+
 Action = Literal["promote", "refuse", "wait", "fail"]
 
 
@@ -197,10 +200,17 @@ def _result(model: Model, version: ModelVersion, passed: bool, verdicts: Sequenc
     if not passed:
         refusal = next(verdict for verdict in verdicts if not verdict.passed)
         return Result(segment, version.version, "refuse", refusal.gate, refusal.reason)
-    reason = "; ".join(verdict.reason for verdict in verdicts) or "no gate is defined"
+    reason = because(verdicts)
     if model.approval == "manual":
         return Result(segment, version.version, "wait", "", f"waits for approval: {reason}")
     return Result(segment, version.version, "promote", "", reason)
+
+
+def because(verdicts: Sequence[Verdict]) -> str:
+    """Why a version may come out, in a line: what the first gates said; the verdicts have all of it."""
+    said = [verdict.reason for verdict in verdicts[:_TOLD]]
+    more = len(verdicts) - len(said)
+    return "; ".join([*said, *([f"{more} more gates let it pass"] if more else [])]) or "no gate is defined"
 
 
 def _edges(dataset: str, versions: Sequence[ModelVersion], promoted: Sequence[Deployment]) -> list[Edge]:
