@@ -159,6 +159,7 @@ def record(
 def _judge(stations: Stations, model: Model, candidate: Candidate) -> tuple[bool, tuple[Verdict, ...]]:
     assert candidate.package is not None
     theirs = candidate.evidence.get(ChampionSignature())
+    asked = ChampionSignature() in candidate.evidence  # it is not worked out for a gate that nobody wants
     return judge_all(
         model.gates,
         GateInput(
@@ -168,7 +169,7 @@ def _judge(stations: Stations, model: Model, candidate: Candidate) -> tuple[bool
             rows_held_out=candidate.rows_held_out,
             proof=candidate.package.proof,
             evidence=candidate.evidence,
-            signature=_sent(stations, model, candidate.package.signature),
+            signature=_sent(stations, model, candidate.package.signature) if asked else None,
             champion_signature=_sent(stations, model, theirs) if isinstance(theirs, Signature) else None,
             now=stations.clock(),
         ),
