@@ -79,7 +79,8 @@ def test_json_at_the_end_is_json_as_well_and_so_is_an_error(mw: Any) -> None:
     [
         ["status"], ["data", "list"], ["data", "show", "tumours"], ["data", "quarantine", "tumours"],
         ["data", "profile", "tumours"], ["data", "diff", "tumours@1", "tumours"],
-        ["runs", "list"], ["models", "list"], ["models", "show", "diagnosis"], ["predictions"], ["alerts"],
+        ["runs", "list"], ["models", "list"], ["models", "show", "diagnosis"], ["predictions"],
+        ["models", "compare", "diagnosis@1", "diagnosis@1"], ["alerts"],
         ["monitor", "diagnosis"], ["decisions"], ["lineage", "diagnosis@1"], ["audit"],
         ["token", "list"], ["doctor"], ["plan"],
     ],
@@ -93,6 +94,18 @@ def test_looking_prints_something_and_as_json_only_json(mw: Any, words: list[str
     code, out, _ = mw("--json", *words)
     json.loads(out)
     assert code == 0
+
+
+def test_a_card_goes_to_the_terminal_or_into_a_file(mw: Any, server: str, tmp_path: Path) -> None:
+    code, out, _ = mw("models", "card", "diagnosis@1")
+    assert (code, out.startswith("# diagnosis@1")) == (0, True)
+    code, out, err = mw("models", "card", "diagnosis@1", "--out", str(tmp_path / "card.html"))
+    assert (code, "next:" in err) == (0, True)
+    assert "<!doctype html>" in (tmp_path / "card.html").read_text()
+    code, out, _ = mw("--server", server, "models", "card", "diagnosis@1", "--html")
+    assert (code, "<h1>diagnosis@1" in out) == (0, True)
+    code, out, _ = mw("--json", "models", "card", "diagnosis@1")
+    assert json.loads(out)["ref"] == "diagnosis@1"
 
 
 def test_an_answer_can_be_walked_back(mw: Any, row: dict[str, float]) -> None:
@@ -154,6 +167,9 @@ def test_a_model_made_elsewhere_is_imported_and_answers(
         (["predict", "diagnosis", "--row", '{"radius": "wide"}'], 1, "radius"),
         (["why", "nonsense"], 1, "no prediction"),
         (["rollback", "diagnosis"], 1, "first champion"),
+        (["models", "card", "diagnosis@99"], 1, "diagnosis"),
+        (["models", "card", "diagnosis", "--html", "--md"], 2, "choose one"),
+        (["models", "compare", "diagnosis@1", "diagnosys@1"], 1, "diagnosis"),
         (["data", "show", "nothing"], 1, "no dataset"),
         (["token", "create", "x", "--role", "king"], 2, "reader, builder, admin"),
         (["--server", "http://127.0.0.1:9", "models", "list"], 1, "does not answer"),

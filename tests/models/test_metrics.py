@@ -97,3 +97,48 @@ def test_a_label_that_the_model_never_saw_costs_the_most_but_is_finite() -> None
     p = np.array([[0.5, 0.5]], np.float32)
     value = METRICS["log_loss"](np.array(["maybe"]), p, CLASSES)
     assert value == pytest.approx(-math.log(np.finfo(np.float32).eps))
+
+
+@pytest.mark.parametrize("name", sorted(METRICS))
+def test_an_influence_is_how_much_the_value_moves_with_the_weight_of_a_row(name: str) -> None:
+    """Every row many times over, and one of them once more: the value moves by its influence."""
+    random = np.random.default_rng(3)
+    rows, times = 40, 400
+    if name in BINARY:
+        classes: Any = CLASSES
+        y = random.choice(CLASSES, rows)
+        second = np.round(random.uniform(0.01, 0.99, rows), 1).astype(np.float32)  # with ties
+        scores = np.column_stack([1 - second, second])
+    else:
+        classes, y = (), random.normal(size=rows)
+        scores = (y + random.normal(size=rows)).astype(np.float32)[:, None]
+    metric = METRICS[name]
+    assert metric.influence is not None
+    influence = metric.influence(y, scores, classes)
+    assert influence.mean() == pytest.approx(0, abs=1e-9)
+    again = np.repeat(np.arange(rows), times)
+    before = metric(y, scores, classes)
+    for row in range(rows):
+        more = np.append(again, row)
+        moved = (metric(y[more], scores[more], classes) - before) * len(more)
+        assert moved == pytest.approx(influence[row], rel=0.02, abs=0.02)
+
+
+@pytest.mark.parametrize("name", sorted(METRICS))
+def test_an_influence_is_the_error_that_a_bootstrap_finds(name: str) -> None:
+    random = np.random.default_rng(5)
+    rows = 500
+    if name in BINARY:
+        classes: Any = CLASSES
+        second = random.uniform(0.05, 0.95, rows).astype(np.float32)
+        y = np.where(random.random(rows) < second, "yes", "no")
+        scores = np.column_stack([1 - second, second])
+    else:
+        classes, y = (), random.normal(size=rows)
+        scores = (y + random.normal(size=rows)).astype(np.float32)[:, None]
+    metric = METRICS[name]
+    assert metric.influence is not None
+    error = metric.influence(y, scores, classes).std(ddof=1) / math.sqrt(rows)
+    drawn = [random.integers(0, rows, rows) for _ in range(400)]
+    found = np.std([metric(y[some], scores[some], classes) for some in drawn])
+    assert error == pytest.approx(found, rel=0.15)

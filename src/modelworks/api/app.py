@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from fastapi import FastAPI, Request, Response
@@ -19,8 +19,9 @@ from modelworks import __version__
 from modelworks.api.guard import Guard
 from modelworks.api.openapi import described
 from modelworks.console import page
+from modelworks.console.card import page as card_page
 from modelworks.core.errors import Denied, Invalid, ModelworksError, NotFound, TooLarge
-from modelworks.core.plain import to_json
+from modelworks.core.plain import plain, to_json
 from modelworks.data.arrow import MEDIA, frame_of
 from modelworks.factory import VERBS, Factory, Route
 from modelworks.track.entry import read_batch
@@ -110,6 +111,15 @@ def create_app(factory: Factory, guard: Guard) -> FastAPI:
         headers = {"content-disposition": "attachment", "x-content-type-options": "nosniff"}
         content = factory.tracking.artifact(run, name)
         return Response(content, headers=headers, media_type="application/octet-stream")
+
+    @app.get("/api/card.{form}", tags=["factory"], summary="The model card of a version, as a page")
+    def card(form: Literal["html", "md"], ref: str) -> Response:
+        """One HTML file that needs nothing else, or Markdown."""
+        text = card_page(plain(factory.card(ref)), form)
+        if form == "md":
+            return Response(text, media_type="text/markdown; charset=utf-8")
+        policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
+        return HTMLResponse(text, headers={"content-security-policy": policy, "x-frame-options": "DENY"})
 
     @app.get("/metrics", include_in_schema=False)
     def metrics() -> Response:

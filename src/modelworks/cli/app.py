@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from modelworks.cli import access, data, models, project, proof, runs, watch
+from modelworks.cli import access, cards, data, models, project, proof, runs, watch
 from modelworks.cli.door import Door
 
 app = typer.Typer(
@@ -46,5 +46,5 @@ def options(
     context.obj = Door(project, server, token, json)
 
 
-for module in (project, data, models, runs, watch, proof, access):
+for module in (project, data, models, cards, runs, watch, proof, access):
     module.register(app)

@@ -177,12 +177,11 @@ class Frames:
     def _rows(
         self, dataset: str, columns: Sequence[str], where: pl.Expr | None, at: int | None
     ) -> pl.DataFrame:
+        wanted = list(dict.fromkeys([*columns, VERSION]))
         newest = versions.find(self.ledger, Ref(dataset))
         if at is not None and at != newest.version:
             then = versions.rows(self.tables, versions.find(self.ledger, Ref(dataset, at=at)))
-            then = then if where is None else then.filter(where)
-            return then.select(list(dict.fromkeys([*columns, VERSION]))).collect()
-        wanted = list(dict.fromkeys([*columns, VERSION]))
+            return (then if where is None else then.filter(where)).select(wanted).collect()
         (since, epoch), held = self._held.get(dataset, ((0, 0), None))
         if held is None or epoch != newest.epoch or not set(wanted) <= set(held.columns):
             since, held = 0, None

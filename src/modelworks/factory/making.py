@@ -10,6 +10,8 @@ from modelworks.core.ref import Ref
 from modelworks.core.verbs import verb
 from modelworks.factory.root import Plain, Root
 from modelworks.pipelines import bring_in, garbage, report
+from modelworks.pipelines import card as carding
+from modelworks.pipelines import compare as comparing
 from modelworks.pipelines import reproduce as reproducing
 from modelworks.pipelines import train as training
 from modelworks.pipelines.context import Progress, silent
@@ -32,6 +34,16 @@ class Making(Root):
     def versions(self, model: str, segment: str | None = None, limit: int = 100) -> Plain:
         """The newest versions of a model."""
         return report.versions(self.stations, model, segment, limit)
+
+    @verb("GET", "/api/card")
+    def card(self, ref: str) -> Plain:
+        """The facts of a version's model card; as a page it is ``/api/card.html`` and ``/api/card.md``."""
+        return carding.card(self.stations, Ref.parse(ref))
+
+    @verb("GET", "/api/models/compare")
+    def compare_models(self, before: str, after: str) -> Plain:
+        """Two model versions side by side: on the same rows, and in what they differ."""
+        return comparing.compare(self.stations, Ref.parse(before), Ref.parse(after))
 
     @verb("POST", "/api/train")
     def train(

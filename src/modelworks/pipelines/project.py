@@ -23,6 +23,7 @@ from modelworks.models.definition import Definition, Fit
 from modelworks.models.metrics import METRICS
 from modelworks.monitor.value import Payoff
 from modelworks.pipelines import sources
+from modelworks.registry.gates import needed
 from modelworks.registry.gates.port import Gate
 from modelworks.train.environment import code_digest
 
@@ -183,6 +184,13 @@ def model(
                 duration(length)
         if retries is not None and retries < 0:
             raise Invalid(f"model {label!r} has {retries} retries", "", "use 0 or a number above")
+        for column in (name for need in needed(gate) for name in need.columns):
+            if column not in dataset.contract and column not in dataset.features:
+                raise Invalid(
+                    f"a gate of model {label!r} looks at the column {column!r}",
+                    f"dataset {dataset.name!r} has {', '.join([*dataset.contract, *dataset.features])}",
+                    "correct the name, or add the column to the contract",
+                )
         definition = Definition(
             label,
             dataset.name,

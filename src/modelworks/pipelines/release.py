@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from sqlalchemy import Connection, delete, insert, select
@@ -12,11 +12,14 @@ from modelworks.core.clock import new_id
 from modelworks.core.errors import Conflict, NotFound
 from modelworks.core.plain import plain
 from modelworks.core.ref import Ref, segment_text
+from modelworks.data.features.compute import needs
 from modelworks.deploy.deployment import Promotion
+from modelworks.models.signature import Signature
 from modelworks.pipelines.basis import ARTIFACT
 from modelworks.pipelines.context import Stations
 from modelworks.pipelines.project import Model
 from modelworks.registry.gates import judge_all
+from modelworks.registry.gates.evidence import ChampionSignature
 from modelworks.registry.gates.port import GateInput, Verdict
 from modelworks.registry.model_version import Draft, ModelVersion
 from modelworks.stores.ledger.portable import insert_many
@@ -26,6 +29,9 @@ from modelworks.train.candidate import Candidate
 
 WAITING = "candidate"
 """Alias of a version that passed its gates and waits for a person."""
+
+_TOLD = 2
+"""Gates whose sentences stand in the reason of a promotion."""
 
 Action = Literal["promote", "refuse", "wait", "fail"]
 
@@ -122,7 +128,9 @@ def record(
             if one.package is not None
         ],
     )
-    judged = [(version, *_judge(model, one)) for version, (_run, one) in zip(versions, made, strict=True)]
+    judged = [
+        (version, *_judge(stations, model, one)) for version, (_run, one) in zip(versions, made, strict=True)
+    ]
     stations.registry.record_verdicts(db, [(version, verdicts) for version, _, verdicts in judged])
     results = [_result(model, version, passed, verdicts) for version, passed, verdicts in judged]
     brought = [(version, result) for (version, _, _), result in zip(judged, results, strict=True)]
@@ -162,8 +170,10 @@ def _tags(candidate: Candidate) -> dict[str, str]:
     return {"tries": str(candidate.tries)} if candidate.tries > 1 else {}
 
 
-def _judge(model: Model, candidate: Candidate) -> tuple[bool, tuple[Verdict, ...]]:
+def _judge(stations: Stations, model: Model, candidate: Candidate) -> tuple[bool, tuple[Verdict, ...]]:
     assert candidate.package is not None
+    theirs = candidate.evidence.get(ChampionSignature())
+    asked = ChampionSignature() in candidate.evidence  # it is not worked out for a gate that nobody wants
     return judge_all(
         model.gates,
         GateInput(
@@ -172,8 +182,32 @@ def _judge(model: Model, candidate: Candidate) -> tuple[bool, tuple[Verdict, ...
             paired=candidate.paired,
             rows_held_out=candidate.rows_held_out,
             proof=candidate.package.proof,
+            evidence=candidate.evidence,
+            signature=_sent(stations, model, candidate.package.signature) if asked else None,
+            champion_signature=_sent(stations, model, theirs) if isinstance(theirs, Signature) else None,
+            now=stations.clock(),
         ),
     )
+
+
+def _sent(stations: Stations, model: Model, signature: Signature) -> Signature:
+    """A signature as its callers know it.
+
+    They do not send what is computed, but what it is computed from; what routes they send in any case; and what
+    may be missing by the contract may be missing in a request.
+    """
+    dataset = stations.project.dataset(model.definition.dataset)
+    own = {field.name: field for field in signature.inputs if field.name not in dataset.features}
+    computed = [field.name for field in signature.inputs if field.name in dataset.features]
+    for name in [*needs(dataset.features, computed, dataset.contract), *model.definition.per]:
+        own.setdefault(name, dataset.contract[name])
+    inputs = (
+        replace(
+            field, nullable=field.nullable or (name in dataset.contract and dataset.contract[name].nullable)
+        )
+        for name, field in own.items()
+    )
+    return replace(signature, inputs=tuple(inputs))
 
 
 def _result(model: Model, version: ModelVersion, passed: bool, verdicts: Sequence[Verdict]) -> Result:
@@ -181,10 +215,17 @@ def _result(model: Model, version: ModelVersion, passed: bool, verdicts: Sequenc
     if not passed:
         refusal = next(verdict for verdict in verdicts if not verdict.passed)
         return Result(segment, version.version, "refuse", refusal.gate, refusal.reason)
-    reason = "; ".join(verdict.reason for verdict in verdicts) or "no gate is defined"
+    reason = because(verdicts)
     if model.approval == "manual":
         return Result(segment, version.version, "wait", "", f"waits for approval: {reason}")
     return Result(segment, version.version, "promote", "", reason)
+
+
+def because(verdicts: Sequence[Verdict]) -> str:
+    """Why a version may come out, in a line: what the first gates said; the verdicts have all of it."""
+    said = [verdict.reason for verdict in verdicts[:_TOLD]]
+    more = len(verdicts) - len(said)
+    return "; ".join([*said, *([f"{more} more gates let it pass"] if more else [])]) or "no gate is defined"
 
 
 def deploy(stations: Stations, ref: Ref, reason: str) -> dict[str, Any]:

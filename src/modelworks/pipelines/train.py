@@ -20,6 +20,7 @@ from modelworks.pipelines import release
 from modelworks.pipelines.basis import basis_of, made_with, record_basis
 from modelworks.pipelines.context import Progress, Stations, silent
 from modelworks.pipelines.project import Model
+from modelworks.registry.gates import needed
 from modelworks.train import trainer
 from modelworks.train.candidate import Candidate
 
@@ -170,7 +171,8 @@ def _work(
         segment: entry.package
         for segment, entry in stations.registry.champions(definition.name, wanted).items()
     }
-    time, rests_on = time_of(stations, definition), list[str]()
+    needs, rests_on = needed(model.gates), list[str]()
+    time = time_of(stations, definition)
 
     def rest(told: trainer.Begun) -> None:
         """Write down what the training rests on, before its first fit."""
@@ -179,12 +181,14 @@ def _work(
         with stations.stores.ledger.write() as db:  # until the first run mentions it
             campaigns.claim(db, campaign, rests_on)
 
+    columns = [column for need in needs for column in need.columns]
     candidates = stations.train.train(
         definition,
-        frame(stations, definition, wanted, inputs),
+        frame(stations, definition, wanted, inputs, columns),
         time=time,
         segments=wanted,
         champions=champions,
+        needs=needs,
         skip=finished,
         idle=lambda: keep(),
         made_with=made_with(stations),
@@ -230,8 +234,9 @@ def frame(
     definition: Definition,
     wanted: Sequence[Segment] | None = None,
     at: Mapping[str, int] | None = None,
+    more: Sequence[str] = (),
 ) -> pl.DataFrame:
-    """The columns that a definition looks at, of every row of its dataset, or of those of some segments.
+    """The columns that a definition looks at, and more, of every row of its dataset, or of some segments.
 
     Training two routes must not cost a look at all of them.
 
@@ -240,8 +245,9 @@ def frame(
         definition: Whose columns.
         wanted: Segments; ``None`` for all rows.
         at: Versions of the datasets; see `Frames.frame`.
+        more: Further columns.
     """
-    columns = [*definition.per, *definition.features, definition.target, time_of(stations, definition)]
+    columns = [*definition.per, *definition.features, definition.target, time_of(stations, definition), *more]
     if wanted is None or () in wanted:
         return stations.data.frame(definition.dataset, columns, at=at)
     contract = stations.project.dataset(definition.dataset).contract

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from modelworks.core.ref import Segment
 from modelworks.models.package import Package
+from modelworks.registry.gates.evidence import Need
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Candidate:
         seconds: Wall time by stage.
         transient: Whether it failed for a reason that may pass.
         tries: How often it was begun.
+        evidence: What the gates need beside that, and what was found (see `train.evidence`).
         total: Segments in the same training, this one included.
         share: Of the training's work, how much is behind when this one is, between 0 and 1.
     """
@@ -73,5 +75,6 @@ class Candidate:
     seconds: Mapping[str, float] = field(default_factory=dict)
     transient: bool = False
     tries: int = 1
+    evidence: Mapping[Need[Any], Any] = field(default_factory=dict)
     total: int = 1
     share: float = 1.0

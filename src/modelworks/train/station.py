@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -13,6 +14,7 @@ from modelworks.core.duration import duration
 from modelworks.core.ref import Segment
 from modelworks.models.definition import Definition
 from modelworks.models.package import Package
+from modelworks.registry.gates.evidence import Need
 from modelworks.train import trainer
 from modelworks.train.candidate import Candidate
 
@@ -47,6 +49,7 @@ class TrainStation:
         time: str,
         segments: Collection[Segment] | None = None,
         champions: Mapping[Segment, Package] | None = None,
+        needs: Sequence[Need[Any]] = (),
         skip: Collection[Segment] = (),
         as_of: datetime | None = None,
         idle: Callable[[], None] | None = None,
@@ -64,6 +67,7 @@ class TrainStation:
             workers=self.workers,
             segments=segments,
             champions=champions,
+            needs=needs,
             skip=skip,
             as_of=as_of,
             executor=trainer.executor_of(self.executor, self.address),

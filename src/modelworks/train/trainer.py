@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import gettempdir
+from typing import Any
 
 import polars as pl
 
@@ -19,6 +20,7 @@ from modelworks.jobs.executors import EXECUTORS, Done, Executor
 from modelworks.jobs.executors.portable import portable
 from modelworks.models.definition import Definition
 from modelworks.models.package import Package
+from modelworks.registry.gates.evidence import Need
 from modelworks.stores.artifacts import Artifacts, LocalArtifacts
 from modelworks.track.lock import environment
 from modelworks.train import columns
@@ -51,6 +53,7 @@ def train(
     workers: int,
     segments: Collection[Segment] | None = None,
     champions: Mapping[Segment, Package] | None = None,
+    needs: Sequence[Need[Any]] = (),
     skip: Collection[Segment] = (),
     as_of: datetime | None = None,
     executor: Executor | None = None,
@@ -76,6 +79,7 @@ def train(
         segments: The only ones to train; ``None`` for every one with ``min_rows`` rows at every level, and
             the global one.
         champions: What candidates are compared with, on the candidate's held-out rows.
+        needs: What gates want to be looked at on the held-out rows.
         skip: Segments that are finished already.
         as_of: The training's present: later rows do not exist for it.
         executor: Where to train; by default in processes that stay warm until `close`.
@@ -91,6 +95,7 @@ def train(
     """
     champions = champions or {}
     inputs = {column.name for package in champions.values() for column in package.signature.inputs}
+    inputs |= {column for need in needs for column in need.columns}
     rows = select(definition, frame, time=time, as_of=as_of, extra=sorted(inputs))
     parts = slices(rows, definition.min_rows) if segments is None else list(chosen(rows, segments))
     done = set(skip)
@@ -106,7 +111,7 @@ def train(
 
     with scratch_in(scratch or Path(gettempdir(), "modelworks-train")) as folder:
         stored = columns.write(rows.frame, folder / "rows.arrow", columns.learned_from(definition.features))
-        plan = plan_of(definition, stored, rows.since, artifacts, made_with)
+        plan = replace(plan_of(definition, stored, rows.since, artifacts, made_with), needs=tuple(needs))
         if begun is not None:
             begun(Begun(rows.since, columns.kinds(stored)))
         del frame, rows  # the workers have them; kept here they would only take memory

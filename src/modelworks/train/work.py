@@ -35,11 +35,13 @@ from modelworks.models.layout import to_batch
 from modelworks.models.package import Package
 from modelworks.models.signature import Signature
 from modelworks.models.signature_of import signature
+from modelworks.registry.gates.evidence import Need
 from modelworks.stores.artifacts import Artifacts, LocalArtifacts
 from modelworks.train import evaluate
 from modelworks.train.asked_once import asked_once
 from modelworks.train.candidate import Candidate
 from modelworks.train.columns import Columns, Stored, digest, opened, to_frame
+from modelworks.train.evidence import HeldOut, gather
 from modelworks.train.segments import TARGET, TIME, Slice, split
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -72,6 +74,7 @@ class Plan:
         artifacts: Folder of the artifact store.
         code: Digest of the code.
         environment: Digest of the environment.
+        needs: What the gates want to be looked at on the held-out rows.
     """
 
     model: str
@@ -87,6 +90,7 @@ class Plan:
     artifacts: Path
     code: str
     environment: str
+    needs: tuple[Need[Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -268,13 +272,28 @@ class _Making:
         )
         yield "store"
 
-        champion_metrics, paired = None, None
+        champion_metrics, paired, theirs = None, None, None
         if task.champion is not None:
             theirs = _champion_scores(task.champion, columns, rows[cut:], artifacts)
             if theirs is not None:
                 champion = task.champion.signature
                 champion_metrics = evaluate.metrics(plan.metrics, champion, truth, theirs)
                 paired = evaluate.paired(truth, (takes, asked.scores), (champion, theirs))
+        evidence: Mapping[Need[Any], Any] = {}
+        if plan.needs:
+            seen = HeldOut(
+                takes,
+                truth,
+                asked.scores,
+                batch.take(slice(len(batch) - held_out, None)),
+                lambda name: columns.values(name, rows[cut:]),
+                package,
+                artifacts,
+                _EPOCH + timedelta(microseconds=int(time[-1])),
+                None if task.champion is None or theirs is None else (task.champion.signature, theirs),
+                None if task.champion is None else task.champion.signature,
+            )
+            evidence = gather(plan.needs, seen)
         return Candidate(
             task.slice.segment,
             "done",
@@ -285,6 +304,7 @@ class _Making:
             champion_metrics=champion_metrics,
             paired=paired,
             package=package,
+            evidence=evidence,
         )
 
 

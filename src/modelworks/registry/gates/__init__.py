@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from modelworks.core.catalog import Catalog
+from modelworks.registry.gates.evidence import Need
 from modelworks.registry.gates.port import Gate, GateInput, Verdict
 
 GATES: Catalog[type[Gate]] = Catalog(
@@ -13,9 +15,22 @@ GATES: Catalog[type[Gate]] = Catalog(
         "at_least": "modelworks.registry.gates.at_least:AtLeast",
         "at_most": "modelworks.registry.gates.at_most:AtMost",
         "beats_champion": "modelworks.registry.gates.beats_champion:BeatsChampion",
+        "calibrated": "modelworks.registry.gates.calibrated:Calibrated",
+        "compatible": "modelworks.registry.gates.compatible:Compatible",
         "compiled": "modelworks.registry.gates.compiled:Compiled",
+        "fair": "modelworks.registry.gates.fair:Fair",
+        "fast": "modelworks.registry.gates.fast:Fast",
+        "fresh_data": "modelworks.registry.gates.fresh_data:FreshData",
+        "robust": "modelworks.registry.gates.robust:Robust",
+        "slices": "modelworks.registry.gates.slices:Slices",
+        "small": "modelworks.registry.gates.small:Small",
     },
 )
+
+
+def needed(gates: Sequence[Gate]) -> tuple[Need[Any], ...]:
+    """What gates want to be looked at, each once."""
+    return tuple(dict.fromkeys(need for gate in gates for need in getattr(gate, "needs", ())))
 
 
 def judge_all(gates: Sequence[Gate], seen: GateInput) -> tuple[bool, tuple[Verdict, ...]]:

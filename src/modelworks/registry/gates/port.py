@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from datetime import datetime
+from typing import Any, Literal, Protocol, cast
 
 from modelworks.models.package import Proof
+from modelworks.models.signature import Signature
+from modelworks.registry.gates.evidence import Found, Need, finite
 
 
 class Paired(Protocol):
@@ -41,6 +43,11 @@ class GateInput:
         paired: The two compared row by row, where that is possible.
         rows_held_out: Number of held-out rows.
         proof: Whether the compiled model answers as the original does; ``None`` where nobody looked.
+        evidence: What the gates need beside that, and what was found: a text says why nothing was.
+        signature: What the candidate gives, and asks its callers to send (an input that is computed from
+            others is not sent); ``None`` where it is not known.
+        champion_signature: The champion's in the same sense; ``None`` where there is no champion.
+        now: The moment of the judgement, UTC.
     """
 
     metrics: Mapping[str, float | None] = field(default_factory=dict)
@@ -48,14 +55,24 @@ class GateInput:
     paired: Paired | None = None
     rows_held_out: int = 0
     proof: Proof | None = None
+    evidence: Mapping[Need[Any], Any] = field(default_factory=dict)
+    signature: Signature | None = None
+    champion_signature: Signature | None = None
+    now: datetime | None = None
+
+    def found(self, need: Need[Found]) -> Found | str:
+        """What was found of what a gate needs, or why there is nothing, a sentence without a full stop."""
+        if need not in self.evidence:
+            return f"nobody has looked at {need}, so it cannot be judged"
+        return cast("Found | str", self.evidence[need])
 
     def metric(self, name: str) -> float | None:
         """The candidate's value; ``None`` where it was not measured or is not a finite number."""
-        return _finite(self.metrics.get(name))
+        return finite(self.metrics.get(name))
 
     def champion_metric(self, name: str) -> float | None:
         """The champion's value; ``None`` where there is no champion or no finite number."""
-        return _finite((self.champion_metrics or {}).get(name))
+        return finite((self.champion_metrics or {}).get(name))
 
     @property
     def on_rows(self) -> str:
@@ -90,6 +107,9 @@ class Verdict:
 class Gate(Protocol):
     """A test that a candidate must pass.
 
+    A gate may have a property ``needs``, a tuple of what it wants to be looked at where the held-out rows are
+    (see `gates.evidence`); it finds it with `GateInput.found`.
+
     Pure: the same input gives the same verdict, whenever and wherever. A gate never raises for what it is
     given: what it cannot judge it refuses, and says so. It is a frozen dataclass: its ``repr`` is how it is
     written in ``factory.py``, and stands in the ledger.
@@ -114,5 +134,6 @@ def shown(*values: float) -> list[str]:
     return [repr(value) for value in values]
 
 
-def _finite(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(value)
+def counted(number: int, what: str) -> str:
+    """``"1 row"``, ``"2 rows"``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
