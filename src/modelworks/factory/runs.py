@@ -10,6 +10,7 @@ from modelworks.core.verbs import verb
 from modelworks.factory.root import Plain, Root
 from modelworks.pipelines import report
 from modelworks.track.entry import read_batch
+from modelworks.track.offer import Offer, take, told
 
 
 class Runs(Root):
@@ -48,6 +49,18 @@ class Runs(Root):
         """Take what runs say; a session numbers its entries, so that none is taken twice."""
         given = {"entries": list(entries), "session": session, "begin": begin, "over": over}
         return self.tracking.take(read_batch(to_json(given)))
+
+    @verb("POST", "/api/log_model")
+    def log_model(
+        self, run: str, name: str, flavor: str, signature: Mapping[str, Any], model: str, rows: str
+    ) -> Plain:
+        """Make a version of a model that a run has fitted elsewhere; it and its example were uploaded before."""
+        get = self.stores.artifacts.get
+        sent = Offer(flavor, get(model), dict(signature), get(rows))
+        pickles = self.config.settings.server_pickles == "accept"
+        version = take(self.stores, self.clock, run, name, sent, pickles=pickles)
+        self.audited("log_model", str(version.ref), {"run": run, "flavor": flavor})
+        return told(version)
 
     @verb("POST", "/api/runs/delete")
     def delete_runs(self, ids: Sequence[str]) -> Plain:
