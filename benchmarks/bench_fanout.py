@@ -33,7 +33,7 @@ from modelworks.jobs.executors.portable import portable
 from modelworks.train import trainer
 from modelworks.train.columns import Stored, opened, to_frame, write
 from modelworks.train.segments import TARGET, Slice, select, slices, split
-from modelworks.train.work import _loaded, _ordered
+from modelworks.train.work import loaded, ordered
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def prepare(bare: Bare, parts: list[Slice]) -> int:
         time.sleep(0.001)
     columns, ready = opened(bare.stored), {}
     for part in parts:
-        rows, moments = _ordered(columns, part, parent=len(part.segment) < len(bare.per))
+        rows, moments = ordered(columns, part, parent=len(part.segment) < len(bare.per))
         cut = split(moments, bare.holdout)
         x = to_frame({name: columns.values(name, rows[:cut]) for name in bare.features})
         ready[part.segment] = x, columns.values(TARGET, rows[:cut])
@@ -104,7 +104,7 @@ def prepare(bare: Bare, parts: list[Slice]) -> int:
 
 def fit_only(bare: Bare, part: Slice) -> float:
     """The bare call; returns its seconds."""
-    fit = _loaded(bare.fit)
+    fit = loaded(bare.fit)
     x, y = _memory()["ready"][part.segment]
     begun = time.perf_counter()
     fit(x, y, dict(bare.params))
@@ -140,7 +140,7 @@ def project(case: Case, rows: pl.DataFrame, root: Path) -> Iterator[Factory]:
 
 def cpu() -> float:
     """CPU seconds so far of this process and its workers (Linux); what neighbours use does not count."""
-    workers = [Path(f"/proc/{worker.process.pid}/schedstat") for worker in trainer._pool._idle]
+    workers = [Path(f"/proc/{worker.process.pid}/schedstat") for worker in trainer.pool._idle]
     return time.process_time() + sum(int(path.read_text().split()[0]) / 1e9 for path in workers)
 
 
@@ -179,14 +179,14 @@ def bare(factory: Factory, rows: pl.DataFrame, folder: Path) -> Callable[[], dic
         stored,
         barrier,
     )
-    for done in trainer._pool.run(prepare, [parts] * WORKERS, workers=WORKERS, initial=given):
+    for done in trainer.pool.run(prepare, [parts] * WORKERS, workers=WORKERS, initial=given):
         assert not done.error, done.trace
 
     def run() -> dict[str, Any]:
         used = cpu()
         begun = time.perf_counter()
         weights = [trainer._FIXED_COST + part.length for part in parts]
-        done = list(trainer._pool.run(fit_only, parts, workers=WORKERS, initial=given, weights=weights))
+        done = list(trainer.pool.run(fit_only, parts, workers=WORKERS, initial=given, weights=weights))
         seconds = time.perf_counter() - begun
         assert not [one.trace for one in done if one.error]
         fits = [one.value for one in done if one.value is not None]
@@ -252,7 +252,7 @@ def main() -> None:
     options = parser.parse_args()
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        list(trainer._pool.run(wait_for_all, range(WORKERS), workers=WORKERS, initial=Path(folder)))
+        list(trainer.pool.run(wait_for_all, range(WORKERS), workers=WORKERS, initial=Path(folder)))
     started = time.perf_counter() - begun
     # Projects are removed at the end: for minutes after files were removed, ext4 makes new ones at a fifth of
     # the speed.

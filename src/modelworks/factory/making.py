@@ -10,6 +10,7 @@ from modelworks.core.verbs import verb
 from modelworks.factory.root import Plain, Root
 from modelworks.pipelines import bring_in, report
 from modelworks.pipelines import train as training
+from modelworks.pipelines import tune as tuning
 from modelworks.pipelines.context import Progress, silent
 
 
@@ -37,6 +38,7 @@ class Making(Root):
         model: str | None = None,
         segments: Sequence[str] | None = None,
         force: bool = False,
+        scratch: bool = False,
         progress: Progress = silent,
     ) -> Plain:
         """Train a model, or all: every segment with enough rows, or only those named; judge and bring out."""
@@ -44,10 +46,37 @@ class Making(Root):
         self.audited("train", ", ".join(names), {"segments": list(segments or [])})
         return [
             training.train(
-                self.stations, self.project.model(name), segments=segments, force=force, progress=progress
+                self.stations,
+                self.project.model(name),
+                segments=segments,
+                force=force,
+                scratch=scratch,
+                progress=progress,
             )
             for name in names
         ]
+
+    @verb("POST", "/api/tune")
+    def tune(
+        self,
+        model: str,
+        segments: Sequence[str] | None = None,
+        trials: int | None = None,
+        minutes: float | None = None,
+        seed: int | None = None,
+        progress: Progress = silent,
+    ) -> Plain:
+        """Search for better parameters of a model, which its trainings then use; goes on where it stood."""
+        self.audited("tune", model, {"segments": list(segments or []), "trials": trials, "minutes": minutes})
+        return tuning.tune(
+            self.stations,
+            self.project.model(model),
+            segments=segments,
+            trials=trials,
+            minutes=minutes,
+            seed=seed,
+            progress=progress,
+        )
 
     def import_model(
         self,

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 Fit = Callable[..., Any]
-"""``fit(X, y, params)``: a pandas frame of features, a NumPy array of targets, a dict; returns a fitted model."""
+"""``fit(X, y, params)``: a pandas frame of features, a NumPy array of targets, a dict; returns a fitted model.
+
+Where a model learns "warm" or "incremental", ``fit(X, y, params, previous)``: the fitted model that it goes on from,
+``None`` where there is none.
+"""
+Learn = Literal["scratch", "warm", "incremental"]
+"""From all rows anew; from all rows, beginning where the champion stands; from the rows that the champion has not
+seen, going on from it."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,7 @@ class Definition:
         window: How far back training looks, for instance ``"120d"``; ``None`` for everything.
         params: Passed to `fit`.
         computed: How those of the features are computed that are no columns, by name.
+        learn: See `Learn`.
         code: Digest of the source of `fit` and of what shapes its result.
     """
 
@@ -42,4 +50,5 @@ class Definition:
     window: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     computed: Mapping[str, Any] = field(default_factory=dict)
+    learn: Learn = "scratch"
     code: str = ""

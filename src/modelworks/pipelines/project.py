@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from modelworks.core.duration import duration
 from modelworks.core.errors import Invalid, NotFound
@@ -19,11 +19,12 @@ from modelworks.deploy.strategies.direct import Direct
 from modelworks.deploy.strategies.port import Strategy
 from modelworks.learn.policy import Policy
 from modelworks.learn.triggers.port import Trigger
-from modelworks.models.definition import Definition, Fit
+from modelworks.models.definition import Definition, Fit, Learn
 from modelworks.models.metrics import METRICS
 from modelworks.monitor.value import Payoff
 from modelworks.registry.gates.port import Gate
 from modelworks.train.environment import code_digest
+from modelworks.train.tune import Tune
 
 MODULE = "modelworks_project.factory"
 """Name under which a project's ``factory.py`` is imported; functions in it travel to workers by value."""
@@ -40,6 +41,7 @@ class Model:
         policy: When to retrain.
         approval: ``"auto"``, or ``"manual"`` where a person has to approve what passed its gates.
         value: What its predictions are worth, if that is known.
+        tune: How its parameters are searched, if they are.
     """
 
     definition: Definition
@@ -48,6 +50,7 @@ class Model:
     policy: Policy
     approval: Literal["auto", "manual"]
     value: Payoff | None
+    tune: Tune | None = None
 
     @property
     def name(self) -> str:
@@ -109,6 +112,8 @@ def model(
     holdout: float = 0.2,
     window: str | None = None,
     params: Mapping[str, Any] | None = None,
+    tune: Tune | None = None,
+    learn: Learn = "scratch",
     name: str | None = None,
 ) -> Callable[[Fit], Model]:
     """Make a model of a function ``fit(X, y, params)`` that returns a fitted estimator.
@@ -130,6 +135,10 @@ def model(
         holdout: Share of the rows, the newest, that judges instead of teaching.
         window: How far back training looks, for instance ``"120d"``; everything by default.
         params: Passed to the function.
+        tune: How `modelworks tune` searches for better ones, which trainings then use.
+        learn: ``"warm"`` where the function goes on from the champion, ``fit(X, y, params, previous)``, on all
+            rows; ``"incremental"`` where it does so on the rows alone that the champion has not seen. `previous`
+            is ``None`` where there is none, or where definition or features have changed.
         name: Name of the model; the function's by default.
 
     Raises:
@@ -166,6 +175,14 @@ def model(
             )
         for metric in metrics:
             METRICS[metric]
+        if learn not in get_args(Learn):
+            raise Invalid(f"model {label!r} learns {learn!r}", "", f"use one of {', '.join(get_args(Learn))}")
+        if tune is not None and not (tune.metric or metrics):
+            raise Invalid(
+                f"model {label!r} is to be tuned, but nothing says what is better",
+                "it has no metrics",
+                'name some, metrics=["log_loss"], or mw.Tune(..., metric="log_loss")',
+            )
         if window is not None:
             duration(window)
         definition = Definition(
@@ -181,6 +198,7 @@ def model(
             window,
             dict(params or {}),
             {name: to_json(dataset.features[name]) for name in features if name in dataset.features},
+            learn,
         )
         return Model(
             replace(definition, code=code_digest(definition)),
@@ -189,6 +207,7 @@ def model(
             Policy(tuple(retrain), cooldown=duration(cooldown)),
             approval,
             value,
+            tune,
         )
 
     return define

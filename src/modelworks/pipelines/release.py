@@ -77,7 +77,7 @@ def record(
                 "status": one.status,
                 "params": plain(one.params),
                 "metrics": plain(one.metrics),
-                "tags": {},
+                "tags": dict(one.tags),
                 "artifacts": plain(one.artifacts),
                 "dataset": model.definition.dataset,
                 "dataset_version": dataset_version,
@@ -91,7 +91,7 @@ def record(
     said = [
         row
         for run, one in zip(ids, candidates, strict=True)
-        for row in values.rows(run, plain(one.params), plain(one.metrics), {})
+        for row in values.rows(run, plain(one.params), plain(one.metrics), one.tags)
     ]
     insert_many(db, run_values, said)
     made = [(run, one) for run, one in zip(ids, candidates, strict=True) if one.package is not None]
@@ -123,7 +123,12 @@ def record(
     for version, result in brought:
         if result.action == "wait":
             stations.registry.set_alias(db, version.model, version.segment, WAITING, version.version)
-    graph.add(db, _edges(dataset, versions, promoted), now)
+    origins = [
+        Edge(node, what, f"run:{run}")
+        for run, one in zip(ids, candidates, strict=True)
+        for node, what in one.origins
+    ]
+    graph.add(db, _edges(dataset, versions, promoted) + origins, now)
     results += [
         Result(segment_text(one.segment), None, "fail", "", one.error or "")
         for one in candidates

@@ -7,10 +7,12 @@ campaign that was killed is found again by its key, and only the segments that i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from hashlib import sha256
 from time import monotonic
+from typing import Any
 
 import polars as pl
 from sqlalchemy import Connection, insert, select, update
@@ -24,9 +26,12 @@ from modelworks.models.definition import Definition
 from modelworks.pipelines import release
 from modelworks.pipelines.context import Progress, Stations, silent
 from modelworks.pipelines.project import Model
-from modelworks.stores.ledger.tables import campaigns, runs
+from modelworks.registry.model_version import ModelVersion
+from modelworks.stores.ledger.tables import campaigns, runs, tuned
 from modelworks.train import trainer
 from modelworks.train.candidate import Candidate
+from modelworks.train.tuning import Tuned
+from modelworks.train.work import Previous
 
 _BATCH = 64
 """Candidates that are written in one transaction: the most that a kill makes us train again."""
@@ -97,6 +102,8 @@ def described(model: Model) -> dict[str, object]:
         "holdout": definition.holdout,
         "window": definition.window,
         "params": dict(definition.params),
+        **({} if model.tune is None else {"tune": repr(model.tune)}),
+        **({} if definition.learn == "scratch" else {"learn": definition.learn}),
         "gate": [repr(gate) for gate in model.gates],
         "rollout": repr(model.strategy),
         "retrain": [repr(trigger) for trigger in model.policy.triggers],
@@ -111,6 +118,7 @@ def train(
     *,
     segments: Sequence[str] | None = None,
     force: bool = False,
+    scratch: bool = False,
     reason: str = "by hand",
     campaign: str | None = None,
     progress: Progress = silent,
@@ -121,6 +129,7 @@ def train(
         stations: The belt.
         model: What to train.
         segments: Their texts; ``None`` for every segment with enough rows and all parents.
+        scratch: Begin anew, also where the model goes on from its champion.
         force: Train again even what was trained on the same data with the same code.
         reason: Why, for the ledger.
         campaign: Id to use for a new campaign.
@@ -134,16 +143,18 @@ def train(
     version = stations.data.latest(definition.dataset)
     dataset = str(Ref(definition.dataset, at=version))
     with stations.stores.ledger.write() as db:
-        identifier, status = _open(db, stations, definition, version, segments, force, reason, campaign)
+        found = standing(db, model)
+        known = {segment_text(segment): one.params for segment, one in found.items()}
+        identifier, status = _open(
+            db, stations, definition, version, segments, known, force or scratch, reason, campaign
+        )
         finished = _finished(db, identifier)
     report = TrainReport(definition.name, identifier, dataset, skipped=len(finished))
     if status == "finished":
         return report
-    wanted = None if segments is None else [_checked(definition, text) for text in segments]
-    champions = {
-        segment: entry.package
-        for segment, entry in stations.registry.champions(definition.name, wanted).items()
-    }
+    wanted = None if segments is None else [checked(definition, text) for text in segments]
+    live = stations.registry.champions(definition.name, wanted)
+    champions = {segment: entry.package for segment, entry in live.items()}
     candidates = trainer.train(
         definition,
         frame(stations, definition, wanted),
@@ -152,6 +163,8 @@ def train(
         workers=stations.workers,
         segments=wanted,
         champions=champions,
+        tuned=found,
+        previous={} if scratch else _previous(definition, live.values()),
         skip=finished,
         idle=lambda: keep(),
     )
@@ -188,18 +201,21 @@ def _open(
     definition: Definition,
     version: int,
     segments: Sequence[str] | None,
+    params: Mapping[str, Any],
     force: bool,
     reason: str,
     campaign: str | None,
 ) -> tuple[str, str]:
     """The campaign with this key, or a new one; with its status."""
-    what = [
+    what: list[Any] = [
         definition.name,
         definition.code,
         definition.dataset,
         version,
         None if segments is None else sorted(segments),
     ]
+    if params:
+        what.append(params)
     key = sha256(to_json([*what, new_id()] if force else what)).hexdigest()
     found = db.execute(select(campaigns.c.id, campaigns.c.status).where(campaigns.c.key == key)).one_or_none()
     if found is not None:
@@ -219,6 +235,38 @@ def _open(
         )
     )
     return identifier, "running"
+
+
+def standing(db: Connection, model: Model) -> dict[Segment, Tuned]:
+    """The parameters that searches have found for a model, while it is tuned and they are among those searched."""
+    if model.tune is None:
+        return {}
+    rows = db.execute(select(tuned).where(tuned.c.model == model.name))
+    return {
+        parse_segment(row.segment): Tuned(row.params, row.run)
+        for row in rows
+        if set(row.params) <= set(model.tune.space)
+    }
+
+
+def _previous(definition: Definition, live: Iterable[ModelVersion]) -> dict[Segment, Previous]:
+    """What segments go on from: their champions, where the same definition has made them from rows of the dataset."""
+    if definition.learn == "scratch":
+        return {}
+    return {
+        one.segment: Previous(
+            str(one.ref),
+            one.package,
+            one.dataset_version,
+            str(one.rows_filter["time >="]),
+            round(datetime.fromisoformat(one.rows_filter["time <"]).timestamp() * 1e6),
+        )
+        for one in live
+        if one.dataset == definition.dataset
+        and one.dataset_version is not None
+        and one.package.code == definition.code
+        and "time <" in one.rows_filter
+    }
 
 
 def _finished(db: Connection, campaign: str) -> set[Segment]:
@@ -271,7 +319,12 @@ def time_of(stations: Stations, definition: Definition) -> str:
     return time
 
 
-def _checked(definition: Definition, text: str) -> Segment:
+def checked(definition: Definition, text: str) -> Segment:
+    """The segment of a text.
+
+    Raises:
+        Invalid: the model has none of so many values.
+    """
     segment = parse_segment(text)
     if len(segment) > len(definition.per):
         raise Invalid(

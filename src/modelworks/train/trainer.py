@@ -13,6 +13,7 @@ import polars as pl
 
 from modelworks.core.clock import system_clock
 from modelworks.core.ref import Segment
+from modelworks.data.version import VERSION
 from modelworks.jobs.executors import Done, Executor
 from modelworks.jobs.executors.portable import portable
 from modelworks.jobs.executors.processes import Processes
@@ -23,8 +24,9 @@ from modelworks.track.environment import environment
 from modelworks.train import columns
 from modelworks.train.candidate import Candidate
 from modelworks.train.environment import code_digest, code_document
-from modelworks.train.segments import chosen, select, slices
-from modelworks.train.work import Plan, Task, Worked, failed, work
+from modelworks.train.segments import Slice, chosen, select, slices
+from modelworks.train.tuning import Tuned, nearest
+from modelworks.train.work import Plan, Previous, Task, Worked, failed, work
 
 _FIXED_COST = 500
 """What a segment costs beyond its rows, in rows: packaging costs as much however few they are."""
@@ -34,7 +36,7 @@ _COHORT = 24 * _FIXED_COST
 _SMALLEST = 3 * _FIXED_COST
 """Cost up to which they are even where little is left: an end that is uneven by so much is cheaper."""
 
-_pool = Processes(preload=["modelworks.train.preload"])
+pool = Processes(preload=["modelworks.train.preload"])
 """Kept warm between trainings: its start costs seconds, a retraining of a few segments tenths."""
 
 
@@ -47,6 +49,8 @@ def train(
     workers: int,
     segments: Collection[Segment] | None = None,
     champions: Mapping[Segment, Package] | None = None,
+    tuned: Mapping[Segment, Tuned] | None = None,
+    previous: Mapping[Segment, Previous] | None = None,
     skip: Collection[Segment] = (),
     as_of: datetime | None = None,
     executor: Executor | None = None,
@@ -66,6 +70,8 @@ def train(
         workers: Processes that train at a time.
         segments: The only ones to train; ``None`` for every one with ``min_rows`` rows at every level, and
             the global one.
+        tuned: Parameters that were found; a segment has its nearest parent's where it has none.
+        previous: What segments go on from.
         champions: What candidates are compared with, on the candidate's held-out rows.
         skip: Segments that are finished already.
         as_of: The training's present: later rows do not exist for it.
@@ -77,20 +83,25 @@ def train(
     """
     champions = champions or {}
     inputs = {column.name for package in champions.values() for column in package.signature.inputs}
-    rows = select(definition, frame, time=time, as_of=as_of, extra=sorted(inputs))
+    extra = [*sorted(inputs), *([VERSION] if definition.learn == "incremental" else [])]
+    rows = select(definition, frame, time=time, as_of=as_of, extra=extra)
     parts = slices(rows, definition.min_rows) if segments is None else list(chosen(rows, segments))
     done = set(skip)
-    tasks = [Task(part, champions.get(part.segment)) for part in parts if part.segment not in done]
+    tasks = [
+        _task(part, champions, tuned or {}, previous or {}) for part in parts if part.segment not in done
+    ]
     if not tasks:
         return
     artifacts = LocalArtifacts(artifacts_root)
     with TemporaryDirectory(prefix="modelworks-train-") as folder:
-        plan = _plan(definition, columns.write(rows.frame, Path(folder, "rows.arrow")), rows.since, artifacts)
+        plan = plan_of(
+            definition, columns.write(rows.frame, Path(folder, "rows.arrow")), rows.since, artifacts
+        )
         workers = max(workers, 1)
         waiting = list(_cohorts(tasks, workers))
         while waiting:
             alone: list[Task] = []
-            results = (executor or _pool).run(
+            results = (executor or pool).run(
                 work,
                 waiting,
                 workers=workers,
@@ -108,17 +119,33 @@ def train(
             waiting = [(task,) for task in alone]
 
 
+def _task(
+    part: Slice,
+    champions: Mapping[Segment, Package],
+    tuned: Mapping[Segment, Tuned],
+    previous: Mapping[Segment, Previous],
+) -> Task:
+    found = nearest(tuned, part.segment)
+    return Task(
+        part,
+        champions.get(part.segment),
+        found.params if found else {},
+        found.run if found else "",
+        previous.get(part.segment),
+    )
+
+
 def warm(workers: int) -> None:
     """Start the workers now, so that the first training need not wait for them."""
-    _pool.warm(workers)
+    pool.warm(workers)
 
 
 def close() -> None:
     """Stop the workers that wait for the next training."""
-    _pool.close()
+    pool.close()
 
 
-def _plan(
+def plan_of(
     definition: Definition, stored: columns.Stored, since: int | None, artifacts: LocalArtifacts
 ) -> Plan:
     """What the workers need to know; what it refers to by digest is stored."""
@@ -140,6 +167,7 @@ def _plan(
         artifacts=artifacts.root,
         code=definition.code or code_digest(definition),
         environment=digest,
+        learn=definition.learn,
     )
 
 

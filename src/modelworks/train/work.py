@@ -12,12 +12,12 @@ import pickle
 import traceback
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +27,10 @@ from modelworks.core.clock import system_clock
 from modelworks.core.errors import Invalid, ModelworksError, NotReady
 from modelworks.core.measure import Reference
 from modelworks.core.ref import Segment, segment_text
+from modelworks.data.version import VERSION
 from modelworks.models import packaging
-from modelworks.models.definition import Fit
+from modelworks.models.definition import Fit, Learn
+from modelworks.models.flavors import FLAVORS
 from modelworks.models.layout import to_batch
 from modelworks.models.package import Package
 from modelworks.models.signature import Signature
@@ -38,6 +40,9 @@ from modelworks.train import evaluate
 from modelworks.train.candidate import Candidate
 from modelworks.train.columns import Columns, Stored, opened, to_frame
 from modelworks.train.segments import TARGET, TIME, Slice, split
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WARNINGS = 5
@@ -65,6 +70,7 @@ class Plan:
         artifacts: Folder of the artifact store.
         code: Digest of the code.
         environment: Digest of the environment.
+        learn: See `modelworks.models.definition.Learn`.
     """
 
     model: str
@@ -80,14 +86,51 @@ class Plan:
     artifacts: Path
     code: str
     environment: str
+    learn: Learn = "scratch"
+
+
+@dataclass(frozen=True)
+class Previous:
+    """The version that a model goes on from.
+
+    Attributes:
+        ref: Its reference, in full.
+        package: The model.
+        dataset_version: What it learned from.
+        since: Where the rows begin from which it, and those that it went on from, have learned; a moment.
+        until: Where they end, microseconds since 1970.
+    """
+
+    ref: str
+    package: Package
+    dataset_version: int
+    since: str
+    until: int
 
 
 @dataclass(frozen=True)
 class Task:
-    """One segment, and the champion that its candidate is compared with."""
+    """One segment.
+
+    Attributes:
+        slice: Its rows.
+        champion: What its candidate is compared with.
+        params: Those that were found for it; they come before the definition's.
+        tuned: The run that found them.
+        previous: What it goes on from.
+    """
 
     slice: Slice
     champion: Package | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    tuned: str = ""
+    previous: Previous | None = None
+
+    @property
+    def origins(self) -> tuple[tuple[str, str], ...]:
+        """See `Candidate.origins`."""
+        tuned = [(f"run:{self.tuned}", "tuned")] if self.tuned else []
+        return (*tuned, *([(f"model:{self.previous.ref}", "continued")] if self.previous else []))
 
 
 @dataclass(frozen=True)
@@ -138,6 +181,8 @@ class _Making:
         self.rows_trained = 0
         self.rows_held_out = 0
         self.rows_filter: dict[str, Any] = {}
+        self.params = {**plan.params, **task.params}
+        self.tags: dict[str, str] = {}
         self.stage = ""
         self._said: dict[str, None] = {}
         self._steps = self._make()
@@ -168,6 +213,8 @@ class _Making:
             rows_trained=self.rows_trained,
             rows_held_out=self.rows_held_out,
             rows_filter=self.rows_filter,
+            origins=self.task.origins,
+            tags=self.tags,
             seconds=self.seconds,
             warnings=tuple(self._said)[:_WARNINGS],
         )
@@ -177,9 +224,9 @@ class _Making:
         return failed(
             self.plan.model,
             self.task.slice.segment,
-            str(error) if isinstance(error, ModelworksError) else _line(error),
+            str(error) if isinstance(error, ModelworksError) else line(error),
             self.started,
-            params=self.plan.params,
+            params=self.params,
             artifacts={} if known else {"traceback": self.artifacts.put(traceback.format_exc().encode())},
         )
 
@@ -187,24 +234,28 @@ class _Making:
         """The stages; yields the name of each when it is over. What comes after the last is "champion"."""
         plan, task, artifacts = self.plan, self.task, self.artifacts
         columns = opened(plan.stored)
-        rows, time = _ordered(columns, task.slice, parent=len(task.slice.segment) < len(plan.per))
+        rows, time = ordered(columns, task.slice, parent=len(task.slice.segment) < len(plan.per))
         cut = split(time, plan.holdout)
         y = columns.values(TARGET, rows)
         _check(plan, task.slice, y[:cut])
         x = {name: columns.values(name, rows) for name in plan.features}
-        frame = to_frame({name: column[:cut] for name, column in x.items()})
+        learned = (
+            slice(0, cut) if plan.learn != "incremental" else self._unseen(columns, rows[:cut], time[:cut])
+        )
+        frame = to_frame({name: column[learned] for name, column in x.items()})
         held_out = len(time) - cut
-        self.rows_trained, self.rows_held_out = cut, held_out
+        self.rows_trained, self.rows_held_out = len(frame), held_out
         self.rows_filter = {
             **dict(zip(plan.per, task.slice.segment, strict=False)),
             "time >=": _moment(time[0] if plan.since is None else plan.since),
             "time <": _moment(time[cut]),
         }
+        if task.previous is not None and plan.learn == "incremental":
+            self.rows_filter["time >="] = min(self.rows_filter["time >="], task.previous.since)
+        previous = None if task.previous is None else _original(task.previous.package, artifacts)
         yield "rows"
 
-        model = _loaded(plan.fit)(frame, y[:cut], dict(plan.params))
-        if model is None:
-            raise Invalid("its fit returned nothing", "", "return the fitted model")
+        model = fitted(plan, frame, y[learned], self.params, previous)
         yield "fit"
 
         takes = signature({name: column[:cut] for name, column in x.items()}, y[:cut], plan.features, model)
@@ -249,12 +300,55 @@ class _Making:
             "done",
             self.started,
             self.started,
-            params=dict(plan.params),
+            params=self.params,
             metrics=metrics,
             champion_metrics=champion_metrics,
             paired=paired,
             package=package,
         )
+
+    def _unseen(
+        self, columns: Columns, rows: npt.NDArray[np.int64], time: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.bool_]:
+        """Which rows neither the version that is gone on from nor one before it has learned from.
+
+        A row that came late, or was corrected, is one of a newer dataset version, and unseen whatever its time.
+
+        Raises:
+            NotReady: there is none.
+        """
+        before = self.task.previous
+        if before is None:
+            return np.ones(len(rows), dtype=bool)
+        seen = (columns.raw[VERSION][rows] <= before.dataset_version) & (time < before.until)
+        self.tags = {"continues": before.ref}
+        if seen.all():
+            raise NotReady(f"none of its {len(rows)} rows to learn from is new since {before.ref}")
+        return ~seen
+
+
+def fitted(
+    plan: Plan,
+    frame: pd.DataFrame,
+    y: npt.NDArray[Any],
+    params: Mapping[str, Any],
+    previous: Any = None,
+) -> Any:
+    """Call the fit of a definition.
+
+    Raises:
+        Invalid: it returned nothing.
+    """
+    more = () if plan.learn == "scratch" else (previous,)
+    model = loaded(plan.fit)(frame, y, dict(params), *more)
+    if model is None:
+        raise Invalid("its fit returned nothing", "", "return the fitted model")
+    return model
+
+
+def _original(package: Package, artifacts: Artifacts) -> Any:
+    """The fitted model of a version that a training of this factory has made."""
+    return FLAVORS[package.flavor].load(artifacts.get(package.native))
 
 
 def failed(
@@ -279,7 +373,7 @@ def failed(
     )
 
 
-def _ordered(
+def ordered(
     columns: Columns, part: Slice, parent: bool
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Row numbers of a segment in the order of time, and their times.
@@ -337,13 +431,14 @@ def _reference(batch: Batch, takes: Signature, scores: npt.NDArray[np.float32]) 
 
 
 @lru_cache(maxsize=16)
-def _loaded(content: bytes) -> Fit:
+def loaded(content: bytes) -> Fit:
     """A fit function, unpickled once a worker."""
     fit: Callable[..., Any] = pickle.loads(content)  # noqa: S301 - the trainer of this run wrote it
     return fit
 
 
-def _line(error: Exception) -> str:
+def line(error: Exception) -> str:
+    """What an error says, in one line."""
     return traceback.format_exception_only(error)[-1].strip()
 
 
