@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ def test_the_folds_are_the_newest_rows_that_are_learned_from(tmp_path: Path) -> 
     mine = mine[: split(mine["when"].astype("int64").to_numpy(), 0.2)]
     expected = []
     edges = [round(len(mine) * part / 4) for part in (1, 2, 3)] + [len(mine)]
-    for begin, end in zip(edges, edges[1:], strict=False):
+    for begin, end in pairwise(edges):
         older, newer = mine[:begin], mine[begin:end]
         model = LogisticRegression(C=0.5).fit(older[["a", "b"]], older["y"])
         expected.append(log_loss(newer["y"], model.predict_proba(newer[["a", "b"]])))

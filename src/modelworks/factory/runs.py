@@ -38,6 +38,11 @@ class Runs(Root):
         """Runs side by side, by their ids with commas between them, and in what they differ."""
         return self.tracking.compare([one.strip() for one in ids.split(",") if one.strip()])
 
+    @verb("GET", "/api/table")
+    def table(self, run: str, name: str, limit: int = 20) -> Plain:
+        """The first rows of a table that a run has kept."""
+        return self.tracking.table(run, name, limit)
+
     @verb("POST", "/api/track")
     def track(
         self,

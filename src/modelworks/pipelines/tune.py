@@ -224,7 +224,7 @@ class _Book:
         self._insert(
             db, run, segment, kind="search", status="running", started=self.stations.clock(),
             tags={"searcher": self.how.searcher, "metric": self.metric, "seed": str(self.how.seed)},
-            note=f"`{to_json(how['space']).decode()}`",
+            note=", ".join(f"{name} in {domain}" for name, domain in how["space"].items()),
         )  # fmt: skip
         dataset = Ref(self.model.definition.dataset, at=self.version)
         edges = [

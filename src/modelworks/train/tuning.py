@@ -57,7 +57,6 @@ class Search:
     part: Slice
     first: Sequence[Params] = ()
     done: dict[int, tuple[Params, Attempted]] = field(default_factory=dict)
-    exhausted: bool = False
 
     def trials(self, metric: str) -> list[Trial]:
         """Those that are over, by number."""
@@ -118,31 +117,24 @@ def search(
 
 
 def _round(one: Search, how: Tune, metric: str) -> list[tuple[int, Params]]:
-    """What is still to be tried in the round that is on, or in the next one."""
-    while not one.exhausted:
-        known = [number for number in range(how.trials) if number in one.done]
-        begin = next((number for number in range(how.trials) if number not in one.done), how.trials)
-        begin = begin // ROUND * ROUND
-        if begin >= how.trials:
-            return []
-        numbers = list(range(begin, begin + ROUND))
+    """What is still to be tried in the round that is on, or in the next one; nothing where there is nothing left."""
+    missing = next((number for number in range(how.trials) if number not in one.done), None)
+    if missing is None:
+        return []
+    begin = missing // ROUND * ROUND
+    numbers = list(range(begin, begin + ROUND))
+    given = list(one.first[begin : begin + ROUND])
+    free = numbers[len(given) :]
+    if free:
         past = [trial for trial in one.trials(metric) if trial.number < begin]
-        given = list(one.first[begin : begin + ROUND])
-        free = numbers[len(given) :]
-        inherited = [Trial(number, params, None) for number, params in zip(numbers, given, strict=False)]
-        if free:
-            given += SEARCHERS[how.searcher](
-                how.domains, [*past, *inherited], free, _seed(how, one.part.segment)
-            )
-        one.exhausted = len(given) < ROUND
-        waiting = [
-            (number, params)
-            for number, params in zip(numbers, given, strict=False)
-            if number < how.trials and number not in known
-        ]
-        if waiting:
-            return waiting
-    return []
+        standing = [Trial(number, params, None) for number, params in zip(numbers, given, strict=False)]
+        seed = _seed(how, one.part.segment)
+        given += SEARCHERS[how.searcher](how.domains, [*past, *standing], free, seed)
+    return [
+        (number, params)
+        for number, params in zip(numbers, given, strict=False)
+        if number < how.trials and number not in one.done
+    ]
 
 
 def _seed(how: Tune, segment: Segment) -> int:

@@ -309,8 +309,8 @@ class _Making:
 
     def _unseen(
         self, columns: Columns, rows: npt.NDArray[np.int64], time: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.bool_]:
-        """Which rows neither the version that is gone on from nor one before it has learned from.
+    ) -> npt.NDArray[np.int64]:
+        """Places of the rows from which neither the version that is gone on from nor one before it has learned.
 
         A row that came late, or was corrected, is one of a newer dataset version, and unseen whatever its time.
 
@@ -319,12 +319,12 @@ class _Making:
         """
         before = self.task.previous
         if before is None:
-            return np.ones(len(rows), dtype=bool)
+            return np.arange(len(rows))
         seen = (columns.raw[VERSION][rows] <= before.dataset_version) & (time < before.until)
         self.tags = {"continues": before.ref}
         if seen.all():
             raise NotReady(f"none of its {len(rows)} rows to learn from is new since {before.ref}")
-        return ~seen
+        return np.flatnonzero(~seen)
 
 
 def fitted(
