@@ -30,8 +30,8 @@ from modelworks.registry.model_version import ModelVersion
 from modelworks.stores.ledger.tables import campaigns, runs, tuned
 from modelworks.train import trainer
 from modelworks.train.candidate import Candidate
+from modelworks.train.previous import Previous
 from modelworks.train.tuning import Tuned
-from modelworks.train.work import Previous
 
 _BATCH = 64
 """Candidates that are written in one transaction: the most that a kill makes us train again."""

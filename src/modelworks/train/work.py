@@ -27,10 +27,8 @@ from modelworks.core.clock import system_clock
 from modelworks.core.errors import Invalid, ModelworksError, NotReady
 from modelworks.core.measure import Reference
 from modelworks.core.ref import Segment, segment_text
-from modelworks.data.version import VERSION
 from modelworks.models import packaging
 from modelworks.models.definition import Fit, Learn
-from modelworks.models.flavors import FLAVORS
 from modelworks.models.layout import to_batch
 from modelworks.models.package import Package
 from modelworks.models.signature import Signature
@@ -39,6 +37,7 @@ from modelworks.stores.artifacts import Artifacts, LocalArtifacts
 from modelworks.train import evaluate
 from modelworks.train.candidate import Candidate
 from modelworks.train.columns import Columns, Stored, opened, to_frame
+from modelworks.train.previous import Previous, original, unseen
 from modelworks.train.segments import TARGET, TIME, Slice, split
 
 if TYPE_CHECKING:
@@ -90,25 +89,6 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Previous:
-    """The version that a model goes on from.
-
-    Attributes:
-        ref: Its reference, in full.
-        package: The model.
-        dataset_version: What it learned from.
-        since: Where the rows begin from which it, and those that it went on from, have learned; a moment.
-        until: Where they end, microseconds since 1970.
-    """
-
-    ref: str
-    package: Package
-    dataset_version: int
-    since: str
-    until: int
-
-
-@dataclass(frozen=True)
 class Task:
     """One segment.
 
@@ -129,8 +109,8 @@ class Task:
     @property
     def origins(self) -> tuple[tuple[str, str], ...]:
         """See `Candidate.origins`."""
-        tuned = [(f"run:{self.tuned}", "tuned")] if self.tuned else []
-        return (*tuned, *([(f"model:{self.previous.ref}", "continued")] if self.previous else []))
+        found = ((f"run:{self.tuned}", "tuned"),) if self.tuned else ()
+        return found + (((f"model:{self.previous.ref}", "continued"),) if self.previous else ())
 
 
 @dataclass(frozen=True)
@@ -239,9 +219,11 @@ class _Making:
         y = columns.values(TARGET, rows)
         _check(plan, task.slice, y[:cut])
         x = {name: columns.values(name, rows) for name in plan.features}
-        learned = (
-            slice(0, cut) if plan.learn != "incremental" else self._unseen(columns, rows[:cut], time[:cut])
-        )
+        learned: Any = slice(0, cut)
+        if task.previous is not None:
+            self.tags = {"continues": task.previous.ref}
+            if plan.learn == "incremental":
+                learned = unseen(columns, rows[:cut], time[:cut], task.previous)
         frame = to_frame({name: column[learned] for name, column in x.items()})
         held_out = len(time) - cut
         self.rows_trained, self.rows_held_out = len(frame), held_out
@@ -252,7 +234,7 @@ class _Making:
         }
         if task.previous is not None and plan.learn == "incremental":
             self.rows_filter["time >="] = min(self.rows_filter["time >="], task.previous.since)
-        previous = None if task.previous is None else _original(task.previous.package, artifacts)
+        previous = None if task.previous is None else original(task.previous, artifacts)
         yield "rows"
 
         model = fitted(plan, frame, y[learned], self.params, previous)
@@ -307,32 +289,9 @@ class _Making:
             package=package,
         )
 
-    def _unseen(
-        self, columns: Columns, rows: npt.NDArray[np.int64], time: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.int64]:
-        """Places of the rows from which neither the version that is gone on from nor one before it has learned.
-
-        A row that came late, or was corrected, is one of a newer dataset version, and unseen whatever its time.
-
-        Raises:
-            NotReady: there is none.
-        """
-        before = self.task.previous
-        if before is None:
-            return np.arange(len(rows))
-        seen = (columns.raw[VERSION][rows] <= before.dataset_version) & (time < before.until)
-        self.tags = {"continues": before.ref}
-        if seen.all():
-            raise NotReady(f"none of its {len(rows)} rows to learn from is new since {before.ref}")
-        return np.flatnonzero(~seen)
-
 
 def fitted(
-    plan: Plan,
-    frame: pd.DataFrame,
-    y: npt.NDArray[Any],
-    params: Mapping[str, Any],
-    previous: Any = None,
+    plan: Plan, frame: pd.DataFrame, y: npt.NDArray[Any], params: Mapping[str, Any], previous: Any = None
 ) -> Any:
     """Call the fit of a definition.
 
@@ -344,11 +303,6 @@ def fitted(
     if model is None:
         raise Invalid("its fit returned nothing", "", "return the fitted model")
     return model
-
-
-def _original(package: Package, artifacts: Artifacts) -> Any:
-    """The fitted model of a version that a training of this factory has made."""
-    return FLAVORS[package.flavor].load(artifacts.get(package.native))
 
 
 def failed(
