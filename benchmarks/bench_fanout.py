@@ -37,7 +37,7 @@ from modelworks.jobs.executors.portable import portable
 from modelworks.train import trainer
 from modelworks.train.columns import Stored, opened, to_frame, write
 from modelworks.train.segments import TARGET, Slice, select, slices, split
-from modelworks.train.work import _loaded, _ordered
+from modelworks.train.work import loaded, ordered
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def prepare(bare: Bare, parts: list[Slice]) -> int:
         time.sleep(0.001)
     columns, ready = opened(bare.stored), {}
     for part in parts:
-        rows, moments = _ordered(columns, part, parent=len(part.segment) < len(bare.per))
+        rows, moments = ordered(columns, part, parent=len(part.segment) < len(bare.per))
         cut = split(moments, bare.holdout)
         x = to_frame({name: columns.values(name, rows[:cut]) for name in bare.features})
         ready[part.segment] = x, columns.values(TARGET, rows[:cut])
@@ -119,7 +119,7 @@ def prepare(bare: Bare, parts: list[Slice]) -> int:
 
 def fit_only(bare: Bare, part: Slice) -> float:
     """The bare call; returns its seconds."""
-    fit = _loaded(bare.fit)
+    fit = loaded(bare.fit)
     x, y = _memory()["ready"][part.segment]
     begun = time.perf_counter()
     fit(x, y, dict(bare.params))

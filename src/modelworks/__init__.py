@@ -33,6 +33,7 @@ _DOORS = {
     "Bool": "modelworks.core.schema",
     "Time": "modelworks.core.schema",
     "model": "modelworks.pipelines.project",
+    "Tune": "modelworks.train.tune",
     "AtLeast": "modelworks.registry.gates.at_least",
     "AtMost": "modelworks.registry.gates.at_most",
     "BeatsChampion": "modelworks.registry.gates.beats_champion",

@@ -27,6 +27,8 @@ class Settings:
         server_port: Port to listen on; 0 lets the system choose.
         server_token: Token that callers must send; needed to listen beyond loopback.
         server_max_body: Largest request body, bytes.
+        server_pickles: ``"accept"`` lets the server take models as pickles from runs elsewhere: reading one runs
+            whatever its sender put in.
         train_workers: Workers that train; 0 for one a core.
         train_executor: Where they work: ``"processes"`` of this machine, ``"ray"``, or ``"inline"``, in this process.
         train_ray_address: Where a Ray cluster answers; empty for one of this machine, started when it is needed.
@@ -46,6 +48,7 @@ class Settings:
     server_port: int = 8000
     server_token: str = ""
     server_max_body: int = 16 * 1024 * 1024
+    server_pickles: str = "refuse"
     train_workers: int = 0
     train_executor: str = "processes"
     train_ray_address: str = ""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import modelworks as mw
+from modelworks.sdk import standalone
 from modelworks.sdk.client import connect
 
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -90,4 +96,76 @@ def test_a_version_its_verdicts_its_card_and_two_side_by_side(page: Any, server:
     page.get_by_role("link", name="Compare diagnosis@1 with diagnosis@2").click()
     page.get_by_role("heading", name="On the same 114 held-out rows of diagnosis@2").wait_for()
     page.get_by_role("heading", name="Params that differ").wait_for()
+    assert problems == []
+
+
+@pytest.fixture
+def runs(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Three runs on the server, with courses, a figure, a table and a text."""
+    monkeypatch.chdir(tmp_path)
+    made = []
+    for depth, auc in ((3, 0.71), (6, 0.83), (9, 0.79)):
+        with mw.run(f"tree {depth}", experiment="console", tags={"team": "pricing"}, server=server) as run:
+            run.log_params(depth=depth, kind="gbtree")
+            run.log_course("loss", [1 / (step + 1) for step in range(40)])
+            run.log_metrics({"auc": auc, "system.cpu_percent": 40.0})
+            run.log_artifact(PIXEL, "dot.png")
+            run.log_artifact(b"as it was", "notes.txt")
+            run.log_table({"carrier": ["UA", "AA"], "rows": [12, 7]}, "rows")
+            run.note("the deeper <b>the better</b>")
+        made.append(run.id)
+    standalone.close()
+    return made
+
+
+def test_runs_are_found_sorted_compared_and_looked_at(page: Any, server: str, runs: list[str]) -> None:
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.goto(server + "/")
+    page.get_by_role("link", name="Runs").click()
+    box = page.get_by_label("Query")
+    box.fill("experiment = 'console' and")
+    box.press("Enter")
+    page.locator("pre.critical").wait_for()  # says where the query is wrong
+    box.fill("experiment = 'console' and metrics.auc > 0.75")
+    page.get_by_role("button", name="Find").click()
+    page.get_by_text("2 runs", exact=True).wait_for()
+    box.fill("experiment = 'console'")
+    box.press("Enter")
+    page.get_by_text("3 runs", exact=True).wait_for()
+
+    def names() -> list[str]:
+        found: list[str] = page.locator("table.runs tbody tr td:nth-child(2)").all_inner_texts()
+        return found
+
+    page.get_by_role("button", name="auc").click()
+    page.locator("th[aria-sort=descending]").wait_for()
+    assert names() == ["tree 6", "tree 9", "tree 3"]
+    page.get_by_role("button", name="auc").click()
+    page.locator("th[aria-sort=ascending]").wait_for()
+    assert names() == ["tree 3", "tree 9", "tree 6"]
+    assert box.input_value() == "experiment = 'console' order by metrics.auc asc"
+
+    page.get_by_label("Compare tree 6").check()
+    page.get_by_label("Compare tree 3").check()
+    page.get_by_role("button", name="Compare", exact=True).click()
+    page.get_by_text("Runs side by side").wait_for()
+    row = page.locator("table.compare tr").filter(has_text="depth")
+    assert row.locator("td").all_inner_texts() == ["depth", "6", "3"]
+    assert page.locator("table.compare tr").filter(has_text="gbtree").count() == 0  # the same in both
+    page.get_by_role("button", name="Show all").click()
+    page.locator("table.compare tr").filter(has_text="gbtree").wait_for()
+    assert page.get_by_role("img", name="Course of loss").locator("polyline").count() == 2
+
+    page.get_by_role("link", name="tree 6").first.click()
+    page.get_by_role("heading", name="tree 6").wait_for()
+    line = page.get_by_role("img", name="Course of loss").locator("polyline")
+    assert len((line.get_attribute("points") or "").split()) == 40
+    page.get_by_text("the deeper <b>the better</b>").wait_for()  # text, not markup
+    image = page.get_by_role("img", name="dot.png")
+    image.wait_for()
+    assert image.evaluate("one => one.naturalWidth") == 1
+    page.get_by_text("as it was").wait_for()
+    page.get_by_role("cell", name="UA", exact=True).wait_for()
+    page.get_by_text("2 rows, 2 columns").wait_for()
     assert problems == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -11,18 +12,30 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
+import numpy as np
+import pandas as pd
 import pytest
+from sklearn.compose import make_column_transformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import modelworks as mw
 from modelworks.access import tokens
 from modelworks.cli import main
 from modelworks.core.clock import new_id, system_clock
-from modelworks.core.errors import Denied, Invalid, NotFound, Unavailable
+from modelworks.core.errors import Conflict, Denied, Invalid, ModelworksError, NotFound, NotReady, Unavailable
 from modelworks.factory import Factory
+from modelworks.models.flavors import FLAVORS
 from modelworks.sdk import remote, standalone
 from modelworks.sdk.process import start
+from modelworks.track.content import table
+from modelworks.track.model import Logged
+from modelworks.track.offer import offer
 
 
 @pytest.fixture
@@ -70,8 +83,6 @@ def test_a_run_on_a_server_is_as_one_in_a_folder(project: Path, here: Path) -> N
             run.log_artifact(b"content", "notes.txt")
             with mw.run("inner", server=server.url) as inner:
                 inner.log_metrics(auc=0.5)
-            with pytest.raises(Invalid, match="cannot be logged to a server"):
-                run.log_model(object(), "m", None)  # type: ignore[arg-type]
         found = mw.runs("params.depth = 6", server=server.url)
         assert (found["name"].to_list(), found["status"].to_list()) == (["far"], ["done"])
         with mw.connect(server.url) as client:
@@ -92,6 +103,138 @@ def test_a_run_on_a_server_is_as_one_in_a_folder(project: Path, here: Path) -> N
     assert waits(here) == []
     with Factory(project) as factory:
         assert b"python==" in factory.stores.artifacts.get(source["environment"])
+
+
+def plane() -> tuple[pd.DataFrame, np.ndarray[Any, Any]]:
+    """Rows of numbers and texts, and which side of a line they are on."""
+    random = np.random.default_rng(3)
+    frame = pd.DataFrame({"x": random.normal(size=200), "kind": random.choice(["a", "b"], 200)})
+    frame["kind"] = frame["kind"].astype(object)
+    return frame, np.where(frame["x"] + (frame["kind"] == "a") > 0.3, "yes", "no")
+
+
+def pipeline() -> Any:
+    prepared = make_column_transformer((StandardScaler(), ["x"]), (OneHotEncoder(), ["kind"]))
+    return make_pipeline(prepared, LogisticRegression())
+
+
+def _answers(client: Any) -> bool:
+    try:
+        client.predict("side", [{"x": 0.0, "kind": "a"}])
+    except (NotFound, NotReady):
+        return False
+    return True
+
+
+def test_a_model_goes_to_a_server_as_a_proven_graph(project: Path, here: Path) -> None:
+    frame, y = plane()
+    model = pipeline().fit(frame[:150], y[:150])
+    with start(project) as server, mw.connect(server.url) as client:
+        with mw.run("far", server=server.url) as run:
+            run.log_metrics(mine=1.0)
+            version = run.log_model(model, "side", frame[150:], y[150:])
+            with pytest.raises(Conflict, match="side@1"):
+                run.log_model(model, "side", frame[150:], y[150:])
+        assert str(version.ref) == "side@1"
+        assert (version.package.flavor, version.run) == ("onnx", run.id)
+        assert version.package.compiled is not None
+        assert version.metrics["log_loss"] == pytest.approx(
+            log_loss(y[150:], model.predict_proba(frame[150:])), rel=1e-4
+        )
+        told = client.run(id=run.id)
+        assert (told["made"], told["metrics"]["mine"], told["metrics"]["roc_auc"]) == (
+            "side@1",
+            1.0,
+            version.metrics["roc_auc"],
+        )
+        client.deploy(ref="side@1")
+        until(lambda: client.status()["live"] == 1 and _answers(client), "the server takes the version up")
+        answers = client.predict("side", frame[:5])["predictions"]
+        given = [answer["output"] for answer in answers]
+        standalone.close()
+        assert given == pytest.approx(list(model.predict_proba(frame[:5])[:, 1]), abs=1e-4)
+
+
+def test_a_server_reads_no_pickle_of_a_stranger(
+    project: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame, _ = plane()
+    mark = here / "it ran"
+
+    class Bomb:
+        """What runs when it is read."""
+
+        def __reduce__(self) -> Any:
+            return (Path.touch, (mark,))
+
+    with start(project) as server, mw.connect(server.url) as client:
+        with mw.run("far", server=server.url) as run:
+            run.settle()
+            model = client.upload(pickle.dumps(Bomb()))
+            signature = {"inputs": [{"name": "x", "kind": "number", "nullable": False}], "task": "regression",
+                         "classes": []}  # fmt: skip
+            rows = client.upload(table(frame[["x"]], "rows")[1])
+            for flavor in FLAVORS:
+                with pytest.raises(ModelworksError) as refused:
+                    client.log_model(
+                        run=run.id, name="m", flavor=flavor, signature=signature, model=model, rows=rows
+                    )
+                assert isinstance(refused.value, Denied) == FLAVORS[flavor].pickled, flavor
+            assert not mark.exists()
+            with pytest.raises(Denied, match="pickle"):
+                run.log_model(lambda part: [{"any": "thing"}] * len(part), "plain", frame)
+        assert client.models() == []
+        standalone.close()
+    monkeypatch.setenv("MODELWORKS_SERVER_PICKLES", "accept")
+    with start(project) as server:
+        with mw.run("trusted", server=server.url) as run:
+            version = run.log_model(lambda part: [{"any": "thing"}] * len(part), "plain", frame)
+        assert (str(version.ref), version.package.flavor) == ("plain@1", "python")
+        standalone.close()
+
+
+def test_a_booster_goes_to_a_server_in_its_own_format(project: Path, here: Path) -> None:
+    lightgbm = pytest.importorskip("lightgbm")
+    frame, y = plane()
+    model = lightgbm.LGBMClassifier(n_estimators=5, verbose=-1).fit(frame[["x"]], y)
+    with start(project) as server:
+        with mw.run("far", server=server.url) as run:
+            version = run.log_model(model, "trees", frame[["x"]], y)
+        standalone.close()
+        assert version.package.flavor == "lightgbm"
+        assert version.package.signature.classes == ("no", "yes")
+        assert version.package.compiled is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"signature": {"task": "regression"}}, "signature"),
+        ({"signature": {"inputs": [{"name": "z", "kind": "number", "nullable": False}], "task": "regression",
+                        "classes": []}}, "lacks columns"),
+        ({"rows": "model"}, "no Parquet"),
+        ({"model": "rows"}, "not a valid ONNX graph"),
+        ({"flavor": "cobol"}, "cobol"),
+        ({"run": "0" * 26}, "no run"),
+        ({"name": "../up"}, "model name"),
+    ],
+)  # fmt: skip
+def test_what_is_sent_wrong_is_refused(project: Path, here: Path, change: dict[str, Any], match: str) -> None:
+    frame, y = plane()
+    logged = Logged("", "", pipeline().fit(frame, y), "m", frame)
+    sent = offer(logged)
+    with Factory(project) as factory:
+        run = new_id()
+        factory.track([{"run": run, "time": 1, "name": "near"}])
+        put = factory.stores.artifacts.put
+        given = {"run": run, "name": "m", "flavor": sent.flavor, "signature": sent.signature,
+                 "model": put(sent.content), "rows": put(sent.rows)}  # fmt: skip
+        changed = {
+            key: given.get(value, value) if isinstance(value, str) else value for key, value in change.items()
+        }
+        with pytest.raises(ModelworksError, match=match):
+            factory.log_model(**{**given, **changed})
+        assert factory.log_model(**given)["version"] == 1
 
 
 @pytest.mark.fault

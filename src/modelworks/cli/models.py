@@ -19,7 +19,7 @@ Reason = Annotated[str, typer.Option(help="Why, for the record.")]
 
 def register(app: typer.Typer) -> None:
     """Put the commands into the application."""
-    for command in (train, plan, apply, deploy, rollback, approve, reject, gc):
+    for command in (train, tune, plan, apply, deploy, rollback, approve, reject, gc):
         app.command(command.__name__)(command)
     app.add_typer(models, name="models")
 
@@ -31,10 +31,13 @@ def train(
         list[str] | None, typer.Option(help="Only these segments, for instance UA,EWR.")
     ] = None,
     force: Annotated[bool, typer.Option(help="Train again on the same data with the same code.")] = False,
+    scratch: Annotated[
+        bool, typer.Option("--scratch", help="Begin anew, also where a model goes on from its champion.")
+    ] = False,
 ) -> None:
     """Train a model for every segment with enough rows; judge, and bring out what passes its gates."""
     door: Door = context.obj
-    reports = door.watched("train", model=model, segments=segment or None, force=force)
+    reports = door.watched("train", model=model, segments=segment or None, force=force, scratch=scratch)
     if door.json:
         show.raw(reports)
     else:
@@ -42,6 +45,40 @@ def train(
         show.hint("modelworks up   (serve), modelworks models list")
     if any(r["trained"] and not r["promoted"] and not r["waiting"] for r in reports):
         raise typer.Exit(3)
+
+
+def tune(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="Which model.")],
+    segment: Annotated[
+        list[str] | None, typer.Option(help="Only these segments, for instance UA,EWR.")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(help="Trials of a search, at most.", min=1)] = None,
+    minutes: Annotated[float | None, typer.Option(help="Minutes, at most.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of all chance; the definition's by default.")] = None,
+) -> None:
+    """Search for better parameters of a model; later trainings use them."""
+    door: Door = context.obj
+    told = door.watched(
+        "tune", model=model, segments=segment or None, trials=trials, minutes=minutes, seed=seed
+    )
+    if door.json:
+        return show.raw(told)
+    show.table(
+        f"Tuned by {told['metric']}",
+        ["segment", "trials#", "pruned#", "failed#", "before#", "best#", "parameters", "run"],
+        [
+            [r["segment"] or "(all)", r["trials"], r["pruned"], r["failed"], r["before"], r["best"],
+             "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in r["params"].items())
+             or r["error"], r["run"]]
+            for r in told["searches"][:50]
+        ],
+        "no segment has enough rows",
+    )  # fmt: skip
+    if len(told["searches"]) > 50:
+        show.OUT.print(f"  and {len(told['searches']) - 50} more; --json shows all")
+    show.OUT.print(f"  {told['new']} new trials in {show.seconds(told['seconds'])}")
+    return show.hint(f"modelworks train {model}, or modelworks runs list \"kind = 'trial'\"")
 
 
 def _trained(reports: list[dict[str, Any]]) -> None:

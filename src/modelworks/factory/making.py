@@ -14,6 +14,7 @@ from modelworks.pipelines import card as carding
 from modelworks.pipelines import compare as comparing
 from modelworks.pipelines import reproduce as reproducing
 from modelworks.pipelines import train as training
+from modelworks.pipelines import tune as tuning
 from modelworks.pipelines.context import Progress, silent
 
 
@@ -51,6 +52,7 @@ class Making(Root):
         model: str | None = None,
         segments: Sequence[str] | None = None,
         force: bool = False,
+        scratch: bool = False,
         progress: Progress = silent,
     ) -> Plain:
         """Train a model, or all: every segment with enough rows, or only those named; judge and bring out."""
@@ -58,7 +60,12 @@ class Making(Root):
         self.audited("train", ", ".join(names), {"segments": list(segments or [])})
         told = [
             training.train(
-                self.stations, self.project.model(name), segments=segments, force=force, progress=progress
+                self.stations,
+                self.project.model(name),
+                segments=segments,
+                force=force,
+                scratch=scratch,
+                progress=progress,
             )
             for name in names
         ]
@@ -99,6 +106,28 @@ class Making(Root):
             self.audited("gc", "artifacts", {"grace": grace})
         self.tracking.settle()
         return garbage.collect(self.stations, duration(grace), dry_run)
+
+    @verb("POST", "/api/tune")
+    def tune(
+        self,
+        model: str,
+        segments: Sequence[str] | None = None,
+        trials: int | None = None,
+        minutes: float | None = None,
+        seed: int | None = None,
+        progress: Progress = silent,
+    ) -> Plain:
+        """Search for better parameters of a model, which its trainings then use; goes on where it stood."""
+        self.audited("tune", model, {"segments": list(segments or []), "trials": trials, "minutes": minutes})
+        return tuning.tune(
+            self.stations,
+            self.project.model(model),
+            segments=segments,
+            trials=trials,
+            minutes=minutes,
+            seed=seed,
+            progress=progress,
+        )
 
     def import_model(
         self,

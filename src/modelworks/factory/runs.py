@@ -10,6 +10,7 @@ from modelworks.core.verbs import verb
 from modelworks.factory.root import Plain, Root
 from modelworks.pipelines import report
 from modelworks.track.entry import read_batch
+from modelworks.track.offer import Offer, take, told
 
 
 class Runs(Root):
@@ -37,6 +38,11 @@ class Runs(Root):
         """Runs side by side, by their ids with commas between them, and in what they differ."""
         return self.tracking.compare([one.strip() for one in ids.split(",") if one.strip()])
 
+    @verb("GET", "/api/table")
+    def table(self, run: str, name: str, limit: int = 20) -> Plain:
+        """The first rows of a table that a run has kept."""
+        return self.tracking.table(run, name, limit)
+
     @verb("POST", "/api/track")
     def track(
         self,
@@ -48,6 +54,18 @@ class Runs(Root):
         """Take what runs say; a session numbers its entries, so that none is taken twice."""
         given = {"entries": list(entries), "session": session, "begin": begin, "over": over}
         return self.tracking.take(read_batch(to_json(given)))
+
+    @verb("POST", "/api/log_model")
+    def log_model(
+        self, run: str, name: str, flavor: str, signature: Mapping[str, Any], model: str, rows: str
+    ) -> Plain:
+        """Make a version of a model that a run has fitted elsewhere; it and its example were uploaded before."""
+        get = self.stores.artifacts.get
+        sent = Offer(flavor, get(model), dict(signature), get(rows))
+        pickles = self.config.settings.server_pickles == "accept"
+        version = take(self.stores, self.clock, run, name, sent, pickles=pickles)
+        self.audited("log_model", str(version.ref), {"run": run, "flavor": flavor})
+        return told(version)
 
     @verb("POST", "/api/runs/delete")
     def delete_runs(self, ids: Sequence[str]) -> Plain:

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 Fit = Callable[..., Any]
-"""``fit(X, y, params)``: a pandas frame of features, a NumPy array of targets, a dict; returns a fitted model."""
+"""``fit(X, y, params)``: a pandas frame of features, a NumPy array of targets, a dict; returns a fitted model.
+
+Where a model learns "warm" or "incremental", ``fit(X, y, params, previous)``: the fitted model that it goes on from,
+``None`` where there is none.
+"""
+Learn = Literal["scratch", "warm", "incremental"]
+"""From all rows anew; from all rows, beginning where the champion stands; from the rows that the champion has not
+seen, going on from it."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,7 @@ class Definition:
         computed: How those of the features are computed that are no columns, by name.
         retries: How often a segment is begun again that failed for a passing reason; ``None`` as the settings say.
         limit: How long a segment may take, for instance ``"10m"``; ``None`` as the settings say.
+        learn: See `Learn`.
         code: Digest of the source of `fit` and of what shapes its result.
     """
 
@@ -46,4 +54,5 @@ class Definition:
     computed: Mapping[str, Any] = field(default_factory=dict)
     retries: int | None = None
     limit: str | None = None
+    learn: Learn = "scratch"
     code: str = ""

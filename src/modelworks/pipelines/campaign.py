@@ -6,7 +6,7 @@ only the segments that it had not finished are run. One process works at a campa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -56,17 +56,19 @@ def begin(
     version: int,
     *,
     segments: Sequence[str] | None,
+    params: Mapping[str, Any],
     force: bool,
     reason: str,
     campaign: str | None,
 ) -> tuple[str, bool]:
     """The campaign of this work, or a new one; and whether it is finished."""
-    what = [
+    what: list[Any] = [
         definition.name,
         definition.code,
         definition.dataset,
         version,
         None if segments is None else sorted(segments),
+        *([params] if params else []),
     ]
     key = sha256(to_json([*what, new_id()] if force else what)).hexdigest()
     found = db.execute(select(campaigns.c.id, campaigns.c.status).where(campaigns.c.key == key)).one_or_none()

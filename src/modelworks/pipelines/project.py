@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from modelworks.core.duration import duration
 from modelworks.core.errors import Invalid, NotFound
@@ -19,13 +19,14 @@ from modelworks.deploy.strategies.direct import Direct
 from modelworks.deploy.strategies.port import Strategy
 from modelworks.learn.policy import Policy
 from modelworks.learn.triggers.port import Trigger
-from modelworks.models.definition import Definition, Fit
+from modelworks.models.definition import Definition, Fit, Learn
 from modelworks.models.metrics import METRICS
 from modelworks.monitor.value import Payoff
 from modelworks.pipelines import sources
 from modelworks.registry.gates import needed
 from modelworks.registry.gates.port import Gate
 from modelworks.train.environment import code_digest
+from modelworks.train.tune import Tune
 
 MODULE = "modelworks_project.factory"
 """Name under which a project's ``factory.py`` is imported; functions in it travel to workers by value."""
@@ -42,6 +43,7 @@ class Model:
         policy: When to retrain.
         approval: ``"auto"``, or ``"manual"`` where a person has to approve what passed its gates.
         value: What its predictions are worth, if that is known.
+        tune: How its parameters are searched, if they are.
     """
 
     definition: Definition
@@ -50,6 +52,7 @@ class Model:
     policy: Policy
     approval: Literal["auto", "manual"]
     value: Payoff | None
+    tune: Tune | None = None
 
     @property
     def name(self) -> str:
@@ -116,6 +119,8 @@ def model(
     holdout: float = 0.2,
     window: str | None = None,
     params: Mapping[str, Any] | None = None,
+    tune: Tune | None = None,
+    learn: Learn = "scratch",
     retries: int | None = None,
     limit: str | None = None,
     name: str | None = None,
@@ -139,6 +144,10 @@ def model(
         holdout: Share of the rows, the newest, that judges instead of teaching.
         window: How far back training looks, for instance ``"120d"``; everything by default.
         params: Passed to the function.
+        tune: How `modelworks tune` searches for better ones, which trainings then use.
+        learn: ``"warm"`` where the function goes on from the champion, ``fit(X, y, params, previous)``, on all
+            rows; ``"incremental"`` where it does so on the rows alone that the champion has not seen. `previous`
+            is ``None`` where there is none, or where definition or features have changed.
         retries: How often a segment is begun again whose worker died, or whose fit raised what passes (a connection
             that broke, a time-out); as the setting ``train.retries`` says by default.
         limit: How long a segment may take, for instance ``"10m"``, before it is ended and given up; as the setting
@@ -184,6 +193,14 @@ def model(
                 duration(length)
         if retries is not None and retries < 0:
             raise Invalid(f"model {label!r} has {retries} retries", "", "use 0 or a number above")
+        if learn not in get_args(Learn):
+            raise Invalid(f"model {label!r} learns {learn!r}", "", f"use one of {', '.join(get_args(Learn))}")
+        if tune is not None and not (tune.metric or metrics):
+            raise Invalid(
+                f"model {label!r} is to be tuned, but nothing says what is better",
+                "it has no metrics",
+                'name some, metrics=["log_loss"], or mw.Tune(..., metric="log_loss")',
+            )
         for column in (name for need in needed(gate) for name in need.columns):
             if column not in dataset.contract and column not in dataset.features:
                 raise Invalid(
@@ -206,6 +223,7 @@ def model(
             {name: to_json(dataset.features[name]) for name in features if name in dataset.features},
             retries,
             limit,
+            learn,
         )
         return Model(
             replace(definition, code=code_digest(definition)),
@@ -214,6 +232,7 @@ def model(
             Policy(tuple(retrain), cooldown=duration(cooldown)),
             approval,
             value,
+            tune,
         )
 
     return define

@@ -14,6 +14,8 @@ from modelworks.core.plain import plain
 from modelworks.core.ref import Ref, segment_text
 from modelworks.data.features.compute import needs
 from modelworks.deploy.deployment import Promotion
+from modelworks.lineage import graph
+from modelworks.lineage.edge import Edge
 from modelworks.models.signature import Signature
 from modelworks.pipelines.basis import ARTIFACT
 from modelworks.pipelines.context import Stations
@@ -141,6 +143,12 @@ def record(
     for version, result in brought:
         if result.action == "wait":
             stations.registry.set_alias(db, version.model, version.segment, WAITING, version.version)
+    origins = [
+        Edge(node, what, f"run:{run}")
+        for run, one in zip(ids, candidates, strict=True)
+        for node, what in one.origins
+    ]
+    graph.add(db, origins, now)
     results += [
         Result(segment_text(one.segment), None, "fail", "", one.error or "")
         for one in candidates
@@ -167,7 +175,7 @@ def record(
 
 
 def _tags(candidate: Candidate) -> dict[str, str]:
-    return {"tries": str(candidate.tries)} if candidate.tries > 1 else {}
+    return {**candidate.tags, **({"tries": str(candidate.tries)} if candidate.tries > 1 else {})}
 
 
 def _judge(stations: Stations, model: Model, candidate: Candidate) -> tuple[bool, tuple[Verdict, ...]]:

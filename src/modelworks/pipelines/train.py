@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
+from datetime import datetime
 from time import monotonic
 from typing import Any
 
 import polars as pl
+from sqlalchemy import Connection, select
 
 from modelworks.core.errors import Invalid
 from modelworks.core.ref import Ref, Segment, parse_segment, segment_text
@@ -21,8 +23,12 @@ from modelworks.pipelines.basis import basis_of, made_with, record_basis
 from modelworks.pipelines.context import Progress, Stations, silent
 from modelworks.pipelines.project import Model
 from modelworks.registry.gates import needed
+from modelworks.registry.model_version import ModelVersion
+from modelworks.stores.ledger.tables import tuned
 from modelworks.train import trainer
 from modelworks.train.candidate import Candidate
+from modelworks.train.previous import Previous
+from modelworks.train.tuning import Tuned
 
 _BATCH = 64
 """Candidates that are written in one transaction: the most that a kill makes us train again."""
@@ -95,6 +101,8 @@ def described(model: Model) -> dict[str, object]:
         "holdout": definition.holdout,
         "window": definition.window,
         "params": dict(definition.params),
+        **({} if model.tune is None else {"tune": repr(model.tune)}),
+        **({} if definition.learn == "scratch" else {"learn": definition.learn}),
         "gate": [repr(gate) for gate in model.gates],
         "rollout": repr(model.strategy),
         "retrain": [repr(trigger) for trigger in model.policy.triggers],
@@ -109,6 +117,7 @@ def train(
     *,
     segments: Sequence[str] | None = None,
     force: bool = False,
+    scratch: bool = False,
     reason: str = "by hand",
     campaign: str | None = None,
     progress: Progress = silent,
@@ -119,6 +128,7 @@ def train(
         stations: The belt.
         model: What to train.
         segments: Their texts; ``None`` for every segment with enough rows and all parents.
+        scratch: Begin anew, also where the model goes on from its champion.
         force: Train again even what was trained on the same data with the same code.
         reason: Why, for the ledger.
         campaign: Id to use for a new campaign.
@@ -132,15 +142,17 @@ def train(
     inputs = stations.data.inputs(definition.dataset, definition.features)
     version = inputs[definition.dataset]
     dataset = str(Ref(definition.dataset, at=version))
-    wanted = None if segments is None else [_checked(definition, text) for text in segments]
+    wanted = None if segments is None else [checked(definition, text) for text in segments]
     with stations.stores.ledger.write() as db:
+        found = standing(db, model)
         identifier, over = campaigns.begin(
             db,
             stations,
             definition,
             version,
             segments=segments,
-            force=force,
+            params={segment_text(segment): one.params for segment, one in found.items()},
+            force=force or scratch,
             reason=reason,
             campaign=campaign,
         )
@@ -151,7 +163,7 @@ def train(
         report = TrainReport(definition.name, identifier, dataset, skipped=len(finished))
         if over:
             return report
-        tally = _work(stations, model, identifier, inputs, wanted, finished, progress)
+        tally = _work(stations, model, identifier, inputs, wanted, finished, found, scratch, progress)
         return tally.report(report, monotonic() - started)
 
 
@@ -162,15 +174,15 @@ def _work(
     inputs: Mapping[str, int],
     wanted: Sequence[Segment] | None,
     finished: Collection[Segment],
+    found: Mapping[Segment, Tuned],
+    scratch: bool,
     progress: Progress,
 ) -> _Tally:
     """Train what is not finished, and write down what comes of it, bit by bit."""
     definition = model.definition
     version = inputs[definition.dataset]
-    champions = {
-        segment: entry.package
-        for segment, entry in stations.registry.champions(definition.name, wanted).items()
-    }
+    live = stations.registry.champions(definition.name, wanted)
+    champions = {segment: entry.package for segment, entry in live.items()}
     needs, rests_on = needed(model.gates), list[str]()
     time = time_of(stations, definition)
 
@@ -189,6 +201,8 @@ def _work(
         segments=wanted,
         champions=champions,
         needs=needs,
+        tuned=found,
+        previous={} if scratch else _previous(definition, live.values()),
         skip=finished,
         idle=lambda: keep(),
         made_with=made_with(stations),
@@ -227,6 +241,38 @@ def _work(
             raise
     keep(status="finished", finished=stations.clock())
     return tally
+
+
+def standing(db: Connection, model: Model) -> dict[Segment, Tuned]:
+    """The parameters that searches have found for a model, while it is tuned and they are among those searched."""
+    if model.tune is None:
+        return {}
+    rows = db.execute(select(tuned).where(tuned.c.model == model.name))
+    return {
+        parse_segment(row.segment): Tuned(row.params, row.run)
+        for row in rows
+        if set(row.params) <= set(model.tune.space)
+    }
+
+
+def _previous(definition: Definition, live: Iterable[ModelVersion]) -> dict[Segment, Previous]:
+    """What segments go on from: their champions, where the same definition has made them from rows of the dataset."""
+    if definition.learn == "scratch":
+        return {}
+    return {
+        one.segment: Previous(
+            str(one.ref),
+            one.package,
+            one.dataset_version,
+            str(one.rows_filter["time >="]),
+            round(datetime.fromisoformat(one.rows_filter["time <"]).timestamp() * 1e6),
+        )
+        for one in live
+        if one.dataset == definition.dataset
+        and one.dataset_version is not None
+        and one.package.code == definition.code
+        and "time <" in one.rows_filter
+    }
 
 
 def frame(
@@ -285,7 +331,12 @@ def time_of(stations: Stations, definition: Definition) -> str:
     return time
 
 
-def _checked(definition: Definition, text: str) -> Segment:
+def checked(definition: Definition, text: str) -> Segment:
+    """The segment of a text.
+
+    Raises:
+        Invalid: the model has none of so many values.
+    """
     segment = parse_segment(text)
     if len(segment) > len(definition.per):
         raise Invalid(

@@ -13,6 +13,7 @@ from modelworks.core.duration import duration
 from modelworks.core.ref import Ref, parse_segment
 from modelworks.data.forget import SINCE, UNTIL
 from modelworks.data.upkeep import VacuumReport
+from modelworks.lineage import graph
 from modelworks.pipelines.context import Stations
 from modelworks.stores.ledger.tables import aliases, deployments, model_versions
 
@@ -134,4 +135,14 @@ def _learned(
                 within &= pl.col(column).cast(pl.String) == value
             if len(seen.filter(within)):
                 found.append(str(Ref(model, segment, version)))
+        # What goes on from a model has learned what that had learned.
+        following = found
+        while following:
+            edges = [edge for ref in following for edge in graph.down(db, f"model:{ref}", 2)]
+            goes_on = {edge.target for edge in edges if edge.relation == "continued"}
+            made = [edge for edge in edges if edge.relation == "made" and edge.source in goes_on]
+            following = [
+                ref for ref in (edge.target.removeprefix("model:") for edge in made) if ref not in found
+            ]
+            found = [*found, *following]
     return found

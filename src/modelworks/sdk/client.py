@@ -60,9 +60,10 @@ class Client:
             raise AttributeError(name)
         return lambda **arguments: self.call(name, **arguments)
 
-    def predict(self, model: str, rows: Sequence[Mapping[str, Any]]) -> Any:
-        """Answer rows: see ``POST /predict/{model}``."""
-        return self._send("POST", f"/predict/{quote(model, safe='')}", json={"rows": plain(list(rows))})
+    def predict(self, model: str, rows: Sequence[Mapping[str, Any]] | Any) -> Any:
+        """Answer rows, objects or a frame: see ``POST /predict/{model}``."""
+        path = f"/predict/{quote(model, safe='')}"
+        return self._send("POST", path, json={"rows": plain(_objects(rows))})
 
     def outcomes(self, outcomes: Sequence[Mapping[str, Any]]) -> Any:
         """Tell what really happened: see ``POST /outcomes``."""
@@ -131,6 +132,13 @@ class Client:
 
     def __exit__(self, *_error: object) -> None:
         self.close()
+
+
+def _objects(rows: Any) -> list[Mapping[str, Any]]:
+    """The rows of a frame of pandas or Polars, or objects as they are."""
+    if hasattr(rows, "to_dicts"):
+        return list(rows.to_dicts())
+    return list(rows.to_dict("records") if hasattr(rows, "to_dict") else rows)
 
 
 def connect(url: str, token: str | None = None) -> Client:

@@ -12,6 +12,7 @@ from types import TracebackType
 import orjson
 
 from modelworks.core.errors import Unavailable
+from modelworks.track.html import server_html
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,10 @@ class Server:
             self.process.wait()
         if self.process.stdout is not None:
             self.process.stdout.close()
+
+    def _repr_html_(self) -> str:
+        running = self.process.poll() is None
+        return server_html(self.url, running)
 
     def __enter__(self) -> Server:
         return self

@@ -9,12 +9,15 @@ from typing import Any
 
 from modelworks.core.clock import Clock, new_id, system_clock
 from modelworks.core.errors import ModelworksError, Unavailable
+from modelworks.registry.model_version import ModelVersion
 from modelworks.sdk.client import Client
 from modelworks.sdk.outbox import TRANSIENT, Outbox
 from modelworks.stores import journal
+from modelworks.track import offer as offers
 from modelworks.track.entry import Entry, encode
 from modelworks.track.environment import source as origin
 from modelworks.track.found import Found
+from modelworks.track.model import Logged
 
 log = logging.getLogger("modelworks.track")
 
@@ -36,8 +39,6 @@ class RemoteSink:
         state: Folder under which what has not been sent waits.
         clock: Gives the time.
     """
-
-    stores = None
 
     def __init__(self, server: str, token: str | None, state: Path, clock: Clock = system_clock) -> None:
         self.clock = clock
@@ -76,6 +77,16 @@ class RemoteSink:
     def put(self, content: bytes) -> str:
         """See `Sink.put`."""
         return self._artifacts.put(content)
+
+    def register(self, logged: Logged) -> ModelVersion:
+        """See `Sink.register`. The server reads it, proves it and numbers it."""
+        offer = offers.offer(logged)
+        self.settle()
+        told = self.client.call(
+            "log_model", run=logged.run, name=logged.name, flavor=offer.flavor, signature=offer.signature,
+            model=self.client.upload(offer.content), rows=self.client.upload(offer.rows),
+        )  # fmt: skip
+        return offers.version_of(told)
 
     def look(self, run: str) -> dict[str, Any]:
         """See `Sink.look`."""

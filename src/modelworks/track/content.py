@@ -8,6 +8,10 @@ from typing import Any
 
 from modelworks.core.errors import Invalid
 
+_LOOKED_INTO = 64 * 1024 * 1024
+_MOST_ROWS = 1000
+"""Of a table that is looked into: bytes of its first part, unpacked, and rows."""
+
 
 def figure(drawn: Any, name: str) -> tuple[str, bytes]:
     """A figure with the name of its file.
@@ -62,3 +66,29 @@ def table(frame: Any, name: str) -> tuple[str, bytes]:
     buffer = BytesIO()
     rows.write_parquet(buffer)
     return f"{name.removesuffix('.parquet')}.parquet", buffer.getvalue()
+
+
+def first_rows(kept: bytes, name: str, limit: int) -> dict[str, Any]:
+    """The columns of a table, which of them are numbers, its first rows, and how many there are.
+
+    Raises:
+        Invalid: it is no Parquet, or its first part is too large to look into.
+    """
+    import polars as pl
+    import pyarrow.parquet as pq
+
+    try:
+        about = pq.read_metadata(BytesIO(kept))
+        if about.num_row_groups and about.row_group(0).total_byte_size > _LOOKED_INTO:
+            raise Invalid(f"{name} is too large to be shown", f"the limit is {_LOOKED_INTO} bytes", "save it")
+        rows = pl.read_parquet(BytesIO(kept), n_rows=min(max(limit, 0), _MOST_ROWS))
+    except Invalid:
+        raise
+    except Exception as error:
+        raise Invalid(f"{name} is no table", str(error)[:200], "save it as it is") from error
+    return {
+        "columns": rows.columns,
+        "numbers": [kind.is_numeric() for kind in rows.dtypes],
+        "rows": rows.rows(),
+        "total": about.num_rows,
+    }

@@ -9,6 +9,7 @@ from typing import Any
 
 from modelworks.core.clock import Clock, new_id, system_clock
 from modelworks.core.errors import ModelworksError
+from modelworks.registry.model_version import ModelVersion
 from modelworks.stores import Stores
 from modelworks.stores.journal import Journal
 from modelworks.track import points, settle
@@ -16,6 +17,7 @@ from modelworks.track.entry import Entry, encode
 from modelworks.track.environment import source as origin
 from modelworks.track.found import Found
 from modelworks.track.look import one
+from modelworks.track.model import Logged, register
 
 log = logging.getLogger("modelworks.track")
 
@@ -87,6 +89,11 @@ class LocalSink:
     def put(self, content: bytes) -> str:
         """See `Sink.put`."""
         return self.stores.artifacts.put(content)
+
+    def register(self, logged: Logged) -> ModelVersion:
+        """See `Sink.register`."""
+        self.settle()
+        return register(self.stores, self.clock, logged)
 
     def look(self, run: str) -> dict[str, Any]:
         """See `Sink.look`."""

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 from modelworks.core.clock import Clock, new_id, system_clock
 from modelworks.core.errors import Conflict, Invalid
 from modelworks.core.plain import plain
-from modelworks.core.ref import Ref
 from modelworks.track import content
 from modelworks.track.entry import POINTS_LIMIT, TEXT_LIMIT, Course, Entry, Status, check_field, number, word
 from modelworks.track.html import run_html
-from modelworks.track.model import register
+from modelworks.track.model import Logged
 from modelworks.track.sink import Sink
 from modelworks.track.system import Sampler
 
@@ -70,7 +69,7 @@ class Run:
         self._sink = sink
         self._next: dict[str, int] = {}
         self._trails: dict[str, deque[float]] = {}
-        self._made: Ref | None = None
+        self._made: ModelVersion | None = None
         self._outer: Run | None = None
         self._sampler: Sampler | None = None
 
@@ -217,37 +216,39 @@ class Run:
     def log_model(self, model: Any, name: str, example: pd.DataFrame, y: Any = None) -> ModelVersion:
         """Package a fitted model, prove its compiled form on `example`, and register it as a new version.
 
-        The version stands in the ledger at once, together with what the run has recorded so far.
+        The version stands in the ledger at once, together with what the run has recorded so far. On a server the
+        same is done there: it takes models that are kept as data, or that compile; no pickle, unless it is told to.
 
         Args:
             model: A fitted model of one of the flavors.
             name: Name of the model.
             example: Rows as the model takes them; the more, and the more like real ones, the more the proof
                 is worth.
-            y: Their targets, if they are at hand: the labels of a model that does not know them itself.
+            y: Their targets, if they are at hand: how good the model is on these rows is measured then, and
+                recorded where the run has no metric of that name. They are also the labels of a model that
+                does not know them itself.
 
         Raises:
             Conflict: the run has made a version already.
             Invalid: the model cannot be packaged.
+            Denied: it would go to a server as a pickle, which the server does not take.
         """
         if self._made is not None:
             raise Conflict(
                 f"run {self.name!r} has logged a model already",
-                f"it is {self._made}",
+                f"it is {self._made.ref}",
                 "start a run for each model",
             )
-        stores = self._sink.stores
-        if stores is None:
-            raise Invalid(
-                "a model cannot be logged to a server yet",
-                "it is packaged and registered where the project's folder is",
-                "keep it with log_artifact, or log the run without server=",
-            )
-        self._sink.settle()
-        version = register(
-            self.id, self.name, self.metrics, stores, self._sink.clock, model, name, example, y
-        )
-        self._made = version.ref
+        origin = f"logged by run {self.name}"
+        version = self._sink.register(Logged(self.id, origin, model, name, example, y, self.metrics))
+        self._made = version
+        more = {
+            name: value
+            for name, value in version.metrics.items()
+            if value is not None and name not in self.metrics
+        }
+        if more:
+            self.log_metrics(more)
         return version
 
     # -- beginning and ending ----------------------------------------------------------------------------
@@ -308,7 +309,8 @@ class Run:
     def _repr_html_(self) -> str:
         told = {name: getattr(self, name) for name in ("id", "name", "experiment", "status", "params", "metrics",
                                                        "tags", "artifacts")}  # fmt: skip
-        return run_html(told, {name: list(trail) for name, trail in self._trails.items()})
+        courses = {name: list(trail) for name, trail in self._trails.items()}
+        return run_html(told, courses, "" if self._made is None else _made(self._made))
 
 
 def begin(
@@ -366,6 +368,15 @@ def _living(run: Run, system: float | bool) -> Run:
     if system:
         run._sampler = Sampler(run.log_metrics, 10.0 if system is True else float(system))
     return run
+
+
+def _made(version: ModelVersion) -> str:
+    """The version, and how it is served, in words."""
+    proof = version.package.proof
+    if version.package.compiled is None:
+        return f"{version.ref}, served natively: {proof.reason}"
+    equal = f"proven equal on {proof.rows:,} rows within {proof.largest_difference:.0e}"
+    return f"{version.ref}, compiled to ONNX and {equal}"
 
 
 def _checked(name: str, what: str) -> str:

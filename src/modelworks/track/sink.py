@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from modelworks.core.clock import Clock
-from modelworks.stores import Stores
+from modelworks.registry.model_version import ModelVersion
 from modelworks.track.entry import Entry
 from modelworks.track.found import Found
+from modelworks.track.model import Logged
 
 
 class Sink(Protocol):
@@ -23,11 +24,6 @@ class Sink(Protocol):
         """Gives the time."""
         ...
 
-    @property
-    def stores(self) -> Stores | None:
-        """The project's stores, where it is on this machine."""
-        ...
-
     def say(self, entry: Entry) -> None:
         """Take an entry; when this returns it survives the death of the process."""
         ...
@@ -39,6 +35,16 @@ class Sink(Protocol):
     @property
     def source(self) -> Found:
         """Where this process comes from."""
+        ...
+
+    def register(self, logged: Logged) -> ModelVersion:
+        """Make a version of a model; what its run has said stands where it can be read by then.
+
+        Raises:
+            Invalid: the model cannot be packaged.
+            Conflict: the run has made one already.
+            Denied: a server does not take such a model.
+        """
         ...
 
     def look(self, run: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from modelworks.core.errors import Invalid
 from modelworks.stores import Stores
 from modelworks.stores.ledger.portable import chunks
 from modelworks.stores.ledger.tables import runs
-from modelworks.track import book, look, points
+from modelworks.track import book, content, look, points
 from modelworks.track.entry import Batch
 from modelworks.track.settle import SILENCE, settle
 
@@ -116,6 +116,15 @@ class TrackStation:
                 "use one of these",
             )
         return self.stores.artifacts.get(told["artifacts"][name])
+
+    def table(self, identifier: str, name: str, limit: int) -> dict[str, Any]:
+        """The first rows of a table among the artifacts of a run.
+
+        Raises:
+            NotFound: there is no such run.
+            Invalid: it has no such artifact, or that is no table.
+        """
+        return content.first_rows(self.artifact(identifier, name), name, limit)
 
     def delete(self, identifiers: Sequence[str]) -> int:
         """Put runs out of sight, their children with them; returns how many. `restore` brings them back."""

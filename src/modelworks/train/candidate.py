@@ -47,6 +47,8 @@ class Candidate:
         rows_held_out: Rows that judge it.
         rows_filter: Which rows the fit saw: the segment's column values, ``"time >="`` and ``"time <"``.
         package: The model; ``None`` where it failed.
+        origins: What it was made from besides rows, code and environment: nodes of lineage, each with what it did.
+        tags: Short texts to be found by.
         artifacts: Digests of further artifacts by name, for instance ``"traceback"``.
         warnings: What the libraries warned of, each once.
         seconds: Wall time by stage.
@@ -70,6 +72,8 @@ class Candidate:
     rows_held_out: int = 0
     rows_filter: Mapping[str, Any] = field(default_factory=dict)
     package: Package | None = None
+    origins: tuple[tuple[str, str], ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
     artifacts: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)

@@ -35,6 +35,7 @@ def code_document(definition: Definition) -> bytes:
         "window": definition.window,
         "params": definition.params,
     } | ({"computed": definition.computed} if definition.computed else {})
+    shape |= {"learn": definition.learn} if definition.learn != "scratch" else {}
     parts: dict[str, str] = {}
     _collect(definition.fit, getattr(definition.fit, "__module__", None), parts)
     return b"\n\n".join([to_json(shape, indent=True), *(part.encode() for part in parts.values()), b""])

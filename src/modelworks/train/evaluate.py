@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from modelworks.models.metrics import METRICS
+from modelworks.models.metrics.measured import metrics as metrics
 from modelworks.models.predictor import watched
 from modelworks.models.signature import Signature
 from modelworks.train.candidate import Paired
@@ -18,28 +16,6 @@ from modelworks.train.candidate import Paired
 Scores = npt.NDArray[np.float32]
 _TINY = float(np.finfo(np.float32).eps)
 """Least probability that is taken for true, as scikit-learn clips it for float32."""
-
-
-def metrics(
-    names: Sequence[str], signature: Signature, y: npt.NDArray[Any], scores: Scores
-) -> Mapping[str, float | None]:
-    """Each metric on the given rows; ``None`` where it is undefined there.
-
-    Args:
-        names: Names in the catalog of metrics.
-        signature: Of the model that gave the scores.
-        y: Truth, shape (rows,).
-        scores: Shape (rows, classes), or (rows, 1) for a regression.
-    """
-    values: dict[str, float | None] = {}
-    if signature.task == "other":  # the metrics of the house compare numbers
-        return dict.fromkeys(names)
-    for name in names:
-        with warnings.catch_warnings():  # an undefined metric is said by its value
-            warnings.simplefilter("ignore")
-            value = float(METRICS[name](y, scores, signature.classes))
-        values[name] = value if math.isfinite(value) else None
-    return values
 
 
 def main(signature: Signature, scores: Scores) -> Scores:

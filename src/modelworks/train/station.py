@@ -12,11 +12,14 @@ import polars as pl
 
 from modelworks.core.duration import duration
 from modelworks.core.ref import Segment
+from modelworks.jobs.executors import Executor
 from modelworks.models.definition import Definition
 from modelworks.models.package import Package
 from modelworks.registry.gates.evidence import Need
 from modelworks.train import trainer
 from modelworks.train.candidate import Candidate
+from modelworks.train.previous import Previous
+from modelworks.train.tuning import Tuned
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,14 @@ class TrainStation:
     retries: int = 1
     limit: str = ""
 
+    def pool(self) -> Executor:
+        """Where this machine or cluster trains.
+
+        Raises:
+            NotReady: what the executor needs is not installed.
+        """
+        return trainer.executor_of(self.executor, self.address)
+
     def train(
         self,
         definition: Definition,
@@ -50,6 +61,8 @@ class TrainStation:
         segments: Collection[Segment] | None = None,
         champions: Mapping[Segment, Package] | None = None,
         needs: Sequence[Need[Any]] = (),
+        tuned: Mapping[Segment, Tuned] | None = None,
+        previous: Mapping[Segment, Previous] | None = None,
         skip: Collection[Segment] = (),
         as_of: datetime | None = None,
         idle: Callable[[], None] | None = None,
@@ -68,9 +81,11 @@ class TrainStation:
             segments=segments,
             champions=champions,
             needs=needs,
+            tuned=tuned,
+            previous=previous,
             skip=skip,
             as_of=as_of,
-            executor=trainer.executor_of(self.executor, self.address),
+            executor=self.pool(),
             retries=self.retries if definition.retries is None else definition.retries,
             limit=duration(limit).total_seconds() if limit else None,
             idle=idle,

@@ -16,6 +16,7 @@ import polars as pl
 from modelworks.core.clock import system_clock
 from modelworks.core.errors import NotReady
 from modelworks.core.ref import Segment
+from modelworks.data.version import VERSION
 from modelworks.jobs.executors import EXECUTORS, Done, Executor
 from modelworks.jobs.executors.portable import portable
 from modelworks.models.definition import Definition
@@ -26,8 +27,10 @@ from modelworks.track.lock import environment
 from modelworks.train import columns
 from modelworks.train.candidate import Candidate
 from modelworks.train.environment import code_digest, code_document
+from modelworks.train.previous import Previous
 from modelworks.train.scratch import scratch as scratch_in
-from modelworks.train.segments import chosen, select, slices
+from modelworks.train.segments import Slice, chosen, select, slices
+from modelworks.train.tuning import Tuned, nearest
 from modelworks.train.work import Plan, Task, Worked, failed, work
 
 _FIXED_COST = 500
@@ -54,6 +57,8 @@ def train(
     segments: Collection[Segment] | None = None,
     champions: Mapping[Segment, Package] | None = None,
     needs: Sequence[Need[Any]] = (),
+    tuned: Mapping[Segment, Tuned] | None = None,
+    previous: Mapping[Segment, Previous] | None = None,
     skip: Collection[Segment] = (),
     as_of: datetime | None = None,
     executor: Executor | None = None,
@@ -78,6 +83,8 @@ def train(
         workers: Workers that train at a time; 0 for one a core of the executor.
         segments: The only ones to train; ``None`` for every one with ``min_rows`` rows at every level, and
             the global one.
+        tuned: Parameters that were found; a segment has its nearest parent's where it has none.
+        previous: What segments go on from.
         champions: What candidates are compared with, on the candidate's held-out rows.
         needs: What gates want to be looked at on the held-out rows.
         skip: Segments that are finished already.
@@ -96,10 +103,13 @@ def train(
     champions = champions or {}
     inputs = {column.name for package in champions.values() for column in package.signature.inputs}
     inputs |= {column for need in needs for column in need.columns}
-    rows = select(definition, frame, time=time, as_of=as_of, extra=sorted(inputs))
+    extra = [*sorted(inputs), *([VERSION] if definition.learn == "incremental" else [])]
+    rows = select(definition, frame, time=time, as_of=as_of, extra=extra)
     parts = slices(rows, definition.min_rows) if segments is None else list(chosen(rows, segments))
     done = set(skip)
-    tasks = [Task(part, champions.get(part.segment)) for part in parts if part.segment not in done]
+    tasks = [
+        _task(part, champions, tuned or {}, previous or {}) for part in parts if part.segment not in done
+    ]
     if not tasks:
         return
     artifacts, pool = LocalArtifacts(artifacts_root), executor or executor_of("processes")
@@ -155,6 +165,22 @@ def _again(result: Result, retries: int) -> list[Task]:
         for task in result.item
         if task.slice.segment in passing and task.tries <= retries
     ]
+
+
+def _task(
+    part: Slice,
+    champions: Mapping[Segment, Package],
+    tuned: Mapping[Segment, Tuned],
+    previous: Mapping[Segment, Previous],
+) -> Task:
+    found = nearest(tuned, part.segment)
+    return Task(
+        part,
+        champions.get(part.segment),
+        found.params if found else {},
+        found.run if found else "",
+        previous.get(part.segment),
+    )
 
 
 def executor_of(name: str, address: str = "") -> Executor:

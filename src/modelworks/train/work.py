@@ -14,12 +14,12 @@ import traceback
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter, sleep
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,7 @@ from modelworks.core.errors import Invalid, ModelworksError, NotReady, Unavailab
 from modelworks.core.measure import Reference
 from modelworks.core.ref import Segment, segment_text
 from modelworks.models import packaging
-from modelworks.models.definition import Fit
+from modelworks.models.definition import Fit, Learn
 from modelworks.models.layout import to_batch
 from modelworks.models.package import Package
 from modelworks.models.signature import Signature
@@ -42,7 +42,11 @@ from modelworks.train.asked_once import asked_once
 from modelworks.train.candidate import Candidate
 from modelworks.train.columns import Columns, Stored, digest, opened, to_frame
 from modelworks.train.evidence import HeldOut, gather
+from modelworks.train.previous import Previous, original, unseen
 from modelworks.train.segments import TARGET, TIME, Slice, split
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WARNINGS = 5
@@ -75,6 +79,7 @@ class Plan:
         code: Digest of the code.
         environment: Digest of the environment.
         needs: What the gates want to be looked at on the held-out rows.
+        learn: See `modelworks.models.definition.Learn`.
     """
 
     model: str
@@ -91,15 +96,34 @@ class Plan:
     code: str
     environment: str
     needs: tuple[Need[Any], ...] = ()
+    learn: Learn = "scratch"
 
 
 @dataclass(frozen=True)
 class Task:
-    """One segment, the champion that its candidate is compared with, and which time it is tried."""
+    """One segment.
+
+    Attributes:
+        slice: Its rows.
+        champion: What its candidate is compared with.
+        params: Those that were found for it; they come before the definition's.
+        tuned: The run that found them.
+        previous: What it goes on from.
+        tries: Which time it is tried.
+    """
 
     slice: Slice
     champion: Package | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    tuned: str = ""
+    previous: Previous | None = None
     tries: int = 1
+
+    @property
+    def origins(self) -> tuple[tuple[str, str], ...]:
+        """See `Candidate.origins`."""
+        found = ((f"run:{self.tuned}", "tuned"),) if self.tuned else ()
+        return found + (((f"model:{self.previous.ref}", "continued"),) if self.previous else ())
 
 
 @dataclass(frozen=True)
@@ -169,6 +193,8 @@ class _Making:
         self.rows_trained = 0
         self.rows_held_out = 0
         self.rows_filter: dict[str, Any] = {}
+        self.params = {**plan.params, **task.params}
+        self.tags: dict[str, str] = {}
         self.stage = ""
         self._said: dict[str, None] = {}
         self._steps = self._make()
@@ -199,6 +225,8 @@ class _Making:
             rows_trained=self.rows_trained,
             rows_held_out=self.rows_held_out,
             rows_filter=self.rows_filter,
+            origins=self.task.origins,
+            tags=self.tags,
             seconds=self.seconds,
             tries=self.task.tries,
             warnings=tuple(self._said)[:_WARNINGS],
@@ -209,9 +237,9 @@ class _Making:
         return failed(
             self.plan.model,
             self.task.slice.segment,
-            str(error) if isinstance(error, ModelworksError) else _line(error),
+            str(error) if isinstance(error, ModelworksError) else line(error),
             self.started,
-            params=self.plan.params,
+            params=self.params,
             artifacts={} if known else {"traceback": self.artifacts.put(traceback.format_exc().encode())},
             transient=_transient(error),
         )
@@ -220,25 +248,31 @@ class _Making:
         """The stages; yields the name of each when it is over. What comes after the last is "champion"."""
         plan, task, artifacts = self.plan, self.task, self.artifacts
         columns = opened(plan.stored)
-        rows, time = _ordered(columns, task.slice, parent=len(task.slice.segment) < len(plan.per))
+        rows, time = ordered(columns, task.slice, parent=len(task.slice.segment) < len(plan.per))
         cut = split(time, plan.holdout)
         y = columns.values(TARGET, rows)
         _check(plan, task.slice, y[:cut])
         x = {name: columns.values(name, rows) for name in plan.features}
-        frame = to_frame({name: column[:cut] for name, column in x.items()})
+        learned: Any = slice(0, cut)
+        if task.previous is not None:
+            self.tags = {"continues": task.previous.ref}
+            if plan.learn == "incremental":
+                learned = unseen(columns, rows[:cut], time[:cut], task.previous)
+        frame = to_frame({name: column[learned] for name, column in x.items()})
         held_out = len(time) - cut
-        self.rows_trained, self.rows_held_out = cut, held_out
+        self.rows_trained, self.rows_held_out = len(frame), held_out
         self.rows_filter = {
             **dict(zip(plan.per, task.slice.segment, strict=False)),
             "time >=": _moment(time[0] if plan.since is None else plan.since),
             "time <": _moment(time[cut]),
         }
+        if task.previous is not None and plan.learn == "incremental":
+            self.rows_filter["time >="] = min(self.rows_filter["time >="], task.previous.since)
+        previous = None if task.previous is None else original(task.previous, artifacts)
         rows_digest = digest(columns, rows)
         yield "rows"
 
-        model = _loaded(plan.fit)(frame, y[:cut], dict(plan.params))
-        if model is None:
-            raise Invalid("its fit returned nothing", "", "return the fitted model")
+        model = fitted(plan, frame, y[learned], self.params, previous)
         yield "fit"
 
         takes = signature({name: column[:cut] for name, column in x.items()}, y[:cut], plan.features, model)
@@ -299,7 +333,7 @@ class _Making:
             "done",
             self.started,
             self.started,
-            params=dict(plan.params),
+            params=self.params,
             metrics=metrics,
             champion_metrics=champion_metrics,
             paired=paired,
@@ -311,9 +345,24 @@ class _Making:
 def held_out(plan: Plan, part: Slice, takes: Signature) -> Batch:
     """The rows of a segment that judge its model, as a model of that signature takes them."""
     columns = opened(plan.stored)
-    rows, time = _ordered(columns, part, parent=len(part.segment) < len(plan.per))
+    rows, time = ordered(columns, part, parent=len(part.segment) < len(plan.per))
     rows = rows[split(time, plan.holdout) :]
     return to_batch({one.name: columns.values(one.name, rows) for one in takes.inputs}, takes)
+
+
+def fitted(
+    plan: Plan, frame: pd.DataFrame, y: npt.NDArray[Any], params: Mapping[str, Any], previous: Any = None
+) -> Any:
+    """Call the fit of a definition.
+
+    Raises:
+        Invalid: it returned nothing.
+    """
+    more = () if plan.learn == "scratch" else (previous,)
+    model = loaded(plan.fit)(frame, y, dict(params), *more)
+    if model is None:
+        raise Invalid("its fit returned nothing", "", "return the fitted model")
+    return model
 
 
 def failed(
@@ -340,7 +389,7 @@ def failed(
     )
 
 
-def _ordered(
+def ordered(
     columns: Columns, part: Slice, parent: bool
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Row numbers of a segment in the order of time, and their times.
@@ -398,13 +447,14 @@ def _reference(batch: Batch, takes: Signature, scores: npt.NDArray[np.float32]) 
 
 
 @lru_cache(maxsize=16)
-def _loaded(content: bytes) -> Fit:
+def loaded(content: bytes) -> Fit:
     """A fit function, unpickled once a worker."""
     fit: Callable[..., Any] = pickle.loads(content)  # noqa: S301 - the trainer of this run wrote it
     return fit
 
 
-def _line(error: Exception) -> str:
+def line(error: Exception) -> str:
+    """What an error says, in one line."""
     return traceback.format_exception_only(error)[-1].strip()
 
 

@@ -114,12 +114,13 @@ def _of(flavor: str, wrong: str) -> Callable[[Path, bool], Read]:
 
     def reader(path: Path, _trust: bool) -> Read:
         content = content_of(path)
-        _survived(flavor, path, wrong)
+        survived(flavor, content, path.name, f"{path.name} is no {wrong}")
         return Read(FLAVORS[flavor].load(content), flavor)
 
     return reader
 
 
+_PATIENCE = 300
 _PROBE = """
 import sys
 from modelworks.models.flavors import FLAVORS
@@ -127,23 +128,39 @@ FLAVORS[sys.argv[1]].load(sys.stdin.buffer.read())
 """
 
 
-def _survived(flavor: str, path: Path, wrong: str) -> None:
-    """Have a process of its own read a file first: XGBoost, for one, ends the process that reads a damaged one.
+def survived(flavor: str, content: bytes, what: str, wrong: str = "") -> None:
+    """Have a process of its own read a model first: XGBoost, for one, ends the process that reads a damaged one.
+
+    Args:
+        flavor: Whose model it is.
+        content: The model.
+        what: What it is called.
+        wrong: What to say where it is none.
 
     Raises:
         Invalid: it did not survive.
         ImportError: a library is missing.
     """
-    with path.open("rb") as content:
+    try:
         probe = subprocess.run(
-            [sys.executable, "-c", _PROBE, flavor], stdin=content, capture_output=True, text=True, errors="replace",
+            [sys.executable, "-c", _PROBE, flavor],
+            input=content,
+            capture_output=True,
             check=False,
-        )  # fmt: skip
+            timeout=_PATIENCE,
+        )
+    except subprocess.TimeoutExpired:
+        raise Invalid(f"{what} cannot be read", f"it takes more than {_PATIENCE} seconds", "") from None
     if probe.returncode:
-        last = (probe.stderr.strip().splitlines() or [f"it ended with {probe.returncode}"])[-1][:300]
+        said = probe.stderr.decode(errors="replace").strip().splitlines()
+        last = (said or [f"it ended with {probe.returncode}"])[-1][:300]
         if last.startswith(("ImportError", "ModuleNotFoundError")):
             raise ImportError(last)
-        raise Invalid(f"{path.name} is no {wrong}", last, "see that its name ends as its format asks")
+        raise Invalid(
+            wrong or f"{what} is no model of {flavor}",
+            last,
+            "see that its name ends as its format asks" if wrong else "",
+        )
 
 
 def _onnx(path: Path, _trust: bool) -> Read:

@@ -21,7 +21,15 @@ from modelworks.stores.ledger.tables.models import (
     models,
     verdicts,
 )
-from modelworks.stores.ledger.tables.runs import campaigns, run_journals, run_points, run_values, runs
+from modelworks.stores.ledger.tables.runs import (
+    campaigns,
+    run_journals,
+    run_points,
+    run_values,
+    runs,
+    searches,
+    tuned,
+)
 from modelworks.stores.ledger.tables.trail import audit, edges, exported, tokens
 
 __all__ = [
@@ -51,7 +59,9 @@ __all__ = [
     "run_points",
     "run_values",
     "runs",
+    "searches",
     "tokens",
+    "tuned",
     "verdicts",
     "watermarks",
     "windows",

@@ -106,6 +106,23 @@ run_points = Table(
     Column("points", Integer, nullable=False),
     Column("content", LargeBinary, nullable=False),
 )
+searches = Table(
+    # What a search for parameters is found again by, and the run that it is; its trials are the run's children.
+    "searches",
+    metadata,
+    Column("key", Digest, primary_key=True),
+    Column("run", Id, nullable=False, unique=True),
+)
+tuned = Table(
+    # The parameters that were found for a segment, which its trainings use.
+    "tuned",
+    metadata,
+    Column("model", Name, primary_key=True),
+    Column("segment", Segment, primary_key=True),
+    Column("params", JSON, nullable=False),
+    Column("run", Id, nullable=False),
+    Column("updated", Utc, nullable=False),
+)
 run_journals = Table(
     # How far the journals of runs have been read: what is before the position is in the ledger, once.
     "run_journals",
