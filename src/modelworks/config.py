@@ -27,6 +27,7 @@ class Settings:
         server_port: Port to listen on; 0 lets the system choose.
         server_token: Token that callers must send; needed to listen beyond loopback.
         server_max_body: Largest request body, bytes.
+        server_max_artifact: Largest file that a client of MLflow may send, bytes.
         train_workers: Processes that train; 0 for one a core.
         serve_poll: Seconds between two looks at the ledger for new champions.
         monitor_every: How often the factory monitors and decides about retraining, for instance ``"1h"``.
@@ -39,6 +40,7 @@ class Settings:
     server_port: int = 8000
     server_token: str = ""
     server_max_body: int = 16 * 1024 * 1024
+    server_max_artifact: int = 2 * 1024**3
     train_workers: int = 0
     serve_poll: float = 0.5
     monitor_every: str = "1h"

@@ -143,6 +143,7 @@ def train(
     champions = {
         segment: entry.package
         for segment, entry in stations.registry.champions(definition.name, wanted).items()
+        if not entry.package.kept
     }
     candidates = trainer.train(
         definition,

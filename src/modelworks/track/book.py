@@ -14,7 +14,7 @@ from sqlalchemy import Connection, and_, delete, select, update
 from modelworks.core.errors import Invalid, NotFound
 from modelworks.stores.ledger.portable import chunks, insert_many, queue_up, upsert
 from modelworks.stores.ledger.tables import run_journals, run_points, run_values, runs
-from modelworks.track import values
+from modelworks.track import experiments, values
 from modelworks.track.entry import Entry, number
 from modelworks.track.points import Point, encode
 
@@ -58,6 +58,7 @@ def enter(db: Connection, entries: Sequence[Entry], *, strict: bool = False) -> 
     for entry in entries:
         _say(drafts[entry.run], entry)
     _courses(db, [draft for draft in drafts.values() if draft.courses])
+    experiments.ensure(db, {entry.experiment: moment(entry.time) for entry in entries if entry.experiment})
     upsert(db, runs, [{name: draft.row[name] for name in _COLUMNS} for draft in drafts.values()])
     upsert(db, run_values, [row for draft in drafts.values() for row in draft.values.values()])
     for draft in drafts.values():
@@ -113,7 +114,11 @@ def _say(draft: _Draft, entry: Entry) -> None:
         if value is not None:
             row[name] = value
     row["params"].update(entry.params)
-    row["artifacts"].update(entry.artifacts)
+    for name, digest in entry.artifacts.items():
+        if digest is None:
+            row["artifacts"].pop(name, None)
+        else:
+            row["artifacts"][name] = digest
     for name, value in entry.params.items():
         draft.values[f"params.{name}"] = values.param(run, name, value)
     for name, text in entry.tags.items():

@@ -20,7 +20,13 @@ def chunks(values: Iterable[T]) -> Iterator[list[T]]:
         yield every[start : start + _CHUNK]
 
 
-def upsert(db: Connection, table: Table, rows: Sequence[Mapping[str, Any]], keep: bool = False) -> None:
+def upsert(
+    db: Connection,
+    table: Table,
+    rows: Sequence[Mapping[str, Any]],
+    keep: bool = False,
+    by: Sequence[str] = (),
+) -> None:
     """Insert rows; where the primary key is taken, overwrite the other columns given.
 
     Args:
@@ -28,10 +34,11 @@ def upsert(db: Connection, table: Table, rows: Sequence[Mapping[str, Any]], keep
         table: Where to.
         rows: Column values; all rows have the same columns.
         keep: Leave a row as it is where the primary key is taken.
+        by: The columns of another unique key that counts instead.
     """
     if not rows:
         return
-    key = [column.name for column in table.primary_key]
+    key = list(by) or [column.name for column in table.primary_key]
     statement: Any = (sqlite if db.dialect.name == "sqlite" else postgresql).insert(table)
     others = {name: statement.excluded[name] for name in rows[0] if name not in key}
     if keep or not others:
