@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from modelworks.cli import access, data, models, project, runs, watch
+from modelworks.cli import access, data, labels, models, project, runs, watch
 from modelworks.cli.door import Door
 
 app = typer.Typer(
@@ -48,3 +48,4 @@ def options(
 
 for module in (project, data, models, runs, watch, access):
     module.register(app)
+labels.register(models.models)

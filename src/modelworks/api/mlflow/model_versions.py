@@ -43,14 +43,10 @@ def create(
         if ref.segment:
             raise Invalid(f"{ref} is a segment", "versions are registered of a model as a whole", "")
         came = _came(db, source)
+        model = model_id or _id(source)
+        run = run_id or _run(source) or (logged.get(db, model)["run"] if model else None)
         made = arriving.register(
-            db,
-            door.factory.stations,
-            ref.name,
-            source,
-            came,
-            run=run_id or None,
-            logged=model_id or _id(source),
+            db, door.factory.stations, ref.name, source, came, run=run or None, logged=model
         )
         said = {tag.key: tag.value for tag in tags}
         labels.say(db, made.ref, door.now(), tags=said, note=description)
@@ -66,6 +62,17 @@ def _id(source: str) -> str | None:
     if source.startswith("mlflow-artifacts:"):
         at = artifacts.place(urlsplit(source).path)
         return at.owner if at.kind == "model" else None
+    return None
+
+
+def _run(source: str) -> str | None:
+    """The run that a source is of, if it is of one."""
+    parts = urlsplit(source)
+    if parts.scheme == "runs":
+        return parts.path.strip("/").partition("/")[0]
+    if parts.scheme == "mlflow-artifacts":
+        at = artifacts.place(parts.path)
+        return at.owner if at.kind == "run" else None
     return None
 
 
