@@ -17,6 +17,7 @@ from modelworks.core.errors import ModelworksError
 from modelworks.data.version import IngestReport
 from modelworks.factory import Factory
 from modelworks.serving import server
+from modelworks.serving.protocol import Limits
 
 
 def up(
@@ -52,6 +53,7 @@ def up(
             host=host,
             port=settings.server_port if port is None else port,
             poll=settings.serve_poll,
+            limits=Limits(file=settings.server_max_artifact),
             authorize=guard.predict,
             ready=ready,
         )

@@ -18,6 +18,8 @@ from modelworks.track import experiments, logged
 from modelworks.track.query.words import Compare, Field
 
 _LOOKED_AT = 10_000
+_STATUS = {"PENDING": logged.PENDING, "READY": logged.READY, "FAILED": logged.FAILED,
+           "UPLOAD_FAILED": logged.FAILED}  # fmt: skip
 
 
 class OrderBy(msgspec.Struct, frozen=True):
@@ -136,7 +138,7 @@ def find(
     def status(one: Compare) -> ColumnElement[bool] | None:
         if one.field != Field("", "status"):
             return None
-        named = {forms.LOGGED.get(f"LOGGED_MODEL_{str(value).upper()}", str(value)) for value in one.values}
+        named = {_STATUS.get(str(value).upper().removeprefix("LOGGED_MODEL_"), "") for value in one.values}
         return t.status.not_in(named) if one.by == "!=" else t.status.in_(named)
 
     where, order = search.of_rows(query, columns, kinds, status)
