@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select
 
 from modelworks.core.clock import new_id
-from modelworks.core.errors import Conflict, Denied, Invalid, ModelworksError, NotReady
+from modelworks.core.errors import Conflict, Denied, Invalid, ModelworksError, NotFound, NotReady
 from modelworks.core.plain import plain, to_json
 from modelworks.core.ref import Ref, segment_text
 from modelworks.lineage import graph
@@ -225,7 +225,10 @@ def _write(stations: Stations, files: Mapping[str, str], folder: Path) -> None:
 
 def _keep(stations: Stations, ref: Ref, reason: str) -> None:
     """Say why a version stays as it came."""
-    package: Package = stations.registry.get(ref).package
+    try:
+        package: Package = stations.registry.get(ref).package
+    except NotFound:  # it was deleted, or renamed, while it was read
+        return
     with stations.stores.ledger.write() as db:
         arrivals.unpacked(db, ref, package.because(reason[:1000]))
         arrivals.mark(db, ref, "kept")

@@ -89,6 +89,9 @@ def rename_model(db: Connection, name: str, to: str, now: datetime) -> list[Ref]
         raise Conflict(f"there is, or was, a model {to!r}", "", "choose another name")
     for table in (model_versions, aliases, verdicts, labels, arrivals):
         db.execute(update(table).where(table.c.model == name).values(model=to))
+    # What is being read just now is read again, under its new name.
+    being_read = (arrivals.c.model == to, arrivals.c.state == "reading")
+    db.execute(update(arrivals).where(*being_read).values(state="waiting"))
     db.execute(update(models).where(models.c.name == name).values(name=to, updated=now))
     numbers: Sequence[int] = db.scalars(
         select(model_versions.c.version).where(model_versions.c.model == to)

@@ -118,7 +118,7 @@ def test_a_model_that_can_be_read_is_served(
         [PYTHON, "-W", "ignore", script, server.url], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    expected = [float(value) for value in done.stdout.split()]
+    expected = [float(value) for value in done.stdout.splitlines()[-1].split()]
     with Factory(folder) as factory:
         factory.read_arrivals()  # if the worker has not come to it yet
         shown = factory.model("readable@1")
