@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import repeat
@@ -42,19 +42,29 @@ class _Draft:
     courses: dict[str, list[Point]] = field(default_factory=dict)
 
 
-def enter(db: Connection, entries: Sequence[Entry], *, strict: bool = False) -> None:
+def enter(
+    db: Connection,
+    entries: Sequence[Entry],
+    *,
+    strict: bool = False,
+    known: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, dict[str, Any]]:
     """Put entries into the ledger, in the caller's transaction.
 
     Args:
         db: An open transaction.
         entries: In the order in which they were said.
         strict: Refuse entries of a run that nobody has begun, instead of beginning one without a name.
+        known: Rows of runs that were read in this transaction already.
+
+    Returns:
+        The rows of their runs, as they are now.
 
     Raises:
         NotFound: `strict`, and there is such an entry.
     """
     queue_up(db, "track")
-    drafts = _drafts(db, entries, strict)
+    drafts = _drafts(db, entries, strict, known or {})
     for entry in entries:
         _say(drafts[entry.run], entry)
     _courses(db, [draft for draft in drafts.values() if draft.courses])
@@ -65,13 +75,16 @@ def enter(db: Connection, entries: Sequence[Entry], *, strict: bool = False) -> 
         if draft.gone:
             here = and_(run_values.c.run == draft.row["id"], run_values.c.field.in_(draft.gone))
             db.execute(delete(run_values).where(here))
+    return {identifier: draft.row for identifier, draft in drafts.items()}
 
 
-def _drafts(db: Connection, entries: Sequence[Entry], strict: bool) -> dict[str, _Draft]:
+def _drafts(
+    db: Connection, entries: Sequence[Entry], strict: bool, known: Mapping[str, Mapping[str, Any]]
+) -> dict[str, _Draft]:
     """The runs that entries are about: as the ledger has them, or begun by their first entry."""
     first = {entry.run: entry for entry in reversed(entries)}
-    drafts = {}
-    for some in chunks(first):
+    drafts = {run: _Draft(dict(row), fresh=False) for run, row in known.items() if run in first}
+    for some in chunks(run for run in first if run not in drafts):
         for row in db.execute(select(runs).where(runs.c.id.in_(some))).mappings():
             drafts[row["id"]] = _Draft(dict(row), fresh=False)
     for identifier, entry in first.items():
@@ -100,6 +113,7 @@ def _drafts(db: Connection, entries: Sequence[Entry], strict: bool) -> dict[str,
                 "session": None,
                 "note": None,
                 "source": None,
+                "deleted": None,
             },
             fresh=True,
         )

@@ -66,7 +66,7 @@ def runs_of(db: Connection, identifiers: Sequence[str]) -> list[Json]:
     points = _points(db, [row["id"] for row in rows if row["metrics"]])
     linked = links.of(db, [row["id"] for row in rows])
     return [
-        _run(row, numbers[row["experiment"]], points.get(row["id"], []), linked.get(row["id"], []))
+        run(row, numbers[row["experiment"]], points.get(row["id"], []), linked.get(row["id"], []))
         for row in rows
     ]
 
@@ -97,7 +97,17 @@ def metric(name: str, value: float | str, micros: int, step: int) -> Json:
     return {"key": name, "value": value, "timestamp": micros // 1000, "step": step}
 
 
-def _run(row: Mapping[str, Any], number: int, points: list[Json], linked: Sequence[Link]) -> Json:
+def run(
+    row: Mapping[str, Any], number: int, points: Sequence[Json] = (), linked: Sequence[Link] = ()
+) -> Json:
+    """A run.
+
+    Args:
+        row: Its row.
+        number: That of its experiment.
+        points: The newest point of each metric.
+        linked: What it took in and gave out.
+    """
     tags = tags_of(row)
     datasets = [link for link in linked if link.role == "dataset"]
     return {
@@ -113,7 +123,7 @@ def _run(row: Mapping[str, Any], number: int, points: list[Json], linked: Sequen
             "artifact_uri": f"mlflow-artifacts:/{number}/{row['id']}/artifacts",
             "lifecycle_stage": stage(row["deleted"]),
         },
-        "data": {"metrics": points, "params": pairs(row["params"]), "tags": pairs(tags)},
+        "data": {"metrics": list(points), "params": pairs(row["params"]), "tags": pairs(tags)},
         "inputs": {
             "dataset_inputs": [
                 {"dataset": link.detail["dataset"], "tags": pairs(link.detail["tags"])} for link in datasets

@@ -98,14 +98,17 @@ def create(
         named[forms.NAME] = run_name
     elif not named.get(forms.NAME):
         named[forms.NAME] = f"{random.choice(_HOW)}-{random.choice(_WHO)}-{random.randrange(1000)}"  # noqa: S311
-    with door.stores.ledger.write() as db:
+
+    def work(db: Connection) -> Json:
         group = experiments.get(db, number(experiment_id))
         if group["deleted"] is not None:
             raise Invalid(f"experiment {experiment_id} is deleted", "", "restore it first")
         run = new_id()
         first = {"experiment": group["name"] or None, "status": "running", **_said(named)}
-        _enter(db, [Entry(run, start_time * 1000 or _now(door), **first)], fresh=True)
-        return {"run": forms.runs_of(db, [run])[0]}
+        row = _enter(db, [Entry(run, start_time * 1000 or _now(door), **first)])[run]
+        return {"run": forms.run(row, group["id"])}
+
+    return door.stores.ledger.together(work)
 
 
 @call("POST", "mlflow/runs/update")
@@ -122,10 +125,13 @@ def update(
     what: dict[str, Any] = {} if status is None else {"status": _STATUS[status]}
     if run_name:
         what |= _said({forms.NAME: run_name})
-    with door.stores.ledger.write() as db:
-        living(db, run)
-        _enter(db, [Entry(run, end_time * 1000 or _now(door), **what)])
-        return {"run_info": forms.runs_of(db, [run])[0]["info"]}
+
+    def work(db: Connection) -> Json:
+        row = _enter(db, [Entry(run, end_time * 1000 or _now(door), **what)], living(db, run))[run]
+        number_of = forms.numbers_of(db, [row["experiment"]])[row["experiment"]]
+        return {"run_info": forms.run(row, number_of)["info"]}
+
+    return door.stores.ledger.together(work)
 
 
 @call("POST", "mlflow/runs/delete")
@@ -163,11 +169,15 @@ def log_batch(
     now = _now(door)
     entries = [Entry(run_id, now, params=_params(given), **_said(named))] if given or named else []
     entries += _points(run_id, metrics)
-    with door.stores.ledger.write() as db:
-        _unchanged(run_id, living(db, run_id), given)
-        _enter(db, entries)
+
+    def work(db: Connection) -> Json:
+        row = living(db, run_id)
+        _unchanged(run_id, row, given)
+        _enter(db, entries, row)
         _about_models(db, door, run_id, metrics)
-    return {}
+        return {}
+
+    return door.stores.ledger.together(work)
 
 
 @call("POST", "mlflow/runs/log-metric")
@@ -208,7 +218,7 @@ def delete_tag(door: Door, run_id: str, key: str) -> Json:
         if key not in forms.tags_of(row):
             raise NotFound(f"run {run_id} has no tag {key[:80]!r}", "", "")
         gone: Any = {"note": ""} if key == forms.NOTE else {"tags": {key: None}}
-        _enter(db, [Entry(run_id, _now(door), **gone)])
+        _enter(db, [Entry(run_id, _now(door), **gone)], row)
     return {}
 
 
@@ -279,10 +289,13 @@ def living(door: Door | Connection, run: str) -> Mapping[str, Any]:
     return dict(row)
 
 
-def _enter(db: Connection, entries: Sequence[Entry], *, fresh: bool = False) -> None:
+def _enter(
+    db: Connection, entries: Sequence[Entry], row: Mapping[str, Any] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Enter what is said of one run, whose row is given unless it begins; returns the row by its id."""
     for entry in entries:
         check(entry)
-    book.enter(db, entries, strict=fresh)
+    return book.enter(db, entries, strict=True, known=None if row is None else {row["id"]: row})
 
 
 def _now(door: Door) -> int:
