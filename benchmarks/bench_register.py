@@ -105,24 +105,23 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print only JSON")
     chosen = parser.parse_args()
     version = install()
-    rounds: list[dict[str, dict[str, float]]] = []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         (folder / "server" / ".modelworks").mkdir(parents=True)
         with start(folder / "server") as ours, mlflow_server(folder) as theirs:
             python, few = MLFLOW / "bin" / "python", chosen.their_versions
-            for turn in range(chosen.repeats):
-                rounds.append(
-                    {
-                        "modelworks": client(
-                            sys.executable, OURS, chosen.versions, 0, "", folder / f"ours{turn}"
-                        ),
-                        "MLflow": client(python, THEIRS, few, 0, theirs, folder / f"theirs{turn}"),
-                        "MLflow at our door": client(
-                            python, THEIRS, few, 0, f"{ours.url}/mlflow", folder / f"door{turn}"
-                        ),
-                    }
-                )
+            rounds = [
+                {
+                    "modelworks": client(
+                        sys.executable, OURS, chosen.versions, 0, "", folder / f"ours{turn}"
+                    ),
+                    "MLflow": client(python, THEIRS, few, 0, theirs, folder / f"theirs{turn}"),
+                    "MLflow at our door": client(
+                        python, THEIRS, few, 0, f"{ours.url}/mlflow", folder / f"door{turn}"
+                    ),
+                }
+                for turn in range(chosen.repeats)
+            ]
     middle = {
         who: {name: statistics.median(one[who][name] for one in rounds) for name in rounds[0][who]}
         for who in rounds[0]
