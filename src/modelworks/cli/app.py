@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from modelworks.cli import access, cards, data, models, project, proof, runs, watch
+from modelworks.cli import access, cards, data, labels, models, project, proof, runs, watch
 from modelworks.cli.door import Door
 
 app = typer.Typer(
@@ -48,3 +48,4 @@ def options(
 
 for module in (project, data, models, cards, runs, watch, proof, access):
     module.register(app)
+labels.register(models.models)

@@ -173,11 +173,12 @@ def models_show(context: typer.Context, ref: Ref, limit: int = 20) -> None:
     show.facts(
         [
             ("model", told["ref"]),
-            ("predicts", f"{summary['target']} from {summary['dataset']}"),
+            ("predicts", f"{summary['target']} from {summary['dataset']}" if summary["dataset"] else None),
             ("features", ", ".join(summary["features"])),
             ("a model for each", ", ".join(summary["per"])),
             ("gates", "; ".join(summary["definition"].get("gate", []))),
             ("retrain", "; ".join(summary["definition"].get("retrain", []))),
+            *show.labels(told["labels"]),
         ]
     )
     if "versions" not in told:
@@ -197,14 +198,19 @@ def models_show(context: typer.Context, ref: Ref, limit: int = 20) -> None:
             ],
         )
         return show.hint(f"modelworks models show '{summary['name']}[SEGMENT]'")
-    champion = told["aliases"].get("champion")
+    named = told["aliases"].items()
     show.table(
         "Versions",
         ["version#", "", "metrics", "data", "served", "when"],
         [
             [
                 v["version"],
-                "champion" if v["version"] == champion else "archived" if v["archived"] else "",
+                ", ".join(
+                    [
+                        *(name for name, number in named if number == v["version"]),
+                        *["archived"] * v["archived"],
+                    ]
+                ),
                 _metrics(v["metrics"]),
                 v["dataset"],
                 v["served"],
@@ -213,6 +219,12 @@ def models_show(context: typer.Context, ref: Ref, limit: int = 20) -> None:
             for v in told["versions"]
         ],
     )
+    if version := told.get("version"):
+        said = [(name, value) for name, value in show.labels(version["labels"]) if value]
+        if version["served"] == "kept":
+            said.append(("not served", version["proof"]["reason"]))
+        if said:
+            show.facts([("version", version["ref"]), *said])
     for verdict in told.get("verdicts", []):
         mark = "[green]passed[/green]" if verdict["passed"] else "[red]refused[/red]"
         show.OUT.print(f"  {mark} {show.cell(verdict['gate'])}: {show.cell(verdict['reason'])}")
@@ -238,6 +250,12 @@ def models_import(
         told = factory.import_model(path, name, trust, example)
     if door.json:
         return show.raw(told)
+    brought_in(told)
+    return show.hint(f"modelworks deploy '{told['ref']}'")
+
+
+def brought_in(told: dict[str, Any]) -> None:
+    """What became of a model that was made elsewhere."""
     show.facts(
         [
             ("version", told["ref"]),
@@ -247,7 +265,6 @@ def models_import(
             ("served", "compiled" if told["compiled"] else f"natively: {told['proof']['reason']}"),
         ]
     )
-    return show.hint(f"modelworks deploy '{told['ref']}'")
 
 
 @models.command("archive")

@@ -145,6 +145,35 @@ def runs_show(
     return show.hint(f"modelworks runs compare {told['id']} ID")
 
 
+@runs.command("experiments")
+def runs_experiments(
+    context: typer.Context,
+    limit: int = 50,
+    deleted: Annotated[bool, typer.Option(help="Look among those put out of sight.")] = False,
+) -> None:
+    """The experiments, the newest first, with the number of their runs."""
+    door: Door = context.obj
+    rows = door.call("experiments", limit=limit, deleted=deleted)
+    if door.json:
+        return show.raw(rows)
+    show.table(
+        "Experiments",
+        ["number#", "name", "runs#", "tags", "since"],
+        [
+            [
+                row["id"],
+                row["name"],
+                row["runs"],
+                " ".join(f"{name}={value}" for name, value in row["tags"].items()),
+                show.when(row["created"]),
+            ]
+            for row in rows
+        ],
+        "nothing yet",
+    )
+    return show.hint("modelworks runs list \"experiment = 'NAME'\"")
+
+
 @runs.command("compare")
 def runs_compare(
     context: typer.Context,

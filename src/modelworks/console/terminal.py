@@ -118,6 +118,12 @@ def facts(pairs: Sequence[tuple[str, Any]]) -> None:
     OUT.print(grid)
 
 
+def labels(said: dict[str, Any]) -> list[tuple[str, Any]]:
+    """What people say of a model or version, as facts."""
+    tags = " ".join(f"{name}={value}" for name, value in said["tags"].items())
+    return [("owner", said["owner"]), ("tags", tags), ("note", said["note"]), ("stage", said["stage"])]
+
+
 def why_tree(told: dict[str, Any]) -> Tree:
     """The answer of `why` as a tree."""
     p, version, data = told["prediction"], told["model_version"], told["dataset"]

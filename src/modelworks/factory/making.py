@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from modelworks.core.duration import duration
 from modelworks.core.ref import Ref
 from modelworks.core.verbs import verb
 from modelworks.factory.root import Plain, Root
+from modelworks.pipelines import arrivals as arriving
 from modelworks.pipelines import bring_in, garbage, report
 from modelworks.pipelines import card as carding
 from modelworks.pipelines import compare as comparing
+from modelworks.pipelines import labels as labelling
 from modelworks.pipelines import reproduce as reproducing
 from modelworks.pipelines import train as training
 from modelworks.pipelines import tune as tuning
@@ -128,6 +130,40 @@ class Making(Root):
             seed=seed,
             progress=progress,
         )
+
+    @verb("POST", "/api/models/tag")
+    def tag_model(self, ref: str, tags: Mapping[str, str | None]) -> Plain:
+        """Set tags of a model, a segment or a version; one of null is taken away."""
+        self.audited("tag_model", f"model:{ref}", {"tags": dict(tags)})
+        return labelling.say(self.stations, Ref.parse(ref), tags=tags)
+
+    @verb("POST", "/api/models/note")
+    def note_model(self, ref: str, note: str) -> Plain:
+        """Say something of a model, a segment or a version, in Markdown; it takes the place of what was said."""
+        self.audited("note_model", f"model:{ref}")
+        return labelling.say(self.stations, Ref.parse(ref), note=note)
+
+    @verb("POST", "/api/models/owner")
+    def own_model(self, ref: str, owner: str) -> Plain:
+        """Say who answers for a model, a segment or a version."""
+        self.audited("own_model", f"model:{ref}", {"owner": owner})
+        return labelling.say(self.stations, Ref.parse(ref), owner=owner)
+
+    def read_arrivals(self) -> int:
+        """Read versions that came as files and wait for it; returns how many can be served now."""
+        return arriving.read_waiting(self.stations)
+
+    def trust_model(self, ref: str, example: Path | str | None = None) -> Plain:
+        """Read a version that was kept as it came, even if that runs what its maker put in.
+
+        There is no such route over HTTP: the trust is a person's of this machine.
+
+        Args:
+            ref: The version.
+            example: A file with rows that the model can answer, on which its compiled form is proven.
+        """
+        self.audited("trust", f"model:{ref}", {"trust": True})
+        return arriving.trust(self.stations, Ref.parse(ref), None if example is None else Path(example))
 
     def import_model(
         self,

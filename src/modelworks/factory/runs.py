@@ -23,6 +23,11 @@ class Runs(Root):
         """The runs that a query asks for, ``metrics.auc > 0.8 order by metrics.auc desc``; else the newest."""
         return report.runs(self.tracking, where, model, limit, deleted)
 
+    @verb("GET", "/api/experiments")
+    def experiments(self, limit: int = 100, deleted: bool = False) -> Plain:
+        """Experiments, the newest first, with the number of their runs."""
+        return report.experiments(self.tracking, limit, deleted)
+
     @verb("GET", "/api/run")
     def run(self, id: str) -> Plain:
         """One run: parameters, metrics, artifacts, where it came from, what it made."""

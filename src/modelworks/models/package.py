@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from modelworks.models.signature import Signature
+
+KEPT = "kept"
+"""Stands for the flavor of a model that has not been read."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,20 @@ class Package:
     code: str
     rows: str = ""
 
+    @property
+    def kept(self) -> bool:
+        """Whether it is kept as it came, and cannot be served; the proof says why."""
+        return self.flavor == KEPT
+
+    @property
+    def served(self) -> str:
+        """How it is served: ``"compiled"``, ``"native"``; ``"kept"`` where it is not."""
+        return KEPT if self.kept else "native" if self.compiled is None else "compiled"
+
+    def because(self, reason: str) -> Package:
+        """The same, with another reason."""
+        return replace(self, proof=replace(self.proof, reason=reason))
+
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
         return {**vars(self), "signature": self.signature.to_json(), "proof": dict(vars(self.proof))}
@@ -64,3 +81,17 @@ class Package:
         return cls(
             **{**data, "signature": Signature.from_json(data["signature"]), "proof": Proof(**data["proof"])}
         )
+
+
+def kept(*, files: str, environment: str, code: str, reason: str) -> Package:
+    """The package of a model that is kept as it came.
+
+    Args:
+        files: Digest of the list of its files.
+        environment: See `Package`.
+        code: See `Package`.
+        reason: Why it cannot be served.
+    """
+    return Package(
+        Signature((), "other"), KEPT, files, None, Proof(0, None, 0.0, reason), None, environment, code
+    )

@@ -189,6 +189,8 @@ def load(package: Package, artifacts: Artifacts) -> Predictor:
     """
     if package.compiled is not None:
         return CompiledPredictor(artifacts.get(package.compiled))
+    if package.kept:
+        raise NotReady("the model is kept as it came, and cannot be served", package.proof.reason, "")
     flavor = FLAVORS[package.flavor]
     content = artifacts.get(package.native)
     try:

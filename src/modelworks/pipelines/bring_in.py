@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,7 @@ from modelworks.lineage import graph
 from modelworks.lineage.edge import Edge
 from modelworks.models import formats, packaging
 from modelworks.models.layout import to_batch
-from modelworks.models.package import Proof
+from modelworks.models.package import Package, Proof
 from modelworks.pipelines.context import Stations
 from modelworks.registry.model_version import Draft
 from modelworks.stores.ledger.tables import runs
@@ -49,14 +51,72 @@ def bring_in(
     """
     started = stations.clock()
     name = check_name(name or path.resolve().name.split(".")[0], "model name")
+    origin = {"file": path.name, "sha256": _digest(path)}
+    made = packaged(stations, path, trust, example, origin)
+    package = made.package
+    run = new_id()
+    with stations.stores.ledger.write() as db:
+        db.execute(
+            insert(runs).values(
+                id=run, name=name, segment="", kind="import", status="done", params={}, metrics={},
+                tags={"format": made.format, "file": path.name}, artifacts={"origin.json": package.code},
+                started=started, ended=stations.clock(),
+            )
+        )  # fmt: skip
+        (version,) = stations.registry.register_many(db, [Draft(name, (), run, package, {})])
+        edges = [
+            Edge(f"file:{path.name}#{origin['sha256']}", "imported", f"run:{run}"),
+            Edge(f"environment:{package.environment}", "hosted", f"run:{run}"),
+        ]
+        graph.add(db, edges, stations.clock())
+    return {
+        "ref": str(version.ref),
+        "format": made.format,
+        "flavor": package.flavor,
+        "task": package.signature.task,
+        "inputs": [one.name for one in package.signature.inputs],
+        "compiled": package.compiled is not None,
+        "proof": vars(package.proof),
+    }
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """A model that was made elsewhere, packaged.
+
+    Attributes:
+        package: It.
+        format: In what form it came, for people.
+    """
+
+    package: Package
+    format: str
+
+
+def packaged(
+    stations: Stations, path: Path, trust: bool, example: Path | None, origin: Mapping[str, Any]
+) -> Packaged:
+    """Read a model, package it, and prove its compiled form where there are rows to prove it on.
+
+    Args:
+        stations: The belt.
+        path: See `formats.read`.
+        trust: See `formats.read`.
+        example: See `bring_in`.
+        origin: Where it comes from.
+
+    Raises:
+        NotFound: there is no such file.
+        Invalid: it cannot be read, or not be served.
+        Denied: it needs trust.
+    """
     found = formats.read(path, trust)
     rows = found.example if example is None else _rows(example, found)
     takes = formats.signature_of(found, rows)
     artifacts = stations.stores.artifacts
     made_with, content = environment()
     artifacts.put(content)
-    origin = {"format": found.format, "file": path.name, "sha256": _digest(path), "trusted": trust}
-    code = artifacts.put(to_json(origin, indent=True))
+    code = artifacts.put(to_json({"format": found.format, **origin, "trusted": trust}, indent=True))
     if rows is None:
         made, proof = None, Proof(0, None, packaging.TOLERANCE, _UNPROVEN)
     else:
@@ -65,30 +125,7 @@ def bring_in(
     package = packaging.stored(
         found.model, takes, made, proof, artifacts, code=code, environment=made_with, reference=None
     )
-    run = new_id()
-    with stations.stores.ledger.write() as db:
-        db.execute(
-            insert(runs).values(
-                id=run, name=name, segment="", kind="import", status="done", params={}, metrics={},
-                tags={"format": found.format, "file": path.name}, artifacts={"origin.json": code},
-                started=started, ended=stations.clock(),
-            )
-        )  # fmt: skip
-        (version,) = stations.registry.register_many(db, [Draft(name, (), run, package, {})])
-        edges = [
-            Edge(f"file:{path.name}#{origin['sha256']}", "imported", f"run:{run}"),
-            Edge(f"environment:{made_with}", "hosted", f"run:{run}"),
-        ]
-        graph.add(db, edges, stations.clock())
-    return {
-        "ref": str(version.ref),
-        "format": found.format,
-        "flavor": package.flavor,
-        "task": takes.task,
-        "inputs": [one.name for one in takes.inputs],
-        "compiled": package.compiled is not None,
-        "proof": vars(proof),
-    }
+    return Packaged(package, found.format)
 
 
 def _digest(path: Path) -> str:

@@ -79,7 +79,7 @@ def why(stations: Stations, prediction_id: str) -> dict[str, Any]:
             "ref": str(ref),
             "metrics": version.metrics,
             "created": version.created,
-            "served": "compiled" if version.package.compiled else "native",
+            "served": version.package.served,
             "proof": version.package.proof,
         },
         "run": {key: run[key] for key in ("id", "status", "params", "started", "ended")},

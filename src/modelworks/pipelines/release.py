@@ -9,7 +9,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, delete, insert, select
 
 from modelworks.core.clock import new_id
-from modelworks.core.errors import Conflict, NotFound
+from modelworks.core.errors import Conflict, NotFound, NotReady
 from modelworks.core.plain import plain
 from modelworks.core.ref import Ref, segment_text
 from modelworks.data.features.compute import needs
@@ -241,6 +241,7 @@ def deploy(stations: Stations, ref: Ref, reason: str) -> dict[str, Any]:
 
     Raises:
         NotFound: there is no such version.
+        NotReady: it was kept as it came, and cannot be served.
     """
     version = stations.registry.get(ref)
     return _bring_out(stations, version, reason)
@@ -301,6 +302,12 @@ def _waiting(stations: Stations, ref: Ref) -> ModelVersion:
 
 
 def _bring_out(stations: Stations, version: ModelVersion, reason: str) -> dict[str, Any]:
+    if version.package.kept:
+        raise NotReady(
+            f"{version.ref} cannot be served",
+            version.package.proof.reason,
+            f"if you know who made it: modelworks models trust '{version.ref}'",
+        )
     with stations.stores.ledger.write() as db:
         promotion = Promotion(version.model, version.segment, version.version, reason)
         deployments = stations.deploy.promote_many(db, [promotion])

@@ -11,6 +11,7 @@ from modelworks.core.errors import NotFound
 from modelworks.core.ref import Ref, parse_segment, segment_text
 from modelworks.pipelines import campaign
 from modelworks.pipelines.context import Stations
+from modelworks.registry import labels
 from modelworks.registry.model_version import ModelVersion
 from modelworks.stores.ledger.tables import (
     alerts,
@@ -20,6 +21,13 @@ from modelworks.stores.ledger.tables import (
 from modelworks.stores.ledger.tables import (
     deployments as deployed,
 )
+from modelworks.stores.ledger.tables import (
+    experiments as named,
+)
+from modelworks.stores.ledger.tables import (
+    runs as trials,
+)
+from modelworks.track import experiments as groups
 from modelworks.track.station import TrackStation
 
 
@@ -56,6 +64,20 @@ def runs(
         head = re.match(r"\s*(order\s+by|limit)\b", query, re.IGNORECASE)
         query = f"{given} {query}" if head or not query.strip() else f"{given} and ({query})"
     return tracking.find(query, limit, deleted)
+
+
+def experiments(tracking: TrackStation, limit: int, deleted: bool) -> list[dict[str, Any]]:
+    """Experiments, the newest first, with the number of their runs in sight."""
+    tracking.settle()
+    column = named.c.deleted
+    with tracking.stores.ledger.read() as db:
+        found = groups.find(db, column.is_not(None) if deleted else column.is_(None), (), 0, limit)
+        some = [row["name"] for row in found]
+        counted = select(trials.c.experiment, func.count()).where(trials.c.experiment.in_(some))
+        if not deleted:
+            counted = counted.where(trials.c.deleted.is_(None))
+        counts = {row[0]: row[1] for row in db.execute(counted.group_by(trials.c.experiment))}
+    return [{**row, "name": row["name"] or "(none)", "runs": counts.get(row["name"], 0)} for row in found]
 
 
 def run(tracking: TrackStation, identifier: str) -> dict[str, Any]:
@@ -114,6 +136,8 @@ def model(stations: Stations, ref: Ref) -> dict[str, Any]:
         known = ", ".join(one.name for one in stations.registry.models()) or "none"
         raise NotFound(f"there is no model {ref.name!r}", f"there are: {known}", "check the name")
     told: dict[str, Any] = {"model": summary, "ref": str(ref)}
+    with stations.stores.ledger.read() as db:
+        told["labels"] = labels.of(db, Ref(ref.name, ref.segment))
     if ref.segment or ref.at is not None or not summary.per:
         shown = versions(stations, ref.name, segment_text(ref.segment), 20)
         told["versions"] = shown
@@ -126,6 +150,8 @@ def model(stations: Stations, ref: Ref) -> dict[str, Any]:
                 "signature": one.package.signature.to_json(),
             }
             told["verdicts"] = stations.registry.verdicts(one.ref)
+            with stations.stores.ledger.read() as db:
+                told["version"]["labels"] = labels.of(db, one.ref)
     return told
 
 
@@ -143,7 +169,7 @@ def _version(one: ModelVersion) -> dict[str, Any]:
         "version": one.version,
         "metrics": one.metrics,
         "dataset": f"{one.dataset}@{one.dataset_version}" if one.dataset else None,
-        "served": "compiled" if one.package.compiled else "native",
+        "served": one.package.served,
         "proof": one.package.proof,
         "run": one.run,
         "created": one.created,

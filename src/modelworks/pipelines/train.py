@@ -182,7 +182,7 @@ def _work(
     definition = model.definition
     version = inputs[definition.dataset]
     live = stations.registry.champions(definition.name, wanted)
-    champions = {segment: entry.package for segment, entry in live.items()}
+    champions = {segment: entry.package for segment, entry in live.items() if not entry.package.kept}
     needs, rests_on = needed(model.gates), list[str]()
     time = time_of(stations, definition)
 
@@ -217,7 +217,9 @@ def _work(
         if batch or more:
             with stations.stores.ledger.write() as db:
                 results = (
-                    release.record(db, stations, model, campaign, version, batch, rests_on[0]) if batch else []
+                    release.record(db, stations, model, campaign, version, batch, rests_on[0])
+                    if batch
+                    else []
                 )
                 tally.add(batch, results)
                 total = len(finished) + tally.total

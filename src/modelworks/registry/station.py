@@ -18,7 +18,7 @@ from modelworks.registry.model_version import CHAMPION, LATEST, Draft, ModelSumm
 from modelworks.registry.rows import Key, at, from_row, key, near, to_row
 from modelworks.stores.ledger import Ledger
 from modelworks.stores.ledger.portable import chunks, insert_many, queue_up, upsert
-from modelworks.stores.ledger.tables import aliases, model_versions, models, verdicts
+from modelworks.stores.ledger.tables import aliases, labels, model_versions, models, verdicts
 
 
 class RegistryStation:
@@ -312,16 +312,14 @@ class RegistryStation:
         return found
 
     def _newest(self, db: Connection, keys: set[Key]) -> defaultdict[Key, int]:
-        """The highest version of each of `keys` that has one."""
-        of = (model_versions.c.model, model_versions.c.segment)
+        """The highest version of each of `keys` that has one, or had: a number is not given again."""
         last: defaultdict[Key, int] = defaultdict(int)
         for some in chunks(sorted(keys)):
-            query = (
-                select(*of, func.max(model_versions.c.version))
-                .where(near(model_versions, some))
-                .group_by(*of)
-            )
-            last.update({(model, segment): number for model, segment, number in db.execute(query)})
+            for table in (model_versions, labels):
+                of = (table.c.model, table.c.segment)
+                query = select(*of, func.max(table.c.version)).where(near(table, some)).group_by(*of)
+                for model, segment, number in db.execute(query):
+                    last[model, segment] = max(last[model, segment], number)
         return last
 
     def _ensure_models(self, db: Connection, drafts: Sequence[Draft]) -> None:

@@ -43,10 +43,12 @@ class Limits:
     Attributes:
         request: Seconds for a request to arrive whole.
         idle: Seconds that a connection may be silent between requests.
+        file: Bytes of a file, the body of a PUT; it may take its time as long as it comes.
     """
 
     request: float = 30.0
     idle: float = 75.0
+    file: int = 0
 
 
 PATIENT = Limits()
@@ -151,6 +153,7 @@ class FastProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._partial = False  # in the middle of a request
         self._asked = False  # the application is being asked for the request that is arriving
+        self._file = False  # what arrives is a file
         self._closing = False  # the last answer of this connection is given
         self._hot: bytes | None = None
         self._keep = True
@@ -237,8 +240,9 @@ class FastProtocol(HttpToolsProtocol):
                 plain = False
         self._size = 0
         self._asked = False
-        if length > self.tick.plane.max_body:
-            self._refuse(too_large(self.tick.plane.max_body), 413)
+        self._file = self.parser.get_method() == b"PUT"
+        if length > self._most:
+            self._refuse(too_large(self._most), 413)
             return
         path = self.url.split(b"?", 1)[0]
         if (
@@ -270,6 +274,11 @@ class FastProtocol(HttpToolsProtocol):
         except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
             self._refuse(Invalid("the address of the request is not valid", "", "percent-encode it"), 400)
 
+    @property
+    def _most(self) -> int:
+        """The bytes that the body may have."""
+        return max(self.tick.limits.file if self._file else 0, self.tick.plane.max_body)
+
     def _authorized(self, authorization: bytes | None) -> bool:
         """Whether it may predict; if not, the ASGI application says so."""
         try:
@@ -285,8 +294,8 @@ class FastProtocol(HttpToolsProtocol):
         self._size += len(body)
         if self._hot is not None:
             self._parts.append(body)
-        elif self._size > self.tick.plane.max_body:
-            self._refuse(too_large(self.tick.plane.max_body), 413)
+        elif self._size > self._most:
+            self._refuse(too_large(self._most), 413)
         else:
             super().on_body(body)
 
@@ -340,7 +349,8 @@ class FastProtocol(HttpToolsProtocol):
             if now - self._active > _LINGER or now - self._since > limits.request:
                 self.transport.close()
         elif self._partial:
-            if now - self._since > limits.request and not self.flow.read_paused:
+            since = self._active if self._file else self._since
+            if now - since > limits.request and not self.flow.read_paused:
                 error = Invalid(
                     "the request did not arrive in time",
                     f"the limit is {limits.request:g} seconds",

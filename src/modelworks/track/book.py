@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import repeat
@@ -14,7 +14,7 @@ from sqlalchemy import Connection, and_, delete, select, update
 from modelworks.core.errors import Invalid, NotFound
 from modelworks.stores.ledger.portable import chunks, insert_many, queue_up, upsert
 from modelworks.stores.ledger.tables import run_journals, run_points, run_values, runs
-from modelworks.track import values
+from modelworks.track import experiments, values
 from modelworks.track.entry import Entry, number
 from modelworks.track.points import Point, encode
 
@@ -42,35 +42,49 @@ class _Draft:
     courses: dict[str, list[Point]] = field(default_factory=dict)
 
 
-def enter(db: Connection, entries: Sequence[Entry], *, strict: bool = False) -> None:
+def enter(
+    db: Connection,
+    entries: Sequence[Entry],
+    *,
+    strict: bool = False,
+    known: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, dict[str, Any]]:
     """Put entries into the ledger, in the caller's transaction.
 
     Args:
         db: An open transaction.
         entries: In the order in which they were said.
         strict: Refuse entries of a run that nobody has begun, instead of beginning one without a name.
+        known: Rows of runs that were read in this transaction already.
+
+    Returns:
+        The rows of their runs, as they are now.
 
     Raises:
         NotFound: `strict`, and there is such an entry.
     """
     queue_up(db, "track")
-    drafts = _drafts(db, entries, strict)
+    drafts = _drafts(db, entries, strict, known or {})
     for entry in entries:
         _say(drafts[entry.run], entry)
     _courses(db, [draft for draft in drafts.values() if draft.courses])
+    experiments.ensure(db, {entry.experiment: moment(entry.time) for entry in entries if entry.experiment})
     upsert(db, runs, [{name: draft.row[name] for name in _COLUMNS} for draft in drafts.values()])
     upsert(db, run_values, [row for draft in drafts.values() for row in draft.values.values()])
     for draft in drafts.values():
         if draft.gone:
             here = and_(run_values.c.run == draft.row["id"], run_values.c.field.in_(draft.gone))
             db.execute(delete(run_values).where(here))
+    return {identifier: draft.row for identifier, draft in drafts.items()}
 
 
-def _drafts(db: Connection, entries: Sequence[Entry], strict: bool) -> dict[str, _Draft]:
+def _drafts(
+    db: Connection, entries: Sequence[Entry], strict: bool, known: Mapping[str, Mapping[str, Any]]
+) -> dict[str, _Draft]:
     """The runs that entries are about: as the ledger has them, or begun by their first entry."""
     first = {entry.run: entry for entry in reversed(entries)}
-    drafts = {}
-    for some in chunks(first):
+    drafts = {run: _Draft(dict(row), fresh=False) for run, row in known.items() if run in first}
+    for some in chunks(run for run in first if run not in drafts):
         for row in db.execute(select(runs).where(runs.c.id.in_(some))).mappings():
             drafts[row["id"]] = _Draft(dict(row), fresh=False)
     for identifier, entry in first.items():
@@ -99,6 +113,7 @@ def _drafts(db: Connection, entries: Sequence[Entry], strict: bool) -> dict[str,
                 "session": None,
                 "note": None,
                 "source": None,
+                "deleted": None,
             },
             fresh=True,
         )
@@ -113,7 +128,11 @@ def _say(draft: _Draft, entry: Entry) -> None:
         if value is not None:
             row[name] = value
     row["params"].update(entry.params)
-    row["artifacts"].update(entry.artifacts)
+    for name, digest in entry.artifacts.items():
+        if digest is None:
+            row["artifacts"].pop(name, None)
+        else:
+            row["artifacts"][name] = digest
     for name, value in entry.params.items():
         draft.values[f"params.{name}"] = values.param(run, name, value)
     for name, text in entry.tags.items():

@@ -52,7 +52,7 @@ class Entry(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, froz
         step: Where on the course the points are.
         courses: Of metrics, many points at once.
         tags: Texts by which it is found; ``None`` takes a tag away.
-        artifacts: Name to the digest of the content.
+        artifacts: Name to the digest of the content; ``None`` takes an artifact away.
         note: What a person has to say of it, Markdown; it takes the place of an earlier one.
         source: Where it came from: git commit, digest of the changes, environment, command, host.
         status: How it goes on, or ended.
@@ -70,7 +70,7 @@ class Entry(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, froz
     step: int | None = None
     courses: dict[str, Course] = msgspec.field(default_factory=dict)
     tags: dict[str, str | None] = msgspec.field(default_factory=dict)
-    artifacts: dict[str, str] = msgspec.field(default_factory=dict)
+    artifacts: dict[str, str | None] = msgspec.field(default_factory=dict)
     note: str | None = None
     source: dict[str, Any] | None = None
     status: Status | None = None
@@ -147,7 +147,7 @@ def check(entry: Entry) -> None:
         for name in what:
             check_field(name)
     for name, digest in entry.artifacts.items():
-        if not re.fullmatch("[0-9a-f]{64}", digest):
+        if digest is not None and not re.fullmatch("[0-9a-f]{64}", digest):
             raise Invalid(f"artifact {name!r} has no digest", f"got {digest[:80]!r}", "upload it first")
     for value in entry.metrics.values():
         number(value)

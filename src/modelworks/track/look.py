@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, true
 
 from modelworks.core.errors import Invalid, NotFound
 from modelworks.stores import Stores
@@ -43,19 +43,30 @@ def find(
     query = parse(text, now)
     most = min(limit if query.limit is None else query.limit, MOST)
     with stores.ledger.read() as db:
-        wanted = _ordered(db, query, deleted, most)
-        rows: dict[str, dict[str, Any]] = {}
-        for some in chunks(wanted):
-            chosen = select(*(runs.c[name] for name in _SHOWN)).where(runs.c.id.in_(some))
-            rows |= {row["id"]: _told(row) for row in db.execute(chosen).mappings()}
-    return [rows[identifier] for identifier in wanted if identifier in rows]
+        found = rows(db, ids(db, query, most, deleted=deleted), _SHOWN)
+    return [_told(row) for row in found]
 
 
-def _ordered(db: Connection, query: Query, deleted: bool, most: int) -> list[str]:
-    """The ids in order; runs that lack what the first key names come last.
+def rows(db: Connection, wanted: Sequence[str], columns: Sequence[str]) -> list[dict[str, Any]]:
+    """Runs of some ids, in their order."""
+    found: dict[str, dict[str, Any]] = {}
+    for some in chunks(wanted):
+        chosen = select(*(runs.c[name] for name in columns)).where(runs.c.id.in_(some))
+        found |= {row["id"]: dict(row) for row in db.execute(chosen).mappings()}
+    return [found[identifier] for identifier in wanted if identifier in found]
+
+
+def ids(db: Connection, query: Query, most: int, *, deleted: bool | None = False) -> list[str]:
+    """The ids of up to so many runs, in order; those that lack what the first key names come last.
 
     The index on the values of the first key is gone through in its order, up to the limit, and only over those
     values that the query's own conditions on that field leave. Those that lack it are asked for last.
+
+    Args:
+        db: A connection.
+        query: What is asked for.
+        most: The most to return.
+        deleted: Whether to look among the deleted ones instead; ``None`` for all.
     """
     first = query.order[0] if query.order and query.order[0].field.kind else None
     kept, own = list[Condition](), list[Compare]()
@@ -67,8 +78,8 @@ def _ordered(db: Connection, query: Query, deleted: bool, most: int) -> list[str
             and part.by != "null"
         )
         (own if mine else kept).append(part)  # type: ignore[arg-type]
-    seen = runs.c.deleted.is_not(None) if deleted else runs.c.deleted.is_(None)
-    holds = and_(seen, *(sql.condition(db, part) for part in kept))
+    seen = [] if deleted is None else [runs.c.deleted.is_not(None) if deleted else runs.c.deleted.is_(None)]
+    holds = and_(true(), *seen, *(sql.condition(part, sql.of_runs(db)) for part in kept))
     keys = [key for order in query.order[first is not None :] for key in _keys(order)]
     every = select(runs.c.id).where(holds)
     if first is None:

@@ -164,6 +164,8 @@ def _index(names: tuple[str, ...]) -> pd.Index[Any]:
     import pandas as pd
 
     return pd.Index(list(names), dtype=object)
+
+
 def learned_from(features: Sequence[str]) -> list[str]:
     """The columns that make a model what it is."""
     return [*features, TARGET, TIME]

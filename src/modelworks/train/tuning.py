@@ -109,13 +109,13 @@ def search(
         by_attempt = {id(made): what for made, what in zip(attempts, wanted, strict=True)}
         weights = [float(made.part.length) for made in attempts]
         for done in executor.run(
-                attempt,
-                attempts,
-                workers=workers or executor.cores(),
-                initial=plan,
-                weights=weights,
-                files=[plan.stored.path],
-            ):
+            attempt,
+            attempts,
+            workers=workers or executor.cores(),
+            initial=plan,
+            weights=weights,
+            files=[plan.stored.path],
+        ):
             one, number, params = by_attempt[id(done.item)]
             now = system_clock()
             attempted = done.value or Attempted((), False, done.error, now, now)

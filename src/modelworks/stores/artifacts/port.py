@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Protocol
 
 from modelworks.stores.artifacts.sweep import Swept
@@ -16,6 +17,10 @@ class Artifacts(Protocol):
 
         What is there already counts as stored now.
         """
+        ...
+
+    def take(self, path: Path) -> str:
+        """Store a file's content, however large, and remove the file; returns its digest. Atomic."""
         ...
 
     def get(self, digest: str) -> bytes:
@@ -34,6 +39,23 @@ class Artifacts(Protocol):
             kept: Whether something refers to the blob of a digest.
             before: Seconds since 1970: blobs that were stored from then on stay.
             dry_run: Only count.
+        """
+        ...
+
+    def chunks(self, digest: str) -> Iterator[bytes]:
+        """The blob of that digest, piece by piece; verified when the last piece is asked for.
+
+        Raises:
+            NotFound: there is none; at once.
+            Invalid: what is stored does not have that digest; at the end.
+        """
+        ...
+
+    def size(self, digest: str) -> int:
+        """The number of its bytes.
+
+        Raises:
+            NotFound: there is none.
         """
         ...
 

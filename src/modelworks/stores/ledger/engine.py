@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from modelworks.core.errors import Unavailable
 from modelworks.core.plain import to_json
 from modelworks.stores.ledger.alone import among_files, among_sessions, held_among_files, held_among_sessions
+from modelworks.stores.ledger.together import Together
 
 HEAD = "0001"
 """The newest migration: a ledger at this revision needs none."""
@@ -97,6 +98,11 @@ class Ledger:
         """A transaction: everything in it happens, or nothing."""
         with self.engine.connect().execution_options(modelworks_write=True) as db, db.begin():
             yield db
+
+    @cached_property
+    def together(self) -> Together:
+        """Does small pieces of work, each a transaction to who calls, in common ones."""
+        return Together(self.write)
 
     @contextmanager
     def alone(self, what: str) -> Iterator[None]:

@@ -10,6 +10,8 @@ from sqlalchemy import Connection, Dialect, Float, Table, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 T = TypeVar("T")
+Taken = Literal["", "keep", "overwrite"]
+"""What becomes of a row whose key is taken; ``""``: it must not be."""
 _CHUNK = 500
 
 
@@ -20,7 +22,13 @@ def chunks(values: Iterable[T]) -> Iterator[list[T]]:
         yield every[start : start + _CHUNK]
 
 
-def upsert(db: Connection, table: Table, rows: Sequence[Mapping[str, Any]], keep: bool = False) -> None:
+def upsert(
+    db: Connection,
+    table: Table,
+    rows: Sequence[Mapping[str, Any]],
+    keep: bool = False,
+    by: Sequence[str] = (),
+) -> None:
     """Insert rows; where the primary key is taken, overwrite the other columns given.
 
     Args:
@@ -28,8 +36,9 @@ def upsert(db: Connection, table: Table, rows: Sequence[Mapping[str, Any]], keep
         table: Where to.
         rows: Column values; all rows have the same columns.
         keep: Leave a row as it is where the primary key is taken.
+        by: The columns of another unique key that counts instead.
     """
-    _write_many(db, table, rows, "keep" if keep else "overwrite")
+    _write_many(db, table, rows, "keep" if keep else "overwrite", tuple(by))
 
 
 def insert_many(db: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -38,7 +47,11 @@ def insert_many(db: Connection, table: Table, rows: Sequence[Mapping[str, Any]])
 
 
 def _write_many(
-    db: Connection, table: Table, rows: Sequence[Mapping[str, Any]], taken: Literal["", "keep", "overwrite"]
+    db: Connection,
+    table: Table,
+    rows: Sequence[Mapping[str, Any]],
+    taken: Taken,
+    by: tuple[str, ...] = (),
 ) -> None:
     """Give the rows to the driver, values made into what it takes.
 
@@ -49,10 +62,10 @@ def _write_many(
         return
     names = tuple(rows[0])
     if any(column.default is not None for column in table.c if column.name not in names):
-        statement = _statement(db.dialect.name, table, names, taken)
+        statement = _statement(db.dialect.name, table, names, taken, by)
         db.execute(statement, [dict(row) for row in rows])
         return
-    text, order, makers = _compiled(db.dialect, table, names, taken)
+    text, order, makers = _compiled(db.dialect, table, names, taken, by)
     values: list[Any] = [[make(row[name]) if make else row[name] for name, make in makers] for row in rows]
     if order is None:
         db.exec_driver_sql(text, [dict(zip(names, row, strict=True)) for row in values])
@@ -62,26 +75,23 @@ def _write_many(
 
 @lru_cache(maxsize=256)
 def _compiled(
-    dialect: Dialect, table: Table, names: tuple[str, ...], taken: Literal["", "keep", "overwrite"]
+    dialect: Dialect, table: Table, names: tuple[str, ...], taken: Taken, by: tuple[str, ...]
 ) -> tuple[str, tuple[int, ...] | None, list[tuple[str, Any]]]:
     """The text of a statement, where its values stand, and what makes a column's values into the driver's."""
     kinds = [(name, table.c[name].type.dialect_impl(dialect)) for name in names]
     makers = [
         (name, None if isinstance(kind, Float) else kind.bind_processor(dialect)) for name, kind in kinds
     ]
-    compiled: Any = _statement(dialect.name, table, names, taken).compile(
-        dialect=dialect, column_keys=list(names)
-    )
+    statement = _statement(dialect.name, table, names, taken, by)
+    compiled: Any = statement.compile(dialect=dialect, column_keys=list(names))
     order = tuple(names.index(name) for name in compiled.positiontup) if compiled.positional else None
     return compiled.string, order, makers
 
 
-def _statement(
-    dialect: str, table: Table, names: tuple[str, ...], taken: Literal["", "keep", "overwrite"]
-) -> Any:
+def _statement(dialect: str, table: Table, names: tuple[str, ...], taken: Taken, by: tuple[str, ...]) -> Any:
     if not taken:
         return insert(table)
-    key = [column.name for column in table.primary_key]
+    key = by or tuple(column.name for column in table.primary_key)
     statement = (sqlite if dialect == "sqlite" else postgresql).insert(table)
     others = {name: statement.excluded[name] for name in names if name not in key}
     if taken == "keep" or not others:

@@ -30,11 +30,11 @@ from typing import NoReturn
 from modelworks.core.clock import utc
 from modelworks.core.errors import Invalid
 from modelworks.track.query.words import (
-    COLUMNS,
-    KINDS,
+    RUNS,
     Both,
     Compare,
     Condition,
+    Dialect,
     Field,
     Not,
     Order,
@@ -56,7 +56,6 @@ _TOKEN = re.compile(
 )
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _SIGNS = {"==": "=", "<>": "!="} | {sign: sign for sign in ("=", "!=", "<", "<=", ">", ">=")}
-_MOMENTS = ("started", "ended")
 
 
 @dataclass(frozen=True)
@@ -72,25 +71,27 @@ class _Token:
         return self.text.lower() if self.kind in ("word", "sign") else ""
 
 
-def parse(text: str, now: datetime) -> Query:
+def parse(text: str, now: datetime, dialect: Dialect = RUNS) -> Query:
     """Read a query.
 
     Args:
         text: The query; an empty one asks for all runs.
         now: What ``now`` means.
+        dialect: The words it is written in.
 
     Raises:
         Invalid: it cannot be read; the message points at the place.
     """
     if len(text) > _LONGEST:
         raise Invalid("the query is too long", f"it has {len(text)} characters", f"use up to {_LONGEST}")
-    return _Reader(text, now).query()
+    return _Reader(text, now, dialect).query()
 
 
 class _Reader:
-    def __init__(self, text: str, now: datetime) -> None:
+    def __init__(self, text: str, now: datetime, dialect: Dialect) -> None:
         self._text = text
         self._now = now
+        self._dialect = dialect
         self._tokens = self._split()
         self._place = 0
         self._depth = 0
@@ -201,11 +202,13 @@ class _Reader:
             missing = Compare(field, "null", ())
             return Not(missing) if other else missing
         other = self._took("not")
-        if self._took("like"):
+        like = self._dialect.likes.get(self._next.low)
+        if like is not None:
+            self._take()
             token = self._take()
             if token.kind != "text":
                 self._wrong(token.at, "a text in quotes, with % for anything")
-            found = Compare(field, "like", (_unquoted(token.text),))
+            found = Compare(field, like, (_unquoted(token.text),))
         elif self._took("in"):
             self._need("(")
             values = [self._value(field)]
@@ -229,16 +232,18 @@ class _Reader:
     def _field(self) -> Field:
         token = self._take()
         head, dot, name = token.text.partition(".")
-        if token.kind == "word" and dot and head.lower() in KINDS:
+        known, kind = self._dialect, self._dialect.kinds.get(head.lower())
+        if token.kind == "word" and dot and kind is not None:
             if name.count("`") == 2 and name[0] == name[-1] == "`":
                 name = name[1:-1]
-            if name and "`" not in name:
-                return Field(head.lower(), name)
+            if name and "`" not in name and (kind or name.lower() in known.columns):
+                return Field(kind, name if kind else name.lower())
             self._wrong(token.at + len(head) + 1, f"a name after '{head}.'")
-        if token.low in COLUMNS:
+        if token.low in known.columns:
             return Field("", token.low)
         return self._wrong(
-            token.at, f"a field: {', '.join(f'{kind}.NAME' for kind in KINDS)}, {', '.join(COLUMNS)}"
+            token.at,
+            f"a field: {', '.join([*(f'{kind}.NAME' for kind in known.kinds), *known.columns])}",
         )
 
     def _value(self, field: Field) -> Value:
@@ -254,12 +259,12 @@ class _Reader:
             value = self._now - self._ago()
         else:
             self._wrong(token.at, "a value: a number, a text in quotes, a span like 7d, now")
-        if (not field.kind and field.name in _MOMENTS) and isinstance(value, str):
+        if (not field.kind and field.name in self._dialect.moments) and isinstance(value, str):
             try:
                 value = utc(datetime.fromisoformat(value))
             except ValueError:
                 self._wrong(token.at, "a moment like '2026-01-31' or '2026-01-31T12:00'")
-        needed = _needed(field)
+        needed = self._dialect.strict.get(field.kind or field.name)
         if needed is not None and not isinstance(value, needed):
             wanted = {str: "a text in quotes", float: "a number", datetime: "a moment: a text, or now - 7d"}
             self._wrong(token.at, wanted[needed])
@@ -275,15 +280,6 @@ class _Reader:
         if apart:
             self._wrong(token.at, "a span like 7d")
         return timedelta(0)
-
-
-def _needed(field: Field) -> type | None:
-    """What a field is compared with; a parameter with anything."""
-    if field.kind == "params":
-        return None
-    if field.kind == "metrics" or field == Field("", "duration"):
-        return float
-    return datetime if not field.kind and field.name in _MOMENTS else str
 
 
 def _unquoted(text: str) -> str:

@@ -8,6 +8,7 @@ index tells. What a run lacks fulfils no condition, and so fulfils its ``not``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Boolean, ColumnElement, Connection, Float, and_, false, func, not_, or_, select
@@ -59,24 +60,58 @@ def _ilike(element: Any, compiler: Any, **kw: Any) -> str:
     return f"({text} ILIKE {pattern})"
 
 
-def condition(db: Connection, given: Condition) -> ColumnElement[bool]:
-    """What must hold, as SQL; `db` is looked at to see how many runs fulfil the parts."""
+class resembles(GenericFunction[bool]):  # noqa: N801
+    """Whether a text is like a pattern, small and capital letters being different: text, pattern, as GLOB."""
+
+    type = Boolean()
+    inherit_cache = True
+
+
+@compiles(resembles, "sqlite")
+def _glob(element: Any, compiler: Any, **kw: Any) -> str:
+    text, _, pattern = (compiler.process(one, **kw) for one in element.clauses)
+    return f"({text} GLOB {pattern})"
+
+
+@compiles(resembles, "postgresql")
+def _exactly(element: Any, compiler: Any, **kw: Any) -> str:
+    text, pattern, _ = (compiler.process(one, **kw) for one in element.clauses)
+    return f"({text} LIKE {pattern})"
+
+
+def condition(given: Condition, compare: Callable[[Compare], ColumnElement[bool]]) -> ColumnElement[bool]:
+    """What must hold, as SQL; `compare` makes it of a single comparison."""
     match given:
         case Both(by, left, right):
-            return (and_ if by == "and" else or_)(condition(db, left), condition(db, right))
+            return (and_ if by == "and" else or_)(condition(left, compare), condition(right, compare))
         case Not(inner):
-            return not_(func.coalesce(condition(db, inner), false()))
-        case Compare(field, by, values):
-            if not field.kind:
-                return _compared(column(field), by, values)
-            query = select(run_values.c.run).where(run_values.c.field == f"{field.kind}.{field.name}")
-            if by == "null":
-                return not_(query.where(run_values.c.run == runs.c.id).correlate(runs).exists())
-            query = query.where(having(by, values))
-            few = select(func.count()).select_from(query.limit(_FEW + 1).subquery())
-            if (db.scalar(few) or 0) <= _FEW:
-                return runs.c.id.in_(query)
-            return query.where(run_values.c.run == runs.c.id).correlate(runs).exists()
+            return not_(func.coalesce(condition(inner, compare), false()))
+        case Compare():
+            return compare(given)
+
+
+def of_rows(where: Callable[[Field], ColumnElement[Any]]) -> Callable[[Compare], ColumnElement[bool]]:
+    """Comparisons of what stands in a row itself: `where` gives the column of a field."""
+    return lambda given: _compared(where(given.field), given.by, given.values)
+
+
+def of_runs(db: Connection) -> Callable[[Compare], ColumnElement[bool]]:
+    """Comparisons of runs; `db` is looked at to see how many fulfil them."""
+
+    def compare(given: Compare) -> ColumnElement[bool]:
+        field, by, values = given.field, given.by, given.values
+        if not field.kind:
+            return _compared(column(field), by, values)
+        query = select(run_values.c.run).where(run_values.c.field == f"{field.kind}.{field.name}")
+        if by == "null":
+            return not_(query.where(run_values.c.run == runs.c.id).correlate(runs).exists())
+        query = query.where(having(by, values))
+        few = select(func.count()).select_from(query.limit(_FEW + 1).subquery())
+        if (db.scalar(few) or 0) <= _FEW:
+            return runs.c.id.in_(query)
+        return query.where(run_values.c.run == runs.c.id).correlate(runs).exists()
+
+    return compare
 
 
 def having(by: str, values: tuple[Value, ...]) -> ColumnElement[bool]:
@@ -88,7 +123,7 @@ def having(by: str, values: tuple[Value, ...]) -> ColumnElement[bool]:
         return or_(*(left.in_(some) for left, some in ((v.number, numbers), (v.text, texts)) if some))
     if by == "!=" and numbers:  # a parameter that is no number differs from every number
         return or_(v.number != numbers[0], v.number.is_(None))
-    if by == "like":
+    if by.startswith("like"):
         return and_(v.text.is_not(None), _compared(v.text, by, values))
     return _compared(v.number if numbers else v.text, by, values)
 
@@ -100,6 +135,10 @@ def _compared(left: ColumnElement[Any], by: str, values: tuple[Value, ...]) -> C
         return left.in_(values)
     if by == "like":
         return matches(left, str(values[0]))
+    if by == "like exactly":
+        pattern = str(values[0])
+        literal = "".join(f"[{one}]" if one in "*?[" else one for one in pattern)
+        return resembles(left, pattern, literal.replace("%", "*").replace("_", "?"))
     signs: dict[str, Any] = {
         "=": left == values[0],
         "!=": left != values[0],

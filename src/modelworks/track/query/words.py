@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 COLUMNS = ("id", "name", "experiment", "status", "kind", "segment", "parent", "note", "error", "started", "ended",
@@ -12,6 +13,25 @@ KINDS = ("params", "metrics", "tags")
 """What is logged, ``params.depth``."""
 
 Value = str | float | datetime
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """The words of a language of this form.
+
+    Attributes:
+        kinds: What may stand before a dot, and the kind that it means; ``""`` for what a thing has of itself.
+        columns: What a thing has of itself.
+        moments: Those of them that are moments, written as texts.
+        strict: Those of them, and the kinds, that are compared with one type only.
+        likes: The words for likeness, and how they compare.
+    """
+
+    kinds: Mapping[str, str]
+    columns: Sequence[str]
+    moments: Sequence[str] = ()
+    strict: Mapping[str, type] = field(default_factory=dict)
+    likes: Mapping[str, str] = field(default_factory=lambda: {"like": "like"})
 
 
 @dataclass(frozen=True)
@@ -29,7 +49,10 @@ class Field:
 
 @dataclass(frozen=True)
 class Compare:
-    """A comparison by ``=``, ``!=``, ``<``, ``<=``, ``>``, ``>=``, ``like`` or ``in``, ``is null``."""
+    """A comparison by ``=``, ``!=``, ``<``, ``<=``, ``>``, ``>=``, ``in`` or ``null``.
+
+    By ``like`` capitals do not matter, by ``like exactly`` they do.
+    """
 
     field: Field
     by: str
@@ -76,3 +99,15 @@ class Query:
     where: Condition | None = None
     order: tuple[Order, ...] = ()
     limit: int | None = None
+
+
+RUNS = Dialect(
+    kinds={kind: kind for kind in KINDS},
+    columns=COLUMNS,
+    moments=("started", "ended"),
+    strict={
+        **{name: str for name in COLUMNS if name not in ("started", "ended", "duration")},
+        "started": datetime, "ended": datetime, "duration": float, "metrics": float, "tags": str,
+    },
+)  # fmt: skip
+"""The search language of runs."""

@@ -11,7 +11,9 @@ from modelworks.stores.ledger.tables.data import (
     ingested,
     ingests,
 )
+from modelworks.stores.ledger.tables.experiments import experiments, logged_models, run_links
 from modelworks.stores.ledger.tables.kinds import Utc, metadata
+from modelworks.stores.ledger.tables.labels import arrivals, labels
 from modelworks.stores.ledger.tables.loop import alerts, decisions, watermarks, windows
 from modelworks.stores.ledger.tables.models import (
     aliases,
@@ -36,6 +38,7 @@ __all__ = [
     "Utc",
     "alerts",
     "aliases",
+    "arrivals",
     "audit",
     "campaigns",
     "cursors",
@@ -48,14 +51,18 @@ __all__ = [
     "deployment_history",
     "deployments",
     "edges",
+    "experiments",
     "exported",
     "forgotten",
     "ingested",
     "ingests",
+    "labels",
+    "logged_models",
     "metadata",
     "model_versions",
     "models",
     "run_journals",
+    "run_links",
     "run_points",
     "run_values",
     "runs",
