@@ -196,7 +196,11 @@ def test_a_word_that_is_none_is_refused() -> None:
     from modelworks.data.dataset import Dataset
 
     rows = Dataset(
-        "rows", source=None, key="id", time="at", contract={"id": str, "at": datetime, "x": float, "y": int}
+        "rows",
+        source=None,
+        key="id",
+        time="at",
+        contract={"id": str, "at": datetime, "x": float, "y": int},
     )  # type: ignore[arg-type]
     with pytest.raises(Invalid, match="learns 'lazily'"):
-        model(dataset=rows, target="y", features=["x"], learn="lazily")(lambda x, y, params: None)  # type: ignore[arg-type]
+        model(dataset=rows, target="y", features=["x"], learn="lazily", name="m")(lambda x, y, params: None)  # type: ignore[arg-type]

@@ -174,7 +174,7 @@ def test_a_server_reads_no_pickle_of_a_stranger(
             signature = {"inputs": [{"name": "x", "kind": "number", "nullable": False}], "task": "regression",
                          "classes": []}  # fmt: skip
             rows = client.upload(table(frame[["x"]], "rows")[1])
-            for flavor in FLAVORS:
+            for flavor in [*(name for name in FLAVORS if FLAVORS[name].pickled), "lightgbm"]:
                 with pytest.raises(ModelworksError) as refused:
                     client.log_model(
                         run=run.id, name="m", flavor=flavor, signature=signature, model=model, rows=rows
