@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import numpy as np
@@ -25,6 +25,7 @@ from modelworks.registry.gates.at_least import AtLeast
 from modelworks.registry.gates.at_most import AtMost
 from modelworks.registry.gates.beats_champion import BeatsChampion
 from modelworks.registry.gates.calibrated import Calibrated
+from modelworks.registry.gates.chance import holm, miscalibrated
 from modelworks.registry.gates.compatible import Compatible
 from modelworks.registry.gates.compiled import Compiled
 from modelworks.registry.gates.evidence import (
@@ -419,3 +420,56 @@ def test_numbers_are_shown_with_the_digits_that_tell_them_apart(
     values: tuple[float, ...], texts: list[str]
 ) -> None:
     assert shown(*values) == texts
+
+
+AGE, NAME = Field("age", Kind.NUMBER, nullable=True), Field("name", Kind.TEXT, nullable=True)
+BINARY = Signature((AGE,), "binary", (0, 1))
+
+
+@pytest.mark.parametrize(
+    ("new", "says"),
+    [
+        (BINARY, ""),
+        (replace(BINARY, inputs=(replace(AGE, kind=Kind.INTEGER),)), ""),
+        (replace(BINARY, inputs=(AGE, NAME)), "name would have to be sent"),
+        (replace(BINARY, inputs=(replace(AGE, kind=Kind.TEXT),)), "age was number, is text"),
+        (replace(BINARY, inputs=(replace(AGE, nullable=False),)), "age may no longer be missing"),
+        (replace(BINARY, inputs=()), "age is no longer taken"),
+        (replace(BINARY, task="regression", classes=()), "the answer was binary, is regression"),
+        (replace(BINARY, classes=(1, 0)), "the classes were 0, 1, are 1, 0"),
+    ],
+)
+def test_what_callers_would_notice_is_refused(new: Signature, says: str) -> None:
+    verdict = Compatible().judge(replace(GOOD, signature=new, champion_signature=BINARY))
+    assert verdict.passed is (says == "")
+    assert says in verdict.reason
+
+
+def test_inputs_may_go_where_that_is_said() -> None:
+    seen = replace(GOOD, signature=replace(BINARY, inputs=()), champion_signature=BINARY)
+    assert Compatible(may_drop=True).judge(seen).passed
+
+
+@pytest.mark.parametrize(("hours", "passed"), [(0, True), (48, True), (49, False)])
+def test_data_grows_old(hours: int, passed: bool) -> None:
+    now = datetime(2024, 1, 1, tzinfo=UTC) + timedelta(hours=hours)
+    verdict = FreshData("2d").judge(replace(GOOD, now=now))
+    assert verdict.passed is passed
+    assert "2024-01-01 00:00 UTC" in verdict.reason
+
+
+def test_holms_correction_is_his() -> None:
+    """By its definition: the smallest times their number, the next times one less, and never falling."""
+    values = np.random.default_rng(0).uniform(0, 0.2, 20)
+    order = np.argsort(values)
+    expected = np.empty(20)
+    expected[order] = np.minimum(np.maximum.accumulate(values[order] * np.arange(20, 0, -1)), 1)
+    assert holm(values.tolist()) == pytest.approx(expected)
+
+
+def test_hosmer_and_lemeshows_chance_is_scipys() -> None:
+    bins = (Bin(100, 0.2, 0.3, 16.0), Bin(100, 0.7, 0.65, 21.0))
+    statistic, chance = miscalibrated(bins)
+    assert statistic == pytest.approx(10**2 / 16 + 5**2 / 21)
+    assert chance == pytest.approx(stats.chi2.sf(statistic, 2))
+    assert miscalibrated((Bin(10, 0.0, 0.1, 0.0),)) == (math.inf, 0.0)

@@ -69,7 +69,7 @@ def reliability(bins: Sequence[Mapping[str, Any]], spread: Sequence[int]) -> Mar
         spread: Rows in bins of equal width between 0 and 1.
     """
     size, left, top, foot = 300, 54, 12, 56
-    width, height = left + size + 14, top + size + foot + 34
+    width, height = left + size + 24, top + size + foot + 34
 
     def x(value: float) -> float:
         return left + size * value

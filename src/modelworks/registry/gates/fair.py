@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from modelworks.core.errors import Invalid
-from modelworks.registry.gates.chance import shares_apart
+from modelworks.registry.gates.chance import SURE, shares_apart
 from modelworks.registry.gates.evidence import Confusion, Confusions
 from modelworks.registry.gates.port import GateInput, Verdict, counted
 
@@ -105,15 +105,14 @@ class Fair:
             # One group alone is treated like itself; several of which nothing is known must not pass unseen.
             return Verdict(self.name, len(found) == 1, f"{few}: nothing to compare", evidence)
         apart, rate, high, low, large = worst
-        bounds = shares_apart(large[high], large[low], self.confidence or 0.95)
+        bounds = shares_apart(large[high], large[low], self.confidence or SURE)
         evidence |= {"difference": apart, "interval": bounds, "share of": rate.strip() or "all"}
         limit = bounds[0] if self.confidence is not None else apart
         passed = limit <= self.within
-        level = f"{self.confidence or 0.95:.4g}"
         said = (
             f"{large[high][0] / large[high][1]:.1%} of {self.by} {high or 'missing'}{rate} are selected, "
             f"{large[low][0] / large[low][1]:.1%} of {low or 'missing'}: {apart:.3g} apart "
-            f"(between {bounds[0]:.3g} and {bounds[1]:.3g} with {level} confidence), "
+            f"({100 * (self.confidence or SURE):.3g} % sure: {bounds[0]:.3g} to {bounds[1]:.3g}), "
             f"{'within' if passed else 'more than'} {self.within:.3g}"
         )
         if passed and apart > self.within:
