@@ -36,8 +36,8 @@ from modelworks.factory import Factory
 from modelworks.jobs.executors.portable import portable
 from modelworks.train import trainer
 from modelworks.train.columns import Stored, opened, to_frame, write
+from modelworks.train.plan import loaded, ordered
 from modelworks.train.segments import TARGET, Slice, select, slices, split
-from modelworks.train.work import loaded, ordered
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,9 @@ from modelworks.pipelines.project import load_project
 from modelworks.stores.artifacts import LocalArtifacts
 from modelworks.track.lock import environment
 from modelworks.train import columns, trainer
+from modelworks.train.plan import Task, held_out
 from modelworks.train.segments import TARGET, chosen, select
-from modelworks.train.work import Task, held_out, work
+from modelworks.train.work import work
 
 
 @dataclass(frozen=True)

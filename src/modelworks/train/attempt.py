@@ -26,8 +26,8 @@ from modelworks.models.metrics import METRICS
 from modelworks.models.signature_of import signature
 from modelworks.train import evaluate
 from modelworks.train.columns import opened, to_frame
+from modelworks.train.plan import Plan, fitted, line, ordered
 from modelworks.train.segments import TARGET, Slice, split
-from modelworks.train.work import Plan, fitted, line, ordered
 
 _FEWEST = 20
 """Rows to learn from and to judge by that a segment needs at least, for a search to mean anything."""

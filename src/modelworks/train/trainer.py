@@ -27,11 +27,12 @@ from modelworks.track.lock import environment
 from modelworks.train import columns
 from modelworks.train.candidate import Candidate
 from modelworks.train.environment import code_digest, code_document
+from modelworks.train.plan import Plan, Task, Worked
 from modelworks.train.previous import Previous
 from modelworks.train.scratch import scratch as scratch_in
 from modelworks.train.segments import Slice, chosen, select, slices
 from modelworks.train.tuning import Tuned, nearest
-from modelworks.train.work import Plan, Task, Worked, failed, work
+from modelworks.train.work import failed, work
 
 _FIXED_COST = 500
 """What a segment costs beyond its rows, in rows: packaging costs as much however few they are."""

@@ -17,11 +17,11 @@ from modelworks.core.clock import system_clock
 from modelworks.core.ref import Segment, segment_text
 from modelworks.jobs.executors import Executor
 from modelworks.train.attempt import Attempt, Attempted, attempt, loss
+from modelworks.train.plan import Plan
 from modelworks.train.searchers import SEARCHERS
 from modelworks.train.searchers.port import Params, Trial
 from modelworks.train.segments import Slice
 from modelworks.train.tune import Tune
-from modelworks.train.work import Plan
 
 ROUND = 4
 """Trials of a segment that run side by side."""
