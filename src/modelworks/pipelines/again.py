@@ -17,6 +17,7 @@ import polars as pl
 
 from modelworks.core.plain import to_json
 from modelworks.core.ref import Segment
+from modelworks.data.version import VERSION
 from modelworks.models.flavors import FLAVORS
 from modelworks.models.package import Package
 from modelworks.pipelines.project import load_project
@@ -24,6 +25,7 @@ from modelworks.stores.artifacts import LocalArtifacts
 from modelworks.track.lock import environment
 from modelworks.train import columns, trainer
 from modelworks.train.plan import Task, held_out
+from modelworks.train.previous import Previous
 from modelworks.train.segments import TARGET, chosen, select
 from modelworks.train.work import work
 
@@ -41,6 +43,7 @@ class Job:
         kinds: See `Begun.kinds`.
         package: The version as it is registered.
         needed: Distributions to say of whether they are the same.
+        previous: What it goes on from, a `Previous` as plain data; ``None`` where it begins anew.
     """
 
     model: str
@@ -51,6 +54,7 @@ class Job:
     kinds: Mapping[str, str]
     package: Mapping[str, Any]
     needed: tuple[str, ...] = ()
+    previous: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,11 +89,19 @@ def train(folder: Path) -> Told:
     told = json.loads((folder / "job.json").read_bytes())
     job = Job(**{**told, "segment": tuple(told["segment"])})
     definition = load_project(folder / "source").model(job.model).definition
-    rows = select(replace(definition, window=None), _rows(folder, job, definition.target), time=job.time)
+    previous = job.previous and Previous(
+        **{**job.previous, "package": Package.from_json(job.previous["package"])}
+    )
+    rows = select(
+        replace(definition, window=None),
+        _rows(folder, job, definition.target),
+        time=job.time,
+        extra=[VERSION] if definition.learn == "incremental" else (),
+    )
     stored = columns.write(rows.frame, folder / "rows.arrow", columns.learned_from(definition.features))
     artifacts = LocalArtifacts(folder / "artifacts")
     plan = trainer.plan_of(replace(definition, params=job.params), stored, job.since, artifacts)
-    (task,) = (Task(part) for part in chosen(rows, [job.segment]))
+    (task,) = (Task(part, previous=previous or None) for part in chosen(rows, [job.segment]))
     (candidate,) = work(plan, [task]).candidates
     here = json.loads(environment(job.needed)[1])
     if candidate.package is None:

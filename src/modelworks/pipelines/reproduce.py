@@ -38,6 +38,7 @@ from modelworks.stores.artifacts import LocalArtifacts
 from modelworks.stores.ledger.tables import runs
 from modelworks.track import lock
 from modelworks.train import environment
+from modelworks.train.previous import Previous
 
 Verdict = Literal["equal", "close", "differs", "tampered", "failed"]
 _HOUSE = Path(__file__).parents[1]
@@ -207,8 +208,20 @@ def _prepare(
         kinds=basis.kinds,
         package=version.package.to_json(),
         needed=tuple(document["packages"]),
+        previous=_previous(stations, run),
     )
+    if job.previous is not None:
+        artifacts.put(stations.stores.artifacts.get(job.previous["package"]["native"]))
     (folder / "job.json").write_bytes(to_json(job))
+
+
+def _previous(stations: Stations, run: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the training went on from, as plain data; ``None`` where it began anew."""
+    continued = run["tags"].get("continues")
+    if continued is None:
+        return None
+    previous = Previous.of(stations.registry.get(Ref.parse(continued)))
+    return {**vars(previous), "package": previous.package.to_json()}
 
 
 def _python(environments: Path, document: Mapping[str, Any]) -> Path:

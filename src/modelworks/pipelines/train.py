@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
-from datetime import datetime
 from time import monotonic
 from typing import Any
 
@@ -262,13 +261,7 @@ def _previous(definition: Definition, live: Iterable[ModelVersion]) -> dict[Segm
     if definition.learn == "scratch":
         return {}
     return {
-        one.segment: Previous(
-            str(one.ref),
-            one.package,
-            one.dataset_version,
-            str(one.rows_filter["time >="]),
-            round(datetime.fromisoformat(one.rows_filter["time <"]).timestamp() * 1e6),
-        )
+        one.segment: Previous.of(one)
         for one in live
         if one.dataset == definition.dataset
         and one.dataset_version is not None

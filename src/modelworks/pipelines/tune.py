@@ -134,7 +134,7 @@ def tune(
             training.frame(stations, definition, wanted),
             time=training.time_of(stations, definition),
         )
-        artifacts = LocalArtifacts(stations.artifacts_root)
+        artifacts = LocalArtifacts(stations.train.artifacts_root)
         stored = columns.write(rows.frame, Path(folder, "rows.arrow"))
         plan = trainer.plan_of(definition, stored, rows.since, artifacts)
         parts = slices(rows, definition.min_rows) if wanted is None else list(chosen(rows, wanted))

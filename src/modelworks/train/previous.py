@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from modelworks.core.errors import NotReady
 from modelworks.data.version import VERSION
 from modelworks.models.flavors import FLAVORS
 from modelworks.models.package import Package
+from modelworks.registry.model_version import ModelVersion
 from modelworks.stores.artifacts import Artifacts
 from modelworks.train.columns import Columns
 
@@ -33,6 +35,19 @@ class Previous:
     dataset_version: int
     since: str
     until: int
+
+    @classmethod
+    def of(cls, version: ModelVersion) -> Previous:
+        """A version that was trained on rows of a dataset, as what is gone on from."""
+        assert version.dataset_version is not None
+        until = datetime.fromisoformat(version.rows_filter["time <"])
+        return cls(
+            str(version.ref),
+            version.package,
+            version.dataset_version,
+            str(version.rows_filter["time >="]),
+            round(until.timestamp() * 1e6),
+        )
 
 
 def original(previous: Previous, artifacts: Artifacts) -> Any:
