@@ -246,6 +246,7 @@ def plan_of(
         artifacts=artifacts.root,
         code=definition.code or code_digest(definition),
         environment=made_with,
+        learn=definition.learn,
     )
 
 
