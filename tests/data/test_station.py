@@ -374,9 +374,13 @@ def test_lineage_is_written_with_the_version(station: DataStation, tmp_path: Pat
     station.push(trips(), frame(3).to_dicts(), id="delivery-7")
     with station.ledger.read() as db:
         (edge,) = graph.up(db, "dataset:trips@1")
-        (pushed,) = graph.up(db, "dataset:trips@2")
+        pushed, *before = graph.up(db, "dataset:trips@2")
     assert edge.source.startswith("file:data/1.parquet#")
     assert pushed.source == "push:delivery-7"
+    assert [one.relation for one in before] == [
+        "grew into",
+        "ingested",
+    ]  # it has the rows of the first one too
     assert station.versions("trips")[1].sources[0]["uri"] == "data/1.parquet"
 
 

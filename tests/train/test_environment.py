@@ -1,12 +1,16 @@
 """The digests of code and environment change when, and only when, what they stand for changes."""
 
+import platform
 import sys
+from hashlib import sha256
+from importlib.metadata import version
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 from modelworks.models.definition import Definition
-from modelworks.track.environment import environment
+from modelworks.track import lock
+from modelworks.track.lock import environment
 from modelworks.train.environment import code_digest, code_document
 
 SOURCE = """
@@ -82,9 +86,34 @@ def test_a_function_without_source_has_a_digest() -> None:
     assert b"no source" in code_document(first)
 
 
-def test_the_environment_names_python_and_its_packages() -> None:
-    digest, content = environment()
-    assert len(digest) == 64
-    lines = content.decode().splitlines()
-    assert lines[0] == f"python=={sys.version.split()[0]}"
-    assert any(line.startswith("scikit-learn==") for line in lines)
+def test_the_environment_is_what_is_asked_for_and_all_that_it_needs() -> None:
+    digest, content = environment({"scikit-learn"})
+    assert sha256(content).hexdigest() == digest
+    told = lock.read(content)
+    assert told["python"] == platform.python_version()
+    found = told["packages"]
+    assert found["scikit-learn"]["version"] == version("scikit-learn")
+    assert {"joblib", "scipy", "polars", "modelworks"} <= set(found)  # of its own, and what runs it
+    assert "pytest" not in found
+    assert set(found) < set(lock.read(environment()[1])["packages"])
+    assert all("files" in one for one in found.values())
+
+
+def test_modules_come_from_distributions() -> None:
+    assert lock.distributed({"sklearn", "yaml", "json", "no_such_module"}) == (
+        {"scikit-learn", "pyyaml"},
+        {"no_such_module"},
+    )
+
+
+def test_differences_are_named() -> None:
+    _, content = environment({"numpy"})
+    then, now = lock.read(content), lock.read(content)
+    assert lock.differences(then, now) == []
+    now["python"] = "3.0.0"
+    now["packages"]["numpy"] |= {"version": "0.1"}
+    now["packages"]["scipy"] |= {"files": "other"}
+    del now["packages"]["polars"]
+    told = "; ".join(lock.differences(then, now))
+    for part in ("is 3.0.0", "is 0.1", "has other files", "is not there"):
+        assert part in told
