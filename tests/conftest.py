@@ -58,6 +58,7 @@ def ray_address() -> Iterator[str]:
     cluster.shutdown()
 
 
+@pytest.fixture(scope="session")
 def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a real PostgreSQL."""
     if "XDG_RUNTIME_DIR" not in os.environ:

@@ -176,6 +176,9 @@ def _check(root: Path) -> None:
         assert len(factory.deployments("returns")) == SHOPS + 1
         names = ("native", "compiled", "reference", "environment", "code")
         needed = {row.package[name] for row in versions for name in names} - {None}
+        with factory.stores.ledger.read() as db:
+            rests = {row["basis.json"] for row in db.scalars(select(runs.c.artifacts))}
+        needed |= rests | {json.loads(factory.stores.artifacts.get(one))["source"] for one in rests}
         for digest in needed:
             factory.stores.artifacts.get(digest)
         there = {

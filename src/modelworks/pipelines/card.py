@@ -17,6 +17,7 @@ from modelworks.models.metrics import METRICS
 from modelworks.pipelines import release
 from modelworks.pipelines.context import Stations
 from modelworks.pipelines.look_back import LookBack, look_back
+from modelworks.registry import labels
 from modelworks.registry.gates import needed
 from modelworks.registry.gates.calibrated import expected_error
 from modelworks.registry.gates.chance import interval, miscalibrated
@@ -98,9 +99,23 @@ def _beside(stations: Stations, version: ModelVersion) -> ModelVersion | None:
     return stations.registry.get(Ref(version.model, version.segment, number))
 
 
-def _labels(_stations: Stations, _version: ModelVersion) -> dict[str, Any]:
-    """Owner, tags, notes: what people have said of the model and of this version; a line each on the card."""
-    return {}
+def _labels(stations: Stations, version: ModelVersion) -> dict[str, Any]:
+    """Owner, tags, notes: what people have said of the model, its segment and this version; a line each on the card."""
+    whole = Ref(version.model)
+    about = dict.fromkeys([whole, Ref(version.model, version.segment), version.ref])
+    with stations.stores.ledger.read() as db:
+        said = labels.of_many(db, about)
+    told: dict[str, Any] = {}
+    for ref in (ref for ref in about if ref in said):
+        of = "" if ref == whole else f" of {ref}"
+        one = said[ref]
+        lines = {
+            "owner": one.owner,
+            "note": one.note,
+            "tags": ", ".join(f"{k}={v}" for k, v in one.tags.items()),
+        }
+        told |= {f"{name}{of}": text for name, text in lines.items() if text}
+    return told
 
 
 def _about(stations: Stations, version: ModelVersion) -> dict[str, Any]:

@@ -15,13 +15,13 @@ from importlib.metadata import Distribution
 from pathlib import Path
 from typing import Any
 
+from packaging.requirements import InvalidRequirement, Requirement
+
 from modelworks import __version__
 from modelworks.core.plain import to_json
 from modelworks.jobs.executors.worker import THREADS
 
 HOUSE = "modelworks"
-_REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
-_OPTIONAL = re.compile(r"\bextra\s*==")
 _OURS = Path(__file__).parents[1]
 """Folder of this package."""
 
@@ -75,10 +75,21 @@ def closure(names: Iterable[str], there: Mapping[str, Distribution]) -> set[str]
             continue
         found.add(name)
         for requirement in there[name].requires or ():
-            match = _REQUIREMENT.match(requirement)
-            if match and not _OPTIONAL.search(requirement) and normal(match[1]) in there:
-                waiting.append(normal(match[1]))
+            other = _asked_for(requirement)
+            if other in there:
+                waiting.append(other)
     return found
+
+
+@cache
+def _asked_for(requirement: str) -> str:
+    """The distribution that a requirement names; ``""`` where it is for an extra, or for another kind of machine."""
+    try:
+        told = Requirement(requirement)
+    except InvalidRequirement:
+        return ""
+    wanted = told.marker is None or told.marker.evaluate({"extra": ""})
+    return normal(told.name) if wanted else ""
 
 
 def distributed(modules: Iterable[str]) -> tuple[set[str], set[str]]:
