@@ -304,3 +304,13 @@ def test_a_writer_killed_goes_on_where_it_was(tables: DeltaTables) -> None:
     found = numbers(tables)
     assert found == list(range(len(found)))
     assert last < len(found)
+
+
+@pytest.mark.parametrize("name", ["with a space", "ü"])
+def test_a_folder_may_be_called_what_it_likes(tmp_path: Path, name: str) -> None:
+    tables = DeltaTables(str(tmp_path / name))
+    tables.append("t", rows(1, 2))
+    tables.append("t", rows(3))
+    assert numbers(tables) == [1, 2, 3]
+    assert numbers(tables, 1) == [1, 2]
+    assert numbers(DeltaTables(str(tmp_path / name))) == [1, 2, 3]

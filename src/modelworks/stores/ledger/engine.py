@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from modelworks.core.errors import Unavailable
@@ -56,7 +56,9 @@ class Ledger:
             return create_engine(self.url, pool_pre_ping=True, **_JSON)
         path = self.url.removeprefix("sqlite:///")
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(self.url, connect_args={"timeout": 30, "check_same_thread": False}, **_JSON)
+        # A path is no URL: a percent sign in it means nothing.
+        place = URL.create("sqlite", database=path)
+        engine = create_engine(place, connect_args={"timeout": 30, "check_same_thread": False}, **_JSON)
 
         @event.listens_for(engine, "connect")
         def _configure(connection: Any, _record: Any) -> None:

@@ -6,6 +6,8 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
@@ -21,6 +23,14 @@ from modelworks.stores.tables.rewrite import PACKED, Change, Hashes, files, hold
 
 _ATTEMPTS = 20
 _PINNED = 8
+
+
+class _LocalTable(DeltaTable):
+    """A table in a folder, which may have a space in its name: Polars takes names of files as they are."""
+
+    def file_uris(self, *args: Any, **kwargs: Any) -> list[str]:
+        """Paths; the library gives them encoded as in a URL."""
+        return [unquote(uri) for uri in super().file_uris(*args, **kwargs)]
 
 
 class DeltaTables:
@@ -40,13 +50,17 @@ class DeltaTables:
     def _uri(self, name: str) -> str:
         return f"{self.root}/{name}"
 
+    def _opened(self, name: str, version: int | None = None) -> DeltaTable:
+        kind = _LocalTable if self._local else DeltaTable
+        return kind(self._uri(name), version=version, storage_options=self.options)
+
     def _table(self, name: str) -> DeltaTable | None:
         table = self._open.get(name)
         try:
             if table is None:
                 if self._local and not Path(self._uri(name), "_delta_log").is_dir():
                     return None
-                table = self._open[name] = DeltaTable(self._uri(name), storage_options=self.options)
+                table = self._open[name] = self._opened(name)
             else:
                 table.update_incremental()
         except TableNotFoundError:
@@ -132,7 +146,7 @@ class DeltaTables:
         table = self._at.pop((name, version), None)
         if table is None:
             try:
-                table = DeltaTable(self._uri(name), version=version, storage_options=self.options)
+                table = self._opened(name, version)
             except (DeltaError, OverflowError) as error:
                 raise NotFound(f"table {name} has no version {version}", str(error), "") from error
         self._at[name, version] = table
