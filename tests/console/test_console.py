@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import modelworks as mw
 from modelworks.sdk import standalone
 from modelworks.sdk.client import connect
+from modelworks.sdk.process import start
 
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -74,7 +76,16 @@ def test_a_dataset_with_what_its_columns_hold(page: Any, server: str) -> None:
     assert problems == []
 
 
-def test_a_version_its_verdicts_its_card_and_two_side_by_side(page: Any, server: str) -> None:
+def test_a_version_its_verdicts_its_card_and_two_side_by_side(
+    page: Any, trained: Path, tmp_path: Path
+) -> None:
+    # Others count on what the trained project holds.
+    shutil.copytree(trained, tmp_path / "project")
+    with start(tmp_path / "project") as running:
+        _versions(page, running.url)
+
+
+def _versions(page: Any, server: str) -> None:
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)

@@ -141,6 +141,7 @@ def test_a_model_goes_to_a_server_as_a_proven_graph(project: Path, here: Path) -
         assert version.metrics["log_loss"] == pytest.approx(
             log_loss(y[150:], model.predict_proba(frame[150:])), rel=1e-4
         )
+        standalone.close()  # what is measured of the model is sent in the run's own time
         told = client.run(id=run.id)
         assert (told["made"], told["metrics"]["mine"], told["metrics"]["roc_auc"]) == (
             "side@1",
@@ -151,7 +152,6 @@ def test_a_model_goes_to_a_server_as_a_proven_graph(project: Path, here: Path) -
         until(lambda: client.status()["live"] == 1 and _answers(client), "the server takes the version up")
         answers = client.predict("side", frame[:5])["predictions"]
         given = [answer["output"] for answer in answers]
-        standalone.close()
         assert given == pytest.approx(list(model.predict_proba(frame[:5])[:, 1]), abs=1e-4)
 
 

@@ -208,7 +208,7 @@ def models_show(context: typer.Context, ref: Ref, limit: int = 20) -> None:
                 ", ".join(
                     [
                         *(name for name, number in named if number == v["version"]),
-                        *["archived"] * v["archived"],
+                        *(["archived"] if v["archived"] else []),
                     ]
                 ),
                 _metrics(v["metrics"]),
