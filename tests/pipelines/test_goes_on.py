@@ -136,6 +136,16 @@ def test_each_row_is_learned_once_also_one_that_comes_late(tmp_path: Path) -> No
         assert factory.deployments()[0]["version"] == 3
 
 
+@pytest.mark.parametrize(("code", "learn"), [(SGD, "incremental"), (WARM, "warm")])
+def test_what_went_on_is_made_again_from_where_it_went_on(tmp_path: Path, code: str, learn: str) -> None:
+    with opened(tmp_path, code, learn) as factory:
+        for name, rows in (("a.csv", frame(0, 100, 1)), ("b.csv", frame(1000, 100, 10))):
+            add(factory, name, rows)
+            factory.train("guess")
+        again = factory.reproduce("guess@2", here=True)
+        assert (again.verdict, again.rows) == ("equal", True), again
+
+
 def test_what_goes_on_from_a_model_has_learned_what_that_had(tmp_path: Path) -> None:
     first = frame(0, 100, 1)
     with opened(tmp_path, SGD) as factory:
