@@ -95,8 +95,9 @@ def test_down_from_a_version_of_data_to_deployments(factory: Factory) -> None:
     again = plain(factory.lineage(run.removeprefix("run:"), "down"))  # by its id
     assert again["node"] == run
     assert "model:returns[north,a]@1" in nodes(again)
+    come = [edge["target"] for edge in down["edges"] if edge["source"] == "model:returns[north,a]@1"]
     for name in ("verdict", "deployment"):
-        node = next(node for node in found if node.startswith(f"{name}:returns[north,a]"))
+        node = next(node for node in come if node.startswith(f"{name}:returns[north,a]"))
         assert "model:returns[north,a]@1" in nodes(plain(factory.lineage(node, "up")))
 
 

@@ -59,7 +59,7 @@ def outcomes(
     command = [PYTHON, "-m", "pytest", "-c", CLIENT / "pytest.ini", "--rootdir", CLIENT, CLIENT,
                "--junitxml", report]  # fmt: skip
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
         "MODELWORKS_URL": factory_server[1].url,
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     }

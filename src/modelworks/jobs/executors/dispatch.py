@@ -168,6 +168,10 @@ class Run(Generic[W]):
                 weight = sum(self.weights[held] for held in mine) + self.weights[position]
                 if len(mine) >= depth or (mine and weight > self.left / len(self.held) / 2):
                     continue
+                # Where a worker has died at an item, its next one holds nothing else: else an answer that was lost
+                # because the item after it was deadly would be held against this one.
+                if mine and (position in self.died or not self.died.keys().isdisjoint(mine)):
+                    continue
                 if not self.crew.begun(worker):
                     continue
                 message = dumps(("item", (position, self.items[position])), self.module)
