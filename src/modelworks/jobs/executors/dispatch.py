@@ -14,6 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from modelworks.core.errors import Unavailable
 from modelworks.jobs.executors.port import IDLE, Done, More, dearest_first
 from modelworks.jobs.executors.portable import dumps, foreign
+from modelworks.jobs.executors.worker import READY
 
 _AHEAD = 4
 """Items a worker may hold, so that it works on while the parent is busy."""
@@ -43,16 +44,12 @@ class Crew(Protocol[W]):
         """A worker that is told `start`; see `worker.serve`."""
         ...
 
-    def begun(self, worker: W) -> bool:
-        """Whether it can be given items."""
-        ...
-
     def send(self, worker: W, message: bytes) -> None:
         """Give it an item; if it's dead, `answers` will say so."""
         ...
 
     def answers(self, staff: Sequence[W], seconds: float | None) -> Iterable[tuple[W, bytes | Dead]]:
-        """What those of `staff` say that hold items, or have not begun; empty when the time is over."""
+        """What those of `staff` say that hold items, or are not ready; empty when the time is over."""
         ...
 
     def kill(self, worker: W) -> None:
@@ -102,6 +99,7 @@ class Run(Generic[W]):
         self.left = sum(self.weights)
         self.died: dict[int, int] = {}
         self.held: dict[W, deque[int]] = {}
+        self.ready: set[W] = set()
         self.since: dict[W, float] = {}
         self.given_up: deque[Done[Any, Any]] = deque()
         self.stillborn = 0
@@ -118,6 +116,9 @@ class Run(Generic[W]):
                     self._bury(worker, said.reason)
                     continue
                 self.stillborn = 0
+                if said == READY:
+                    self.ready.add(worker)
+                    continue
                 position, good, content = pickle.loads(said)  # noqa: S301 - our child wrote it
                 self.held[worker].remove(position)
                 self.since[worker] = monotonic()
@@ -172,7 +173,7 @@ class Run(Generic[W]):
                 # because the item after it was deadly would be held against this one.
                 if mine and (position in self.died or not self.died.keys().isdisjoint(mine)):
                     continue
-                if not self.crew.begun(worker):
+                if worker not in self.ready:
                     continue
                 message = dumps(("item", (position, self.items[position])), self.module)
                 if mine and len(message) > _AHEAD_BYTES:
@@ -202,7 +203,7 @@ class Run(Generic[W]):
         Raises:
             Unavailable: one after the other dies before it can be given anything.
         """
-        if not self.crew.begun(worker):
+        if worker not in self.ready:
             self.stillborn += 1
             if self.stillborn >= _STILLBORN:
                 raise Unavailable("no worker can be started", reason, "see to it, and try again")
@@ -228,6 +229,7 @@ class Run(Generic[W]):
     def _replace(self, worker: W) -> deque[int]:
         """Let a worker go; what it held."""
         self.crew.kill(worker)
+        self.ready.discard(worker)
         self.since.pop(worker, None)
         return self.held.pop(worker)
 

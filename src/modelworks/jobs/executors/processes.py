@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -86,7 +86,7 @@ class Processes:
         try:
             yield from run.results(idle)
         finally:
-            self._take_back(run.held)
+            self._take_back(run)
 
     def cores(self) -> int:
         """Those of this machine."""
@@ -106,10 +106,6 @@ class Processes:
         worker = self._get()
         self.send(worker, start)
         return worker
-
-    def begun(self, worker: _Worker) -> bool:
-        """A pipe keeps what is sent until somebody reads it."""
-        return True
 
     def send(self, worker: _Worker, message: bytes) -> None:
         """See `Crew.send`."""
@@ -146,12 +142,14 @@ class Processes:
                 return worker
             worker.kill()
 
-    def _take_back(self, staff: Mapping[_Worker, Collection[int]]) -> None:
+    def _take_back(self, run: Run[_Worker]) -> None:
         """Keep those that wait for the next run; those that are at something are ended."""
-        for worker in (worker for worker, held in staff.items() if held):
-            worker.kill()
-        with self._lock:
-            self._idle += [worker for worker, held in staff.items() if not held]
+        for worker, held in run.held.items():
+            if held or worker not in run.ready:
+                worker.kill()
+            else:
+                with self._lock:
+                    self._idle.append(worker)
 
 
 def _reason(code: int | None) -> str:

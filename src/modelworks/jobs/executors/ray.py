@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -49,16 +49,15 @@ class Actor(Desk):
             with suppress(Exception):  # what an item really needs, it imports again and says why it can't
                 import_module(name)
 
-    def open(self, start: bytes, paths: Sequence[Path], *contents: Any) -> None:
+    def open(self, start: bytes, paths: Sequence[Path], *contents: Any) -> bytes:
         """Begin a run, with what its files hold."""
         shared.give(dict(zip(paths, contents, strict=True)))
-        self.hear(start)
+        return self.hear(start)
 
 
 @dataclass(eq=False)
 class _Worker:
     actor: Any
-    begun: bool = False
     calls: deque[Any] = field(default_factory=deque)
 
 
@@ -119,7 +118,7 @@ class Ray:
         try:
             yield from run.results(idle)
         finally:
-            self._take_back(run.held)
+            self._take_back(run)
 
     def cores(self) -> int:
         """The cores of the cluster."""
@@ -182,15 +181,15 @@ class Ray:
         made = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(Actor)
         return _Worker(made.remote(self.preload))
 
-    def _take_back(self, staff: Mapping[_Worker, Collection[int]]) -> None:
+    def _take_back(self, run: Run[_Worker]) -> None:
         """Keep those that wait for the next run; those that are at something are ended.
 
         So are all of a cluster that others use too: one that waits has a core that they could have.
         """
         if not ray.is_initialized():
             return
-        for worker, held in staff.items():
-            if held or self.address or not worker.begun:
+        for worker, held in run.held.items():
+            if held or self.address or worker not in run.ready:
                 ray.kill(worker.actor)
             else:
                 with self._lock:
@@ -217,13 +216,8 @@ class _Crew:
         if self.start is None:
             self.start = ray.put(start)
         worker = self.cluster._get()
-        worker.begun = False
         worker.calls.append(worker.actor.open.remote(self.start, self.files, *self.contents))
         return worker
-
-    def begun(self, worker: _Worker) -> bool:
-        """Whether it has found its place and is told what to do."""
-        return worker.begun
 
     def send(self, worker: _Worker, message: bytes) -> None:
         """See `Crew.send`."""
@@ -258,9 +252,7 @@ class _Crew:
                 yield worker, Dead(_reason(error))
                 continue
             self.anyone = True
-            if worker.begun:
-                yield worker, said
-            worker.begun = True
+            yield worker, said
 
     def kill(self, worker: _Worker) -> None:
         """See `Crew.kill`."""

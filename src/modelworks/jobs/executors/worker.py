@@ -28,6 +28,9 @@ THREADS = dict.fromkeys(
 )
 """A worker has one core: more threads only wait for each other."""
 
+READY = b""
+"""What a worker says when it knows its run: only from then on does the time of its items count."""
+
 Start = tuple[bytes, Sequence[str]]
 """Opens a run: the pickled ``(function, initial)``, and the import path."""
 
@@ -41,16 +44,17 @@ class Desk:
         threadpool_limits(1)
         self._function: Callable[[Any], Any] = _not_started
 
-    def hear(self, message: bytes) -> bytes | None:
+    def hear(self, message: bytes) -> bytes:
         """Begin a run, or do an item.
 
-        A message is a pickled pair: ``("start", Start)`` or ``("item", (position, item))``. The answer to an
-        item is a pickle of ``(position, True, value)`` or ``(position, False, (error line, traceback))``.
+        A message is a pickled pair: ``("start", Start)`` or ``("item", (position, item))``. The answer to a
+        start is `READY`, to an item a pickle of ``(position, True, value)`` or ``(position, False, (error
+        line, traceback))``.
         """
         kind, content = pickle.loads(message)  # noqa: S301 - our own parent wrote it
         if kind == "start":
             self._function = _open(content)
-            return None
+            return READY
         position, item = content
         return _answer(position, self._function, item)
 
@@ -61,9 +65,7 @@ def serve(connection: Connection) -> None:
     desk = Desk()
     while True:
         try:
-            answer = desk.hear(connection.recv_bytes())
-            if answer is not None:
-                connection.send_bytes(answer)
+            connection.send_bytes(desk.hear(connection.recv_bytes()))
         except (EOFError, OSError):
             return
 
