@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import repeat
 from typing import Any
 
 from sqlalchemy import Connection, and_, delete, select, update
@@ -15,8 +14,8 @@ from modelworks.core.errors import Invalid, NotFound
 from modelworks.stores.ledger.portable import chunks, insert_many, queue_up, upsert
 from modelworks.stores.ledger.tables import run_journals, run_points, run_values, runs
 from modelworks.track import experiments, values
-from modelworks.track.entry import Entry, number
-from modelworks.track.points import Point, encode
+from modelworks.track.entry import Entry, number, numbers
+from modelworks.track.points import Points, encode
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _KEPT = timedelta(days=30)
@@ -39,7 +38,7 @@ class _Draft:
     fresh: bool
     values: dict[str, dict[str, Any]] = field(default_factory=dict)
     gone: list[str] = field(default_factory=list)
-    courses: dict[str, list[Point]] = field(default_factory=dict)
+    courses: dict[str, Points] = field(default_factory=dict)
 
 
 def enter(
@@ -144,10 +143,9 @@ def _say(draft: _Draft, entry: Entry) -> None:
             row["tags"][name] = text
             draft.values[f"tags.{name}"] = values.tag(run, name, text)
     for name, given in entry.metrics.items():
-        draft.courses.setdefault(name, []).append(Point(entry.step or 0, entry.time, number(given)))
+        draft.courses.setdefault(name, Points()).add((entry.step or 0,), entry.time, (number(given),))
     for name, course in entry.courses.items():
-        real = [number(value) if isinstance(value, str) else value for value in course.values]
-        draft.courses.setdefault(name, []).extend(map(Point, course.steps, repeat(entry.time), real))
+        draft.courses.setdefault(name, Points()).add(course.steps, entry.time, numbers(course.values))
     if entry.status is not None:
         over = entry.status != "running"
         row |= {
@@ -169,13 +167,15 @@ def _courses(db: Connection, drafts: Sequence[_Draft]) -> None:
     for draft in drafts:
         run, metrics, several = draft.row["id"], draft.row["metrics"], {}
         for name, points in draft.courses.items():
-            known, said = before.get((run, f"metrics.{name}")), points
-            count = len(points)
+            known, count, said = before.get((run, f"metrics.{name}")), len(points), points
             if known is not None and known.points:
                 count += known.points
                 value = float(known.text) if known.number is None else known.number
-                said = [Point(known.step, known.time, value), *points]
-            newest = max(said)  # by step, then time, then value
+                said = Points([known.step], [known.time], [value])
+                said.steps += points.steps
+                said.times += points.times
+                said.values += points.values
+            newest = said.newest()
             metrics[name] = newest.value if math.isfinite(newest.value) else None
             draft.values[f"metrics.{name}"] = values.metric(
                 run, name, newest.value, newest.step, newest.time, count

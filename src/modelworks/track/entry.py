@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 
@@ -158,9 +158,7 @@ def check(entry: Entry) -> None:
                 f"it has {len(course.steps)} steps and {len(course.values)} values",
                 f"send as many of both, up to {POINTS_LIMIT} at a time",
             )
-        for value in course.values:
-            if isinstance(value, str):
-                number(value)
+        numbers(course.values)
         if course.steps and not -(1 << 63) <= min(course.steps) <= max(course.steps) < 1 << 63:
             raise Invalid("a step is out of range", f"they go up to {max(course.steps)}", "")
     for text in (entry.name, entry.experiment):
@@ -214,8 +212,20 @@ def number(value: float | str) -> float:
     return value
 
 
+def numbers(values: Sequence[float | str]) -> Sequence[float]:
+    """Values of a metric as numbers; see `number`."""
+    if str in set(map(type, values)):
+        return [number(value) for value in values]
+    return cast("Sequence[float]", values)
+
+
 def word(value: float) -> float | str:
     """A number as it stands in an entry."""
     if math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def words(values: Sequence[float]) -> list[float | str]:
+    """Numbers as they stand in an entry; see `word`."""
+    return list(values) if all(map(math.isfinite, values)) else [word(value) for value in values]

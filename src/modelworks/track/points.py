@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgspec
@@ -42,13 +43,45 @@ class Point(NamedTuple):
     value: float
 
 
-def encode(courses: Mapping[str, Sequence[Point]]) -> bytes:
+@dataclass
+class Points:
+    """Points of one metric, column by column: there may be hundreds of thousands.
+
+    Attributes:
+        steps: Where on the course each is.
+        times: When each was said, microseconds since 1970, UTC.
+        values: Their values.
+    """
+
+    steps: list[int] = field(default_factory=list)
+    times: list[int] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def add(self, steps: Sequence[int], time: int, values: Sequence[float]) -> None:
+        """Add points that were said at once."""
+        self.steps += steps
+        self.times += [time] * len(steps)
+        self.values += values
+
+    def newest(self) -> Point:
+        """The last one by step, then time, then value."""
+        last = max(self.steps)
+        if self.steps.count(last) == 1:
+            at = self.steps.index(last)
+            return Point(last, self.times[at], self.values[at])
+        return max(one for one in map(Point, self.steps, self.times, self.values) if one.step == last)
+
+
+def encode(courses: Mapping[str, Points]) -> bytes:
     """Points of one run by metric: columns of little-endian numbers, compressed."""
-    packed = {}
-    for name, points in courses.items():
-        steps, times, values = zip(*points, strict=True)
-        packed[name] = [np.array(steps, _INT).tobytes(), np.array(times, _INT).tobytes(),
-                        np.array(values, _FLOAT).tobytes()]  # fmt: skip
+    packed = {
+        name: [np.array(column, kind).tobytes() for column, kind in
+               ((points.steps, _INT), (points.times, _INT), (points.values, _FLOAT))]
+        for name, points in courses.items()
+    }  # fmt: skip
     return zlib.compress(msgspec.msgpack.encode(packed), 1)
 
 

@@ -6,7 +6,6 @@ import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
-from math import isfinite
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,17 @@ from modelworks.core.clock import Clock, new_id, system_clock
 from modelworks.core.errors import Conflict, Invalid
 from modelworks.core.plain import plain
 from modelworks.track import content
-from modelworks.track.entry import POINTS_LIMIT, TEXT_LIMIT, Course, Entry, Status, check_field, number, word
+from modelworks.track.entry import (
+    POINTS_LIMIT,
+    TEXT_LIMIT,
+    Course,
+    Entry,
+    Status,
+    check_field,
+    number,
+    word,
+    words,
+)
 from modelworks.track.html import run_html
 from modelworks.track.model import Logged
 from modelworks.track.sink import Sink
@@ -141,11 +150,11 @@ class Run:
         """
         check_field(metric)
         try:
-            real = [float(value) for value in values]
+            real = list(map(float, values))
         except (TypeError, ValueError) as error:
             raise Invalid(f"metric {metric!r} is not a number", str(error), "give numbers") from None
         first = self._next.get(metric, 0)
-        at = list(range(first, first + len(real))) if steps is None else [int(step) for step in steps]
+        at = list(range(first, first + len(real))) if steps is None else list(map(int, steps))
         if len(at) != len(real):
             raise Invalid(
                 f"the course of {metric!r} has {len(real)} values and {len(at)} steps",
@@ -154,8 +163,7 @@ class Run:
             )
         for begin in range(0, len(real), POINTS_LIMIT):
             part = slice(begin, begin + POINTS_LIMIT)
-            said: list[float | str] = [value if isfinite(value) else word(value) for value in real[part]]
-            self._say(courses={metric: Course(at[part], said)})
+            self._say(courses={metric: Course(at[part], words(real[part]))})
         if real:
             self._next[metric] = max(first, max(at) + 1)
             self.metrics[metric] = real[at.index(max(at))]
