@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -47,33 +48,38 @@ class Case:
     name: str
     months: int
     split: bool
-    copies: int = 1
+    worlds: int = 1
+    dealt: bool = False
 
 
 CASES = {
     "flights": Case("flights", 2, split=False),
     "thousand": Case("thousand", 12, split=True),
-    "six-thousand": Case("six-thousand", 12, split=True, copies=5),
+    "six-thousand": Case("six-thousand", 12, split=True, worlds=5),
+    "finer": Case("finer", 12, split=True, worlds=5, dealt=True),
 }
 
 
 def flights(case: Case) -> pl.DataFrame:
     """The flights of the first months of 2013 that arrived; with `split` also the part of the day.
 
-    With `copies` there are so many worlds, each with the same flights: a larger fleet of models of the same size.
+    With `worlds` there are so many, each with the same flights: a larger fleet of models of the same size. Or, with
+    `dealt`, each with its share of them: more models of the same rows.
     """
     known = prepare_flights.prepared(prepare_flights.load())
     rows = known.filter(pl.col("date").dt.month() <= case.months, pl.col("late").is_not_null())
     rows = rows.select(prepare_flights.COLUMNS)
     if case.split:
         rows = rows.with_columns(block=pl.format("h{}", (pl.col("hour") // 4).cast(pl.Int64)))
-    if case.copies == 1:
+    if case.worlds == 1:
         return rows
+    if case.dealt:
+        return rows.with_columns(world=pl.format("w{}", pl.int_range(pl.len()) % case.worlds))
     return pl.concat(
         rows.with_columns(
             world=pl.lit(f"w{number}"), flight_id=pl.format("w{}-{}", pl.lit(number), pl.col("flight_id"))
         )
-        for number in range(case.copies)
+        for number in range(case.worlds)
     )
 
 
@@ -84,8 +90,10 @@ def definitions(case: Case) -> str:
         return source
     per = '["carrier", "origin", "dest"]'
     assert source.count(per) == 1
-    world = '"world", ' if case.copies > 1 else ""
+    world = '"world", ' if case.worlds > 1 else ""
     source = source.replace(per, f'[{world}"carrier", "origin", "dest", "block"]')
+    if case.dealt:
+        source = source.replace("min_rows=100", "min_rows=30")
     return source.replace('"dest": str,', f'"dest": str, "block": str, {world.replace(",", ": str,")}')
 
 
@@ -141,10 +149,10 @@ def wait_for_all(barrier: Path, number: int) -> int:
 
 
 @contextmanager
-def project(case: Case, rows: pl.DataFrame, root: Path, executor: str = "processes") -> Iterator[Factory]:
+def project(case: Case, rows: Path, root: Path, executor: str = "processes") -> Iterator[Factory]:
     """A new project in `root`, opened, with its rows in a file and nothing ingested."""
     (root / "data" / "flights").mkdir(parents=True)
-    rows.write_parquet(root / "data" / "flights" / "flights.parquet")
+    (root / "data" / "flights" / "flights.parquet").hardlink_to(rows)
     (root / "factory.py").write_text(definitions(case))
     (root / "modelworks.toml").write_text(f'[train]\nworkers = {WORKERS}\nexecutor = "{executor}"\n')
     factory = Factory(root)
@@ -173,9 +181,13 @@ class Memory(threading.Thread):
     def run(self) -> None:
         """Look until it is stopped."""
         while not self._over.wait(0.25):
-            self.parent = max(self.parent, _own_memory(os.getpid()))
-            for child in psutil.Process().children(recursive=True):
-                self.worker = max(self.worker, _own_memory(child.pid))
+            self.look()
+
+    def look(self) -> None:
+        """Look once."""
+        self.parent = max(self.parent, _own_memory(os.getpid()))
+        for child in psutil.Process().children(recursive=True):
+            self.worker = max(self.worker, _own_memory(child.pid))
 
     def stop(self) -> dict[str, float]:
         """Largest of this process, and of any other, MB."""
@@ -195,8 +207,6 @@ def _own_memory(pid: int) -> float:
 
 def whole(factory: Factory) -> dict[str, Any]:
     """The whole belt on a new project."""
-    memory = Memory()
-    memory.start()
     used = cpu()
     begun = time.perf_counter()
     factory.ingest()
@@ -204,7 +214,6 @@ def whole(factory: Factory) -> dict[str, Any]:
     (report,) = factory.train()
     ended = time.perf_counter()
     return {
-        **memory.stop(),
         "seconds": ended - begun,
         "cpu": cpu() - used,
         "ingest": ingested - begun,
@@ -241,12 +250,11 @@ def bare(factory: Factory, rows: pl.DataFrame, folder: Path) -> Callable[[], dic
         weights = [trainer._FIXED_COST + part.length for part in parts]
         done = list(pool.run(fit_only, parts, workers=WORKERS, initial=given, weights=weights))
         seconds = time.perf_counter() - begun
-        assert not [one.trace for one in done if one.error]
         fits = [one.value for one in done if one.value is not None]
         return {
             "seconds": seconds,
             "cpu": cpu() - used,
-            "fits": len(fits),
+            "failed": len(done) - len(fits),
             "fit_sum": sum(fits),
             "fit_median": statistics.median(fits),
         }
@@ -256,21 +264,54 @@ def bare(factory: Factory, rows: pl.DataFrame, folder: Path) -> Callable[[], dic
 
 def measure(case: Case, repeats: int, folder: Path, ray: bool) -> dict[str, Any]:
     """Whole and bare in turn, `repeats` times each after one round to warm up."""
-    rows = flights(case)
+    rows, file = flights(case), folder / "rows.parquet"
+    folder.mkdir()
+    rows.write_parquet(file)
     wholes, bares, rays = [], [], []
     only_fits = None
     for turn in range(repeats + 1):
-        with project(case, rows, folder / str(turn)) as factory:
+        with project(case, file, folder / str(turn)) as factory:
             only_fits = only_fits or bare(factory, rows, folder / "bare")
             bares.append(only_fits())
             wholes.append(whole(factory))
+            assert wholes[-1]["report"].failed == bares[-1]["failed"]  # a segment that has one class only
         if ray:
-            with project(case, rows, folder / f"{turn}-ray", "ray") as factory:
+            with project(case, file, folder / f"{turn}-ray", "ray") as factory:
                 rays.append(whole(factory))
     told = compared(wholes[1:], bares[1:])
     if ray:
         told["ray"] = compared(rays[1:], bares[1:])
-    return {"case": case.name, "rows": rows.height, **told}
+    return {"case": case.name, "rows": rows.height, **told, "memory": alone(case, folder)}
+
+
+def alone(case: Case, folder: Path) -> dict[str, float]:
+    """The memory of the whole in processes that have done nothing else; and what they have when idle, MB."""
+    command = [sys.executable, __file__, case.name, "--memory-of", str(folder)]
+    told: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return told
+
+
+def once(case: Case, folder: Path) -> dict[str, float]:
+    """What `alone` asks for, in a process of its own."""
+    warm("processes")
+    memory = Memory()
+    memory.look()
+    idle = {"idle_parent_mb": memory.parent, "idle_worker_mb": memory.worker}
+    with project(case, folder / "rows.parquet", folder / "alone") as factory:
+        memory.start()
+        whole(factory)
+        most = memory.stop()
+    trainer.close()
+    return {**idle, **most}
+
+
+def warm(executor: str) -> float:
+    """Start the workers; returns the seconds."""
+    begun = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        pool = trainer.executor_of(executor)
+        list(pool.run(wait_for_all, range(WORKERS), workers=WORKERS, initial=Path(folder)))
+    return time.perf_counter() - begun
 
 
 def compared(wholes: list[dict[str, Any]], bares: list[dict[str, Any]]) -> dict[str, Any]:
@@ -294,8 +335,6 @@ def compared(wholes: list[dict[str, Any]], bares: list[dict[str, Any]]) -> dict[
         "ratio": statistics.median(ratios),
         "ratios": ratios,
         "cpu_ratio": statistics.median(cpu_ratios),
-        "parent_mb": max(one["parent_mb"] for one in wholes),
-        "worker_mb": max(one["worker_mb"] for one in wholes),
         "shares": {
             "ingest": middle["ingest"] / middle["seconds"],
             **{stage: value / middle["seconds"] for stage, value in busy.items()},
@@ -313,14 +352,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--ray", action="store_true", help="also with Ray as the executor")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--memory-of", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    started = {}
-    for name in ["processes", "ray"] if options.ray else ["processes"]:
-        begun = time.perf_counter()
-        with tempfile.TemporaryDirectory() as folder:
-            pool = trainer.executor_of(name)
-            list(pool.run(wait_for_all, range(WORKERS), workers=WORKERS, initial=Path(folder)))
-        started[name] = time.perf_counter() - begun
+    if options.memory_of:
+        print(json.dumps(once(CASES[options.cases[0]], options.memory_of)))
+        return
+    started = {name: warm(name) for name in (["processes", "ray"] if options.ray else ["processes"])}
     # Projects are removed at the end: for minutes after files were removed, ext4 makes new ones at a fifth of
     # the speed.
     with tempfile.TemporaryDirectory(prefix="bench-fanout-") as folder:
@@ -347,9 +384,13 @@ def tell(result: dict[str, Any]) -> None:
         f"  whole {result['whole_seconds']:.2f} s, bare fits {result['bare_seconds']:.2f} s "
         f"(median fit {result['fit_median_ms']:.1f} ms): ratio {result['ratio']:.2f} "
         f"({', '.join(f'{ratio:.2f}' for ratio in result['ratios'])}); "
-        f"in CPU time {result['cpu_ratio']:.2f}\n"
-        f"  memory at its largest: parent {result['parent_mb']:,.0f} MB, a worker {result['worker_mb']:,.0f} MB"
+        f"in CPU time {result['cpu_ratio']:.2f}"
     )
+    if memory := result.get("memory"):
+        print(
+            f"  memory at its largest: parent {memory['parent_mb']:,.0f} MB (idle {memory['idle_parent_mb']:,.0f}), "
+            f"a worker {memory['worker_mb']:,.0f} MB (idle {memory['idle_worker_mb']:,.0f})"
+        )
     for stage, share in result["shares"].items():
         print(f"  {stage:24} {share:6.1%} of the whole")
 
