@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from modelworks.core.errors import NotFound, Unavailable
+from modelworks.core.errors import Invalid, NotFound, Unavailable
 from modelworks.stores.tables import DeltaTables
 
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -306,7 +306,7 @@ def test_a_writer_killed_goes_on_where_it_was(tables: DeltaTables) -> None:
     assert last < len(found)
 
 
-@pytest.mark.parametrize("name", ["with a space", "ü"])
+@pytest.mark.parametrize("name", ["with a space", "ü", "5 % more"])
 def test_a_folder_may_be_called_what_it_likes(tmp_path: Path, name: str) -> None:
     tables = DeltaTables(str(tmp_path / name))
     tables.append("t", rows(1, 2))
@@ -314,3 +314,8 @@ def test_a_folder_may_be_called_what_it_likes(tmp_path: Path, name: str) -> None
     assert numbers(tables) == [1, 2, 3]
     assert numbers(tables, 1) == [1, 2]
     assert numbers(DeltaTables(str(tmp_path / name))) == [1, 2, 3]
+
+
+def test_a_folder_that_looks_encoded_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="cannot be kept"):
+        DeltaTables(str(tmp_path / "50%41"))

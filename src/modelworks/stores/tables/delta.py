@@ -14,7 +14,7 @@ from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_d
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction
 
-from modelworks.core.errors import NotFound, Unavailable
+from modelworks.core.errors import Invalid, NotFound, Unavailable
 from modelworks.stores.tables import integrity
 from modelworks.stores.tables.integrity import Damage
 from modelworks.stores.tables.parquet import written
@@ -37,12 +37,21 @@ class DeltaTables:
     """Tables below one folder or bucket prefix.
 
     Open handles are kept: refreshing one reads only the commits that came since.
+
+    Raises:
+        Invalid: the folder's name holds what looks encoded, like "%20": the library would decode it.
     """
 
     def __init__(self, root: str, options: Mapping[str, str] | None = None) -> None:
         self.root = root.rstrip("/")
         self.options = dict(options or {})
         self._local = "://" not in self.root
+        if self._local and unquote(self.root) != self.root:
+            raise Invalid(
+                f"tables cannot be kept in {self.root!r}",
+                "a % with two digits in the name of a folder is taken for an encoded character",
+                "give the folder another name",
+            )
         self._open: dict[str, DeltaTable] = {}
         self._at: dict[tuple[str, int], DeltaTable] = {}
         self._hashes = Hashes()
