@@ -11,7 +11,7 @@ MLFLOW_LOCK := tests/api/mlflow/requirements.lock
 MLFLOW_STAMP := .venv-mlflow/.set-up-$(shell cat $(MLFLOW_LOCK) | cksum | tr ' ' '-')
 STAMP := .venv/.set-up-$(shell cat requirements.lock pyproject.toml | cksum | tr ' ' '-')
 
-.PHONY: help setup test demo bench-serve bench-fanout bench-features bench-ingest bench-segments bench-stream bench-track bench-register mlflow lock clean
+.PHONY: help setup test demo bench-serve bench-many bench-fanout bench-features bench-ingest bench-segments bench-stream bench-track bench-register mlflow lock clean
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ demo: setup  ## The factory on a year of real flights; ARGS=--exit ends it when 
 
 bench-serve: setup  ## One row per request against an echo and plain scikit-learn
 	$(BIN)/python benchmarks/bench_serve.py $(ARGS)
+
+bench-many: setup  ## A thousand models in one server against one; more models than memory
+	$(BIN)/python benchmarks/bench_many.py $(ARGS)
 
 bench-fanout: setup  ## The whole belt against the bare fits
 	$(BIN)/python benchmarks/bench_fanout.py $(ARGS)

@@ -23,6 +23,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,9 +186,12 @@ SERVERS = {"echo": serve_echo, "ours": serve_ours, "fastapi": serve_fastapi}
 # -- the measurement -----------------------------------------------------------------------------------
 
 
-def start(stack: ExitStack, name: str, port: int, state: Path) -> subprocess.Popen[bytes]:
+def start(
+    stack: ExitStack, name: str, port: int, state: Path, script: str = __file__, more: Sequence[str] = ()
+) -> subprocess.Popen[bytes]:
+    """A server of this script, or of another's that takes the same options, until the stack closes."""
     env = {**os.environ, **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")}
-    command = [sys.executable, __file__, "--serve", name, "--port", str(port), "--state", str(state)]
+    command = [sys.executable, script, "--serve", name, "--port", str(port), "--state", str(state), *more]
     process = subprocess.Popen(command, env=env)
     stack.callback(process.wait)
     stack.callback(process.terminate)

@@ -230,7 +230,7 @@ def test_counters_are_told_to_prometheus(station: ServeStation) -> None:
     assert 'modelworks_rows_total{model="delay"} 2.0' in text
     assert 'modelworks_errors_total{model="delay"} 1.0' in text
     assert 'modelworks_latency_seconds_bucket{le="+Inf",model="delay"} 1.0' in text
-    assert 'modelworks_loaded_models{model="delay"} 4.0' in text
+    assert 'modelworks_live_versions{model="delay"} 4.0' in text
 
 
 def test_a_segment_can_be_asked_for_by_name(station: ServeStation) -> None:

@@ -86,7 +86,7 @@ class Root:
                 limit=chosen.train_limit,
             ),
             deploy=DeployStation(stores.ledger, clock),
-            serve=ServeStation(stores),
+            serve=ServeStation(stores, chosen.server_max_body, chosen.server_model_memory),
             monitor=MonitorStation(stores, clock),
             learn=LearnStation(stores.ledger, clock),
         )

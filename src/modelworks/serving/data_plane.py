@@ -234,7 +234,9 @@ class DataPlane:
 
     def metrics_text(self) -> str:
         """What was counted, in Prometheus' text format."""
-        return metrics_text(self.fleet.counters, self.fleet.loaded(), self.unknown)
+        return metrics_text(
+            self.fleet.counters, self.fleet.live(), self.fleet.residency.counted, self.unknown
+        )
 
     def close(self) -> None:
         """Let go of the log."""

@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -23,6 +24,7 @@ from modelworks.serving.columns import Rows, merge, rows_of
 from modelworks.serving.metrics import Counters
 from modelworks.serving.paths import parse
 from modelworks.serving.replica import Replica
+from modelworks.serving.residency import Residency, Resident
 from modelworks.serving.target import Route, RowsTarget, Target
 from modelworks.serving.tensors import MATRIX, TensorTarget
 from modelworks.stores.artifacts import Artifacts
@@ -208,14 +210,16 @@ class Fleet:
         ledger: Where models and deployments stand.
         artifacts: Where packages are.
         loader: Loads a package.
+        memory: Bytes that loaded models may take together; 0 for any.
     """
 
-    def __init__(self, ledger: Ledger, artifacts: Artifacts, loader: Loader = load) -> None:
+    def __init__(self, ledger: Ledger, artifacts: Artifacts, loader: Loader = load, memory: int = 0) -> None:
         self.ledger = ledger
         self.artifacts = artifacts
         self.snapshot = Snapshot(-1, MappingProxyType({}))
         self.counters: dict[str, Counters] = {}
         self.failures: dict[tuple[str, str], str] = {}
+        self.residency = Residency(memory)
         self._load = loader
         self._lock = threading.Lock()
         self._mark: tuple[Any, ...] | None = None
@@ -254,10 +258,14 @@ class Fleet:
             for row in changed:
                 segment = parse_segment(row.segment)
                 mine = replicas.setdefault(row.model, {})
-                if segment in mine and mine[segment].version == row.champion:
+                standing = mine.get(segment)
+                if standing is not None and standing.version == row.champion:
                     continue
                 try:
-                    mine[segment] = self._replica(row.model, segment, row.champion, row.package)
+                    fresh = self._replica(row.model, segment, row.champion, row.package)
+                    if standing is not None or not self.residency.full:
+                        self.residency.load(fresh.predictor)
+                    mine[segment] = fresh
                 except Exception as error:
                     failures[row.model, row.segment] = f"version {row.champion}: {error}"
                     _log.exception("%s@%s cannot be loaded", Ref(row.model, segment), row.champion)
@@ -273,6 +281,7 @@ class Fleet:
                     counters = self.counters.setdefault(name, Counters())
                     fleet[name] = Served(what, MappingProxyType(kept), counters)
             self.snapshot = self._prepared(Snapshot(mark[0], MappingProxyType(fleet)))
+            self._release(before, fleet)
             self.failures = failures
             self._mark = mark
             failed = [row.revision for row in changed if (row.model, row.segment) in failures]
@@ -323,16 +332,26 @@ class Fleet:
             self._pins[key] = found
             self._pins.move_to_end(key)
             while len(self._pins) > _PINNED:
-                self._pins.popitem(last=False)
+                self.residency.release(self._pins.popitem(last=False)[1].predictor)
         return found
+
+    def _release(self, before: Mapping[str, Served], now: Mapping[str, Served]) -> None:
+        """Give up the models that are not live any more."""
+        for name, old in before.items():
+            kept = now.get(name)
+            if kept is old:
+                continue
+            for segment, replica in old.replicas.items():
+                if kept is None or kept.replicas.get(segment) is not replica:
+                    self.residency.release(replica.predictor)
 
     def _replica(self, model: str, segment: Segment, version: int, stored: Mapping[str, Any]) -> Replica:
         package = Package.from_json(stored)
-        predictor = self._load(package, self.artifacts)
+        predictor = Resident(self.residency, partial(self._load, package, self.artifacts))
         return Replica(model, segment, version, package.signature, predictor, package.compiled is not None)
 
-    def loaded(self) -> dict[str, int]:
-        """Model versions in memory, by model."""
+    def live(self) -> dict[str, int]:
+        """Model versions that answer, by model."""
         return {name: len(served.replicas) for name, served in self.snapshot.models.items()}
 
     def follow(self, seconds: float, after: Callable[[], None] = lambda: None) -> None:

@@ -9,6 +9,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from modelworks.serving.residency import Counted
+
 BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 """Upper bounds of the latency buckets, seconds."""
 
@@ -36,9 +38,12 @@ class Counters:
 class _Reading(Collector):
     """One reading of all counters."""
 
-    def __init__(self, counters: Mapping[str, Counters], loaded: Mapping[str, int], unknown: int) -> None:
+    def __init__(
+        self, counters: Mapping[str, Counters], live: Mapping[str, int], memory: Counted, unknown: int
+    ) -> None:
         self.counters = counters
-        self.loaded = loaded
+        self.live = live
+        self.memory = memory
         self.unknown = unknown
 
     def collect(self) -> Iterable[Metric]:
@@ -52,7 +57,7 @@ class _Reading(Collector):
         latency = HistogramMetricFamily(
             "modelworks_latency_seconds", "From the request read to the answer written.", labels=["model"]
         )
-        loaded = GaugeMetricFamily("modelworks_loaded_models", "Model versions in memory.", labels=["model"])
+        live = GaugeMetricFamily("modelworks_live_versions", "Model versions that answer.", labels=["model"])
         for model, counted in sorted(self.counters.items()):
             requests.add_metric([model], counted.requests)
             rows.add_metric([model], counted.rows)
@@ -63,19 +68,33 @@ class _Reading(Collector):
                 buckets.append((bound, float(total)))
             latency.add_metric([model], buckets, counted.seconds)
         errors.add_metric([""], self.unknown)
-        for model, number in sorted(self.loaded.items()):
-            loaded.add_metric([model], number)
-        return [requests, rows, errors, latency, loaded]
+        for model, number in sorted(self.live.items()):
+            live.add_metric([model], number)
+        return [requests, rows, errors, latency, live, *self._memory()]
+
+    def _memory(self) -> Iterable[Metric]:
+        """Of the models in memory."""
+        now = self.memory
+        yield GaugeMetricFamily("modelworks_loaded_versions", "Model versions in memory.", now.models)
+        yield GaugeMetricFamily("modelworks_loaded_bytes", "Memory that they take.", now.bytes)
+        yield CounterMetricFamily("modelworks_loads", "How often a version was loaded.", now.loads)
+        yield CounterMetricFamily("modelworks_load_seconds", "How long loading took.", now.load_seconds)
+        yield CounterMetricFamily(
+            "modelworks_evictions", "How often a version made room for another.", now.evictions
+        )
 
 
-def metrics_text(counters: Mapping[str, Counters], loaded: Mapping[str, int], unknown: int) -> str:
+def metrics_text(
+    counters: Mapping[str, Counters], live: Mapping[str, int], memory: Counted, unknown: int
+) -> str:
     """The counters in Prometheus' text format.
 
     Args:
         counters: By model.
-        loaded: Model versions in memory, by model.
+        live: Model versions that answer, by model.
+        memory: What is in memory.
         unknown: Requests for a model that is not there.
     """
     registry = CollectorRegistry()
-    registry.register(_Reading(dict(counters), loaded, unknown))
+    registry.register(_Reading(dict(counters), live, memory, unknown))
     return generate_latest(registry).decode()

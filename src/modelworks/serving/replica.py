@@ -12,8 +12,8 @@ import orjson
 from modelworks.core.batch import Batch
 from modelworks.core.errors import ModelworksError, Unavailable
 from modelworks.core.ref import Ref, Segment, segment_text
-from modelworks.models.predictor import Predictor
 from modelworks.models.signature import Signature
+from modelworks.serving.residency import Resident
 
 Outputs = npt.NDArray[np.float32]
 """Shape (rows, classes) or (rows, 1), as a predictor answers; objects for the task "other"."""
@@ -39,7 +39,7 @@ class Replica:
         segment: Segment,
         version: int,
         signature: Signature,
-        predictor: Predictor,
+        predictor: Resident,
         compiled: bool,
     ) -> None:
         self.ref = Ref(model, segment, version)

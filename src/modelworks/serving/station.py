@@ -25,16 +25,18 @@ class ServeStation:
     Args:
         stores: Ledger, tables, artifacts, spool.
         max_body: Largest request body, bytes.
+        memory: Bytes that loaded models may take together; 0 for any.
     """
 
-    def __init__(self, stores: Stores, max_body: int = 16 * 1024 * 1024) -> None:
+    def __init__(self, stores: Stores, max_body: int = 16 * 1024 * 1024, memory: int = 0) -> None:
         self.stores = stores
         self._max_body = max_body
+        self._memory = memory
 
     @cached_property
     def plane(self) -> DataPlane:
         """The data plane: give it to `serve.server.run`."""
-        fleet = Fleet(self.stores.ledger, self.stores.artifacts)
+        fleet = Fleet(self.stores.ledger, self.stores.artifacts, memory=self._memory)
         features = OnlineFeatures(self.stores.ledger, self.stores.tables)
         return DataPlane(fleet, self.stores.spool, self._max_body, features)
 

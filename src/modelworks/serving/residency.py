@@ -1,0 +1,173 @@
+"""Residency: which models are in memory. Those that are used stay, within a budget of bytes."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+import psutil
+
+from modelworks.core.batch import Batch
+from modelworks.models.predictor import Predictor
+
+_LEAST = 40_000
+"""Bytes that the smallest session of ONNX Runtime takes (measured)."""
+
+
+@dataclass
+class Counted:
+    """What a residency has done since it was made.
+
+    Attributes:
+        bytes: Memory of the models that are loaded now.
+        models: Their number.
+        loads: How often one was loaded.
+        load_seconds: How long that took, in all.
+        evictions: How often one had to make room for another.
+    """
+
+    bytes: int = 0
+    models: int = 0
+    loads: int = 0
+    load_seconds: float = 0.0
+    evictions: int = 0
+
+
+class Resident:
+    """A predictor that is loaded when it is asked, and may be given up between two questions.
+
+    Args:
+        home: Where it lives.
+        load: Loads it.
+
+    Attributes:
+        size: Its memory in bytes; 0 while it is not loaded.
+    """
+
+    __slots__ = ("_load", "home", "predictor", "released", "size", "used")
+
+    def __init__(self, home: Residency, load: Callable[[], Predictor]) -> None:
+        self.home = home
+        self.predictor: Predictor | None = None
+        self.released = False
+        self.used = False
+        self.size = 0
+        self._load = load
+
+    def predict(self, batch: Batch) -> npt.NDArray[Any]:
+        """See `Predictor.predict`.
+
+        Raises:
+            ModelworksError: it cannot be loaded.
+        """
+        self.used = True
+        return (self.predictor or self.home.load(self)).predict(batch)
+
+
+class Residency:
+    """Room for models.
+
+    Who has to go is found by the clock algorithm: a hand goes round, and takes the first that was not used since it
+    last came by. A use costs one store, not a move in a list.
+
+    Source: F. J. Corbató, "A paging experiment with the Multics system" (1968).
+
+    Args:
+        budget: Bytes that loaded models may take together, not counting the one that is being asked; 0 for any.
+    """
+
+    def __init__(self, budget: int = 0) -> None:
+        self.budget = budget
+        self.counted = Counted()
+        self._ring: deque[Resident] = deque()
+        self._lock = threading.Lock()
+
+    @property
+    def full(self) -> bool:
+        """Whether another model would have to make room for the next one."""
+        return bool(self.budget) and self.counted.bytes >= self.budget
+
+    def load(self, resident: Resident) -> Predictor:
+        """The model of a resident, loaded now if it was not.
+
+        Raises:
+            ModelworksError: it cannot be loaded.
+        """
+        with self._lock:
+            if resident.predictor is not None:  # another thread was faster
+                return resident.predictor
+            begun, before = time.perf_counter(), _allocated()
+            predictor = resident._load()
+            counted = self.counted
+            counted.loads += 1
+            counted.load_seconds += time.perf_counter() - begun
+            if resident.released:  # a request that began before a swap: nobody will ask again
+                return predictor
+            resident.size = max(_allocated() - before, _LEAST)
+            resident.predictor = predictor
+            self._ring.append(resident)
+            counted.bytes += resident.size
+            counted.models += 1
+            self._make_room(resident)
+            return predictor
+
+    def release(self, resident: Resident) -> None:
+        """Nobody will ask it again."""
+        with self._lock:
+            resident.released = True
+            if resident.predictor is not None:
+                self._ring.remove(resident)
+                self._give_up(resident)
+
+    def _make_room(self, fresh: Resident) -> None:
+        while self.full and len(self._ring) > 1:
+            oldest = self._ring.popleft()
+            if oldest is fresh or oldest.used:
+                oldest.used = False
+                self._ring.append(oldest)
+                continue
+            self._give_up(oldest)
+            self.counted.evictions += 1
+
+    def _give_up(self, resident: Resident) -> None:
+        self.counted.bytes -= resident.size
+        self.counted.models -= 1
+        resident.predictor, resident.size = None, 0
+
+
+class _Allocations(ctypes.Structure):
+    """See ``mallinfo2(3)``."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks",
+                     "fordblks", "keepcost")
+    ]  # fmt: skip
+
+
+def _found() -> Any:
+    """The C library's own account of its memory, where it gives one (glibc 2.33 and newer)."""
+    if sys.platform != "linux":
+        return None
+    account = getattr(ctypes.CDLL(None), "mallinfo2", None)
+    if account is not None:
+        account.restype = _Allocations
+    return account
+
+
+_account = _found()
+
+
+def _allocated() -> int:
+    """Bytes that this process has allocated, most of all by its models; elsewhere those that it has in memory."""
+    if _account is None:
+        return int(psutil.Process().memory_info().rss)
+    told = _account()
+    return int(told.uordblks + told.hblkhd)
