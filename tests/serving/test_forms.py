@@ -250,6 +250,8 @@ REFUSED: list[tuple[str, list[Any], str]] = [
     ("score", matrix(b"", shape=(0, 10)), "no rows"),
     ("score", matrix(NAN), "missing value"),
     ("score", matrix(INF), "infinite"),
+    ("score", matrix(np.full(10, np.inf, "<f2").tobytes(), "FP16"), "infinite"),
+    ("score", matrix(bf16(np.full(10, np.inf)), "BF16"), "infinite"),
     ("score", matrix(np.full(10, 1e39).tobytes(), "FP64"), "infinite, or larger"),
     ("delay", [*flight()[1:], raw("carrier", "BYTES", [1], b"\x05\0\0\0UA")], "cut off"),
     ("delay", [*flight()[1:], raw("carrier", "BYTES", [1], b"\x05\0")], "cut off"),
