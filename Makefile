@@ -8,10 +8,12 @@ ARGS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 MLFLOW_LOCK := tests/api/mlflow/requirements.lock
+CLIENTS_LOCK := tests/serving/clients/requirements.lock
+CLIENTS_STAMP := .venv-clients/.set-up-$(shell cat $(CLIENTS_LOCK) | cksum | tr ' ' '-')
 MLFLOW_STAMP := .venv-mlflow/.set-up-$(shell cat $(MLFLOW_LOCK) | cksum | tr ' ' '-')
 STAMP := .venv/.set-up-$(shell cat requirements.lock pyproject.toml | cksum | tr ' ' '-')
 
-.PHONY: help setup test demo bench-serve bench-many bench-fanout bench-features bench-ingest bench-segments bench-stream bench-track bench-register mlflow lock clean
+.PHONY: help setup test demo bench-serve bench-many bench-fanout bench-features bench-ingest bench-segments bench-stream bench-track bench-register bench-protocols mlflow clients proto lock clean
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,7 +39,20 @@ $(MLFLOW_STAMP):
 	.venv-mlflow/bin/pip --disable-pip-version-check install -qq --no-deps -r $(MLFLOW_LOCK)
 	@touch $@
 
-test: setup mlflow  ## Style, types, floors, tests
+clients: $(CLIENTS_STAMP)  ## Clients of the Open Inference Protocol, and schemathesis, in an environment of their own
+
+$(CLIENTS_STAMP):
+	$(PYTHON) -m venv --clear .venv-clients
+	.venv-clients/bin/pip --disable-pip-version-check install -qq --no-deps -r $(CLIENTS_LOCK)
+	@touch $@
+
+proto: setup  ## Make the code of the gRPC messages again; with an old compiler, so that older protobuf can read it
+	rm -rf build/proto && $(PYTHON) -m venv build/proto
+	build/proto/bin/pip --disable-pip-version-check install -qq 'grpcio-tools==1.66.2' 'setuptools<81'
+	cd src && ../build/proto/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. \
+	  modelworks/serving/inference.proto
+
+test: setup mlflow clients  ## Style, types, floors, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -74,11 +89,14 @@ bench-track: setup mlflow  ## Runs and metric points over HTTP against MLflow's 
 bench-register: setup mlflow  ## Registering versions, all in, beside MLflow's client and server
 	$(BIN)/python benchmarks/bench_register.py $(ARGS)
 
+bench-protocols: setup  ## JSON, raw tensors and gRPC side by side, against our own HTTP
+	$(BIN)/python benchmarks/bench_protocols.py $(ARGS)
+
 lock: setup  ## Pin the newest versions that pyproject.toml allows
 	$(PIP) install -qq 'uv>=0.9,<1'
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate --no-header \
 	  --no-emit-index-url --no-emit-find-links pyproject.toml --extra dev --extra demo -o requirements.lock
 
 clean:  ## Remove what was made, the virtual environment included
-	rm -rf .venv .venv-mlflow build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-mlflow .venv-clients build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -26,9 +26,10 @@ class Settings:
         server_host: Address to listen on.
         server_port: Port to listen on; 0 lets the system choose.
         server_token: Token that callers must send; needed to listen beyond loopback.
-        server_max_body: Largest request body, bytes.
         server_model_memory: Bytes that loaded models may take together: those that were not used for longest make
             room, and are loaded again when they are asked; 0 for any.
+        server_max_body: Largest request body, or message of gRPC, bytes.
+        server_grpc_port: Port of the Open Inference Protocol over gRPC, for instance 8001; 0 for none.
         server_max_artifact: Largest file that a client of MLflow may send, bytes.
         server_pickles: ``"accept"`` lets the server take models as pickles from runs elsewhere: reading one runs
             whatever its sender put in.
@@ -52,6 +53,7 @@ class Settings:
     server_token: str = ""
     server_max_body: int = 16 * 1024 * 1024
     server_model_memory: int = 0
+    server_grpc_port: int = 0
     server_max_artifact: int = 2 * 1024**3
     server_pickles: str = "refuse"
     train_workers: int = 0

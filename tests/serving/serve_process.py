@@ -36,6 +36,7 @@ def serve(state: str, settings: dict[str, Any]) -> None:
         poll=0.02,
         limits=Limits(settings.get("request", 30.0), settings.get("idle", 75.0)),
         authorize=bearer(Path(settings["token"])) if "token" in settings else anybody,
+        grpc_port=settings.get("grpc_port"),
         ready=lambda port: print(os.getpid(), port, flush=True),
     )
 

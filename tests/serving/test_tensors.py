@@ -42,7 +42,11 @@ def flight(**changes: Any) -> list[dict[str, Any]]:
 
 
 def test_health_and_metadata(station: ServeStation) -> None:
-    assert call(station, "GET", "/v2")[1]["name"] == "modelworks"
+    server = call(station, "GET", "/v2")[1]
+    assert (server["name"], server["extensions"]) == (
+        "modelworks",
+        ["binary_tensor_data", "model_repository"],
+    )
     assert call(station, "GET", "/v2/health/live") == (200, {"live": True})
     assert call(station, "GET", "/v2/health/ready") == (200, {"ready": True})
     assert call(station, "GET", "/v2/models/delay/ready") == (200, {"name": "delay", "ready": True})
@@ -56,11 +60,27 @@ def test_health_and_metadata(station: ServeStation) -> None:
     assert {one["name"] for one in call(station, "GET", "/v2/models/delay[AA,JFK]")[1]["inputs"]} == set(
         world.FEATURES
     )
+    assert call(station, "GET", "/v2/models/nothing")[0] == 404
+    assert call(station, "GET", "/v2/nowhere")[0] == 404
+
+
+def test_the_repository(station: ServeStation) -> None:
     index = {one["name"]: one for one in call(station, "POST", "/v2/repository/index")[1]}
     assert index["delay[UA,EWR]"]["version"] == "1"
     assert index["planned"]["state"] == "UNAVAILABLE"
-    assert call(station, "GET", "/v2/models/nothing")[0] == 404
-    assert call(station, "GET", "/v2/nowhere")[0] == 404
+    ready = call(station, "POST", "/v2/repository/index", {"ready": True})[1]
+    assert "planned" not in {one["name"] for one in ready}
+    assert call(station, "POST", "/v2/repository/index", b"{")[0] == 400
+    load = "/v2/repository/models/{}/load".format
+    assert call(station, "POST", load("score")) == (200, {"name": "score", "load": True})
+    assert call(station, "POST", load("delay%5BUA%5D"))[1]["name"] == "delay[UA]"
+    status, answer = call(station, "POST", load("planned"))
+    assert (status, "no champion" in answer["error"]) == (503, True)
+    assert call(station, "POST", load("nothing"))[0] == 404
+    assert call(station, "POST", "/v2/repository/models/score/unload")[0] == 409
+    assert call(station, "POST", "/v2/repository/models/planned/unload")[0] == 200
+    assert call(station, "POST", "/v2/repository/models/score/sell")[0] == 404
+    assert call(station, "POST", "/v2/repository/models/load")[0] == 404
 
 
 @pytest.mark.parametrize("data", [TEN * 2, [TEN, TEN]])
@@ -142,6 +162,7 @@ def matrix(**changes: Any) -> dict[str, Any]:
     return {"inputs": [{**tensor("input", TEN, "FP32", [1, 10]), **changes}]}
 
 
+MATRIX = {"name": "input", "datatype": "FP32", "shape": [1, 10]}
 REFUSED: list[tuple[str, Any, str]] = [
     ("score", {"inputs": []}, "length >= 1"),
     ("score", {}, "no 'inputs'"),
@@ -161,25 +182,18 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("score", matrix(data=[TEN[:5], TEN[5:]]), "not nested"),
     ("score", json.dumps(matrix(data=[float("nan"), *TEN[1:]])).encode(), "NaN"),
     ("score", {"inputs": [{"name": "input", "datatype": "FP32", "shape": [1, 10]}]}, "no data"),
-    (
-        "score",
-        {
-            "inputs": [
-                {
-                    "name": "input",
-                    "datatype": "FP32",
-                    "shape": [1, 10],
-                    "parameters": {"binary_data_size": 40},
-                }
-            ]
-        },
-        "binary tensors",
-    ),
+    ("score", {"inputs": [{**MATRIX, "parameters": {"binary_data_size": 40}}]}, "Inference-Header"),
+    ("score", matrix(datatype="INT8", data=[128] * 10), "<= 127"),
+    ("score", matrix(datatype="UINT16", data=[-1] * 10), ">= 0"),
+    ("score", matrix(datatype="UINT64", data=[2**64] * 10), "<= 18446744073709551615"),
+    ("score", matrix(datatype="FP16", data=[65505.0] * 10), "<= 65504"),
+    ("score", matrix(datatype="FP64", data=[1e39] * 10), "does not fit FP64"),
+    ("score", b'{"inputs":[{"name":"input","shape":[1,10],"datatype":"FP32","data":' + b"[" * 5000, "nested"),
     ("score", {**matrix(), "outputs": [{"name": "nothing"}]}, "no output 'nothing'"),
     (
         "score",
-        {**matrix(), "outputs": [{"name": "label", "parameters": {"binary_data": True}}]},
-        "binary tensors",
+        {**matrix(), "outputs": [{"name": "label", "parameters": {"classification": 2}}]},
+        "classification",
     ),
     ("score", {"inputs": [tensor("x99", [1.0])]}, "no input 'x99'"),
     ("score", {"inputs": [tensor("x0", [1.0])]}, "has no input"),
@@ -198,13 +212,6 @@ def test_what_it_refuses(station: ServeStation, model: str, body: Any, says: str
     status, answer = call(station, "POST", f"/v2/models/{model}/infer", body)
     assert status in (400, 413)
     assert says in answer["error"]
-
-
-def test_binary_requests_are_refused_by_their_header(station: ServeStation) -> None:
-    headers = {b"inference-header-content-length": b"10"}
-    status, _, answer = station.plane.handle("POST", b"/v2/models/score/infer", headers, b"{}")
-    assert status == 400
-    assert "binary tensors" in json.loads(answer)["error"]
 
 
 def test_labels_over_segments_that_know_different_classes(tmp_path: Any) -> None:

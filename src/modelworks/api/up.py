@@ -55,6 +55,7 @@ def up(
             poll=settings.serve_poll,
             limits=Limits(file=settings.server_max_artifact),
             authorize=guard.predict,
+            grpc_port=settings.server_grpc_port or None,
             ready=ready,
         )
     finally:

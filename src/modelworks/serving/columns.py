@@ -25,8 +25,8 @@ Values = tuple[Any, ...]
 Row = Any
 """An instance of a generated struct."""
 
-_MOST = float(np.finfo(np.float32).max)
-NUMBER = Annotated[float, Meta(ge=-_MOST, le=_MOST)]
+MOST = float(np.finfo(np.float32).max)
+NUMBER = Annotated[float, Meta(ge=-MOST, le=MOST)]
 """A number that float32, in which models calculate, can hold."""
 _TYPES: dict[Kind, Any] = {
     Kind.NUMBER: NUMBER,

@@ -16,10 +16,10 @@ from modelworks.core.plain import to_json
 from modelworks.serving import outcomes, paths
 from modelworks.serving.features import OnlineFeatures
 from modelworks.serving.fleet import Fleet
-from modelworks.serving.inference_protocol import describe
+from modelworks.serving.inference_protocol import describe, manage
 from modelworks.serving.metrics import metrics_text
 from modelworks.serving.replica import Replica
-from modelworks.serving.replies import Reply, error_reply
+from modelworks.serving.replies import WORTH, Mixed, Reply, accepted, compress, error_reply, media
 from modelworks.serving.spool import OUTCOME, OUTCOMES, PREDICTIONS, Entry, Spool
 from modelworks.serving.target import Job, Piece, Target, predictions
 
@@ -118,7 +118,8 @@ class DataPlane:
             except Exception as error:
                 results[index] = self._refused(target, error)
                 continue
-            entries.append(Entry(target.kind, target.schema, now, bodies[index], logged))
+            kind, body = target.logged(bodies[index])
+            entries.append(Entry(kind, target.schema, now, body, logged))
             answered.append(one)
         if entries:
             try:
@@ -172,29 +173,25 @@ class DataPlane:
                 status, content = found, orjson.dumps(told)
         except ModelworksError as error:
             status, content = error_reply(error, path)
-        return status, [(b"content-type", b"application/json"), *extra], content
+        extra += media(content)
+        if method == "POST" and len(content) >= WORTH:
+            encoding = accepted(headers.get(b"accept-encoding", b""))
+            if encoding:
+                extra.append((b"content-encoding", encoding))
+                content = compress(content, encoding)
+        return status, extra, content
 
     def _post(self, path: bytes, headers: Mapping[bytes, bytes], body: bytes) -> Reply:
-        if _BINARY_HEADER in headers:
-            raise Invalid(
-                "binary tensors are not accepted",
-                "this server speaks the protocol's JSON form",
-                "send the data as JSON: with tritonclient, binary_data=False on inputs and outputs",
-            )
         if len(body) > self.max_body:
             raise too_large(self.max_body)
         body = self._plain(headers.get(b"content-encoding", b"identity"), body)
         if path == paths.OUTCOMES:
             return 200, self.tell(body)
-        if path == b"/v2/repository/index":
-            status, told = describe(self.fleet, path)
-            return status, orjson.dumps(told)
-        if path.startswith(b"/v2/repository/"):
-            raise Invalid(
-                "models are not loaded and unloaded here",
-                "the server follows the deployments",
-                "use 'modelworks deploy' and 'modelworks rollback'",
-            )
+        if path.startswith(paths.REPOSITORY):
+            return 200, orjson.dumps(manage(self.fleet, path, body))
+        head = headers.get(_BINARY_HEADER)
+        if head is not None:
+            body = _mixed(body, head)
         return self.answer([(path, body)])[0]
 
     def _plain(self, encoding: bytes, body: bytes) -> bytes:
@@ -253,9 +250,19 @@ def too_large(limit: int) -> TooLarge:
     )
 
 
+def _mixed(body: bytes, head: bytes) -> Mixed:
+    if not head.isdigit() or len(head) > 12 or int(head) > len(body):
+        raise Invalid(
+            f"Inference-Header-Content-Length cannot be {head.decode('latin-1')[:40]!r}",
+            f"it is the length of the JSON at the beginning of the body, which has {len(body)} bytes",
+            "correct it",
+        )
+    return Mixed.of(body, int(head))
+
+
 def _methods(path: bytes) -> tuple[str, ...]:
     if (
-        path.startswith((paths.PREDICT, b"/v2/repository/"))
+        path.startswith((paths.PREDICT, paths.REPOSITORY))
         or path == paths.OUTCOMES
         or path.endswith(b"/infer")
     ):

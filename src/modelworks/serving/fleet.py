@@ -26,7 +26,7 @@ from modelworks.serving.paths import parse
 from modelworks.serving.replica import Replica
 from modelworks.serving.residency import Residency, Resident
 from modelworks.serving.target import Route, RowsTarget, Target
-from modelworks.serving.tensors import MATRIX, TensorTarget
+from modelworks.serving.tensor_target import MATRIX, TensorTarget
 from modelworks.stores.artifacts import Artifacts
 from modelworks.stores.ledger import Ledger
 from modelworks.stores.ledger.tables import datasets, deployments, model_versions, models

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from modelworks.core.errors import Invalid, NotFound
 from modelworks.core.ref import Ref
@@ -12,6 +12,7 @@ from modelworks.core.ref import Ref
 PREDICT = b"/predict/"
 OUTCOMES = b"/outcomes"
 MODELS = b"/v2/models/"
+REPOSITORY = b"/v2/repository/"
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,15 @@ def parse(path: bytes) -> Path:
     raise NotFound(
         f"there is no {_text(path)[:120]!r}", "", "see GET /v2 and the documentation of the protocol"
     )
+
+
+@lru_cache(maxsize=4096)
+def path_of(model: str, version: str = "", verb: str = "") -> bytes:
+    """The path of a model, its parts as they are."""
+    path = MODELS + quote(model, safe="").encode()
+    if version:
+        path += b"/versions/" + quote(version, safe="").encode()
+    return path + (b"/" + verb.encode() if verb else b"")
 
 
 def _ref(name: bytes) -> Ref:

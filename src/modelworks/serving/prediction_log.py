@@ -21,9 +21,10 @@ from msgspec import UNSET, Raw, Struct
 from modelworks.core.clock import utc
 from modelworks.core.errors import ModelworksError
 from modelworks.models.predictor import watched
-from modelworks.serving import outcomes
-from modelworks.serving.spool import OUTCOMES, PREDICTIONS, TENSORS, Block, Entry, SpoolFile, files
-from modelworks.serving.tensors import MATRIX, read_data, read_request
+from modelworks.serving import forms, outcomes
+from modelworks.serving.spool import OUTCOMES, PREDICTIONS, ROWS, Block, Entry, SpoolFile, files
+from modelworks.serving.tensor_target import MATRIX
+from modelworks.serving.tensors import read_data
 from modelworks.stores import Stores
 
 _log = logging.getLogger("modelworks.serving")
@@ -79,8 +80,8 @@ class _Reader:
     rows: Callable[[bytes], Any]
 
     def read(self, entry: Entry) -> Iterator[_Logged]:
-        if entry.kind == TENSORS:
-            yield from self._tensors(entry.request)
+        if entry.kind != ROWS:
+            yield from self._tensors(forms.from_log(entry.kind, entry.request))
             return
         key, time = self._attribute(self.key), self._attribute(self.time)
         for row in self.rows(entry.request).rows:
@@ -91,8 +92,7 @@ class _Reader:
     def _attribute(self, column: str | None) -> str | None:
         return None if column is None else f"c{self.columns.index(column)}"
 
-    def _tensors(self, body: bytes) -> Iterator[_Logged]:
-        request = read_request(body)
+    def _tensors(self, request: forms.InferRequest) -> Iterator[_Logged]:
         first = request.inputs[0]
         names: Sequence[str]
         if self.matrix and len(request.inputs) == 1 and first.name == MATRIX:

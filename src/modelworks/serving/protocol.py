@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -24,11 +25,11 @@ from modelworks.core.errors import Denied, Invalid, ModelworksError
 from modelworks.serving import paths
 from modelworks.serving.asgi import Authorize, anybody
 from modelworks.serving.data_plane import DataPlane, too_large
-from modelworks.serving.replies import error_reply
+from modelworks.serving.replies import WORTH, Mixed, accepted, compress, error_reply, media
 
 _log = logging.getLogger("modelworks.serving")
 
-_HOT_BODY = 256 * 1024
+HOT_BODY = 256 * 1024
 """Larger bodies are decoded in a thread, so that they do not hold up the small ones."""
 _MEMO = 4096
 _MEMO_HEAD = 4096
@@ -60,6 +61,12 @@ class _Known(NamedTuple):
 
     path: bytes
     length: int
+    head: int
+    accepts: bytes
+
+
+Reception = asyncio.Future["bytes | ModelworksError"]
+"""Where what came by another way than HTTP is answered."""
 
 
 class Tick:
@@ -77,18 +84,37 @@ class Tick:
         self.limits = limits
         self.known: dict[bytes, _Known] = {}
         self.now = time.monotonic()
-        self._waiting: list[tuple[FastProtocol, bytes, bytes, bool]] = []
+        self._waiting: list[tuple[FastProtocol | Reception, bytes, bytes, bool, bytes]] = []
         self._headers: list[tuple[bytes, bytes]] | None = None
         self._ok = b""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connections: set[Any] = set()
 
-    def add(self, protocol: FastProtocol, path: bytes, body: bytes, keep: bool) -> None:
-        """Answer a request at the end of this turn."""
+    def add(
+        self, protocol: FastProtocol, path: bytes, body: bytes, keep: bool = True, accepts: bytes = b""
+    ) -> None:
+        """Answer a request at the end of this turn.
+
+        Args:
+            protocol: Where it came from.
+            path: Raw, without a query.
+            body: As it came.
+            keep: Whether the connection goes on after the answer.
+            accepts: The compression that the client accepts.
+        """
         waiting = self._waiting
-        waiting.append((protocol, path, body, keep))
+        waiting.append((protocol, path, body, keep, accepts))
         if len(waiting) == 1:
             protocol.loop.call_soon(self.flush)
+
+    async def ask(self, path: bytes, body: bytes) -> bytes | ModelworksError:
+        """Answer what came by another way than HTTP, together with the rest of this turn."""
+        loop = asyncio.get_running_loop()
+        reception: Reception = loop.create_future()
+        self._waiting.append((reception, path, body, True, b""))
+        if len(self._waiting) == 1:
+            loop.call_soon(self.flush)
+        return await reception
 
     def flush(self) -> None:
         """Answer what is waiting, in the order in which it came."""
@@ -96,33 +122,39 @@ class Tick:
         if not waiting:
             return
         self._waiting = []
-        state = waiting[0][0].server_state
-        headers = state.default_headers
-        if headers is not self._headers:  # uvicorn makes a new list each second
-            self._headers = headers
-            self._ok = (
-                STATUS_LINE[200] + _joined(headers) + b"content-type: application/json\r\ncontent-length: "
-            )
+        results: Sequence[bytes | ModelworksError]
         try:
-            replies = self.plane.answer([(path, body) for _, path, body, _ in waiting])
+            results = self.plane.results([(path, body) for _, path, body, _, _ in waiting])
         except Exception:
             _log.exception("%d requests could not be answered", len(waiting))
             broken = ModelworksError(
                 "the request could not be answered", "an error of the server", "see its log"
             )
-            replies = [error_reply(broken, path) for _, path, _, _ in waiting]
-        ok = self._ok
-        for (protocol, _, _, keep), (status, body) in zip(waiting, replies, strict=True):
+            results = [broken] * len(waiting)
+        for (protocol, path, _, keep, accepts), result in zip(waiting, results, strict=True):
+            if isinstance(protocol, asyncio.Future):
+                if not protocol.done():  # its client may be gone
+                    protocol.set_result(result)
+                continue
             transport = protocol.transport
+            protocol.server_state.total_requests += 1
             if transport.is_closing():
                 continue
-            if status == 200 and keep:
-                transport.write(b"%b%d\r\n\r\n%b" % (ok, len(body), body))
-            else:
-                transport.write(_response(headers, status, body, keep))
-                if not keep:
-                    transport.close()
-        state.total_requests += len(waiting)
+            headers = protocol.server_state.default_headers
+            if headers is not self._headers:  # uvicorn makes a new list each second
+                self._headers = headers
+                self._ok = (
+                    STATUS_LINE[200]
+                    + _joined(headers)
+                    + b"content-type: application/json\r\ncontent-length: "
+                )
+            if keep and type(result) is bytes and not (accepts and len(result) >= WORTH):
+                transport.write(b"%b%d\r\n\r\n%b" % (self._ok, len(result), result))
+                continue
+            status, body = error_reply(result, path) if isinstance(result, ModelworksError) else (200, result)
+            transport.write(_response(headers, status, body, keep, accepts))
+            if not keep:
+                transport.close()
 
     def forget(self) -> None:
         """Parse every head anew, and ask again who may predict."""
@@ -160,7 +192,9 @@ class FastProtocol(HttpToolsProtocol):
         self._parts: list[bytes] = []
         self._size = 0
         self._completed = 0
-        self._memo: tuple[bytes, int] | None = None
+        self._memo: _Known | None = None
+        self._head = -1  # bytes of JSON before raw tensors
+        self._accepts = b""
         self._since = self._active = self.tick.now
         self.tick.watch(self.loop, self.connections)
 
@@ -179,16 +213,27 @@ class FastProtocol(HttpToolsProtocol):
             if known is not None and len(data) == end + known.length:
                 if self.timeout_keep_alive_task is not None:
                     self._unset_keepalive_if_required()
-                tick.add(self, known.path, data[end:], True)
+                body = data[end:]
+                tick.add(
+                    self,
+                    known.path,
+                    body if known.head < 0 else Mixed.of(body, known.head),
+                    accepts=known.accepts,
+                )
                 if len(self.connections) == 1:  # nobody to wait for
                     tick.flush()
                 return
             self._feed(data)
             memo = self._memo
-            if memo is not None and self._completed == 1 and not self._partial and len(data) == end + memo[1]:
+            if (
+                memo is not None
+                and self._completed == 1
+                and not self._partial
+                and len(data) == end + memo.length
+            ):
                 if len(tick.known) >= _MEMO:
                     tick.known.clear()
-                tick.known[head] = _Known(*memo)
+                tick.known[head] = memo
         else:
             self._feed(data)
 
@@ -224,6 +269,7 @@ class FastProtocol(HttpToolsProtocol):
         length = -1
         plain = True
         authorization = None
+        self._head, self._accepts = -1, b""
         size = len(self.url) + 20
         for name, value in self.headers:
             size += len(name) + len(value) + 4
@@ -231,6 +277,10 @@ class FastProtocol(HttpToolsProtocol):
                 length = int(value)
             elif name == b"authorization":
                 authorization = value
+            elif name == b"accept-encoding":
+                self._accepts = accepted(value)
+            elif name == b"inference-header-content-length" and value.isdigit() and len(value) < 10:
+                self._head = int(value)
             elif name in (
                 b"transfer-encoding",
                 b"content-encoding",
@@ -247,7 +297,7 @@ class FastProtocol(HttpToolsProtocol):
         path = self.url.split(b"?", 1)[0]
         if (
             plain
-            and 0 <= length <= _HOT_BODY
+            and max(self._head, 0) <= length <= HOT_BODY
             and self.parser.get_method() == b"POST"
             and paths.hot(path)
             and (self.cycle is None or self.cycle.response_complete)
@@ -262,7 +312,7 @@ class FastProtocol(HttpToolsProtocol):
                 self.tick.flush()
                 self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             elif self._keep and size <= _MEMO_HEAD:
-                self._memo = (path, length)
+                self._memo = _Known(path, length, self._head, self._accepts)
             return
         url, headers, expect = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
@@ -312,7 +362,9 @@ class FastProtocol(HttpToolsProtocol):
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts = []
         self._closing = not self._keep
-        self.tick.add(self, path, body, self._keep)
+        if self._head >= 0:
+            body = Mixed.of(body, self._head)
+        self.tick.add(self, path, body, self._keep, self._accepts)
 
     # -- guards ----------------------------------------------------------------------------------------
 
@@ -389,11 +441,14 @@ def _joined(headers: list[tuple[bytes, bytes]]) -> bytes:
     return b"".join(b"%b: %b\r\n" % header for header in headers)
 
 
-def _response(headers: list[tuple[bytes, bytes]], status: int, body: bytes, keep: bool) -> bytes:
-    return b"%b%bcontent-type: application/json\r\ncontent-length: %d\r\n%b\r\n%b" % (
-        STATUS_LINE[status],
-        _joined(headers),
-        len(body),
-        b"" if keep else b"connection: close\r\n",
-        body,
-    )
+def _response(
+    headers: list[tuple[bytes, bytes]], status: int, body: bytes, keep: bool, accepts: bytes = b""
+) -> bytes:
+    own = media(body)
+    if accepts and len(body) >= WORTH:
+        own.append((b"content-encoding", accepts))
+        body = compress(body, accepts)
+    own.append((b"content-length", b"%d" % len(body)))
+    if not keep:
+        own.append((b"connection", b"close"))
+    return b"%b%b%b\r\n%b" % (STATUS_LINE[status], _joined(headers), _joined(own), body)

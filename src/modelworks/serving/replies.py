@@ -1,8 +1,10 @@
-"""Errors as HTTP replies: which kind has which status, and the two forms in which they are sent."""
+"""HTTP replies: which kind of error has which status, the two forms of errors, bodies with raw tensors, compression."""
 
 from __future__ import annotations
 
 import re
+import zlib
+from functools import lru_cache
 
 import msgspec
 import orjson
@@ -30,9 +32,63 @@ _STATUS: tuple[tuple[type[ModelworksError], int], ...] = (
     (Denied, 403),
     (Unavailable, 503),
 )
+WORTH = 1024
+"""Bytes from which a body is worth compressing."""
+_WBITS = {b"gzip": zlib.MAX_WBITS | 16, b"deflate": zlib.MAX_WBITS}
 _AT = re.compile(r"(?P<what>.*) - at `\$(?P<path>.*)`", re.DOTALL)
 _ROW = re.compile(r"\.rows\[(?P<row>\d+)\](?:\.(?P<column>.+))?", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<name>.+)`", re.DOTALL)
+
+
+class Mixed(bytes):
+    """A body of JSON followed by raw tensors.
+
+    Source: the extension for binary tensor data of the Open Inference Protocol.
+
+    Attributes:
+        head: Bytes of the JSON.
+    """
+
+    head: int
+
+    @classmethod
+    def of(cls, body: bytes, head: int) -> Mixed:
+        """A body, the first `head` bytes of which are JSON."""
+        mixed = cls(body)
+        mixed.head = head
+        return mixed
+
+
+def media(body: bytes) -> list[tuple[bytes, bytes]]:
+    """The headers that say what a body is."""
+    if isinstance(body, Mixed):
+        return [
+            (b"content-type", b"application/octet-stream"),
+            (b"inference-header-content-length", b"%d" % body.head),
+        ]
+    return [(b"content-type", b"application/json")]
+
+
+@lru_cache(maxsize=1024)
+def accepted(header: bytes) -> bytes:
+    """The compression that a client accepts, of those that we have: ``gzip``, ``deflate``, or ``b""``.
+
+    Args:
+        header: Value of ``Accept-Encoding``.
+    """
+    told = [one.strip().split(b";") for one in header.lower().split(b",")]
+    names = {
+        name.strip()
+        for name, *rest in told
+        if not any(re.fullmatch(rb"\s*q\s*=\s*0(\.0*)?\s*", q) for q in rest)
+    }
+    return next((name for name in _WBITS if name in names), b"")
+
+
+def compress(body: bytes, encoding: bytes) -> bytes:
+    """A body compressed by one of those that `accepted` gives; quickly rather than as small as can be."""
+    packer = zlib.compressobj(1, zlib.DEFLATED, _WBITS[encoding])
+    return packer.compress(body) + packer.flush()
 
 
 def http_status(error: ModelworksError) -> int:

@@ -6,6 +6,7 @@ import gc
 import os
 import socket
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import uvicorn
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -14,6 +15,9 @@ from modelworks.core.errors import Unavailable
 from modelworks.serving.asgi import Application, Authorize, DataPlaneApp, anybody
 from modelworks.serving.data_plane import DataPlane
 from modelworks.serving.protocol import PATIENT, Limits, Tick, protocol_for
+
+if TYPE_CHECKING:
+    from modelworks.serving.grpc_server import GrpcServer
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -27,6 +31,7 @@ def run(
     poll: float = 0.5,
     authorize: Authorize = anybody,
     limits: Limits = PATIENT,
+    grpc_port: int | None = None,
     ready: Callable[[int], None] = lambda _port: None,
 ) -> None:
     """Serve until SIGINT or SIGTERM.
@@ -39,6 +44,7 @@ def run(
         poll: Seconds between two looks at the ledger.
         authorize: Who may predict.
         limits: For slow clients.
+        grpc_port: Port of the gRPC server; ``None`` for none, 0 lets the system choose.
         ready: Called with the port when connections are accepted.
 
     Raises:
@@ -73,13 +79,43 @@ def run(
         # What was made at the start stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
-        ready(listener.getsockname()[1])
+        beside = None if grpc_port is None else _grpc_server(tick, host, grpc_port)
         try:
-            uvicorn.Server(config).run(sockets=[listener])
+            _Server(config, lambda: ready(listener.getsockname()[1]), beside).run(sockets=[listener])
         finally:
             plane.fleet.close()
             plane.close()
             gc.unfreeze()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, with the gRPC server in its event loop."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], beside: GrpcServer | None) -> None:
+        super().__init__(config)
+        self._ready = ready
+        self._beside = beside
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """See `uvicorn.Server.startup`."""
+        if self._beside is not None:
+            await self._beside.start()
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See `uvicorn.Server.shutdown`."""
+        if self._beside is not None:
+            await self._beside.stop()
+        await super().shutdown(sockets)
+
+
+def _grpc_server(tick: Tick, host: str, port: int) -> GrpcServer:
+    # gRPC is loaded where it is served.
+    from modelworks.serving.grpc_server import GrpcServer
+
+    return GrpcServer(tick, host, port)
 
 
 def _listen(host: str, port: int) -> socket.socket:

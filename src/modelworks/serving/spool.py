@@ -25,8 +25,9 @@ from modelworks.core.errors import Invalid, Unavailable
 PREDICTIONS = "predictions"
 OUTCOMES = "outcomes"
 
-SCHEMA, ROWS, TENSORS, OUTCOME = range(4)
-"""Kinds of entry: a schema that later entries refer to, a request of rows, one of tensors, outcomes."""
+SCHEMA, ROWS, TENSORS, OUTCOME, MIXED, MESSAGE = range(6)
+"""Kinds of entry: a schema that later entries refer to, a request of rows, one of tensors, outcomes; tensors in JSON
+and raw bytes, tensors in a message of protobuf."""
 
 _BLOCK = struct.Struct("<II")
 _ENTRY = struct.Struct("<BQqII")
@@ -37,7 +38,7 @@ class Entry(NamedTuple):
     """One request that was answered.
 
     Attributes:
-        kind: `ROWS`, `TENSORS` or `OUTCOME`.
+        kind: What `request` is.
         schema: How to read the request; ``b""`` where nothing is needed.
         time: When it was answered, microseconds since 1970, UTC.
         request: The body as it came.

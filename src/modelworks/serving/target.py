@@ -57,8 +57,6 @@ class Job:
 class Target(Protocol):
     """What a path leads to."""
 
-    kind: int
-    """Of the entries in the spool."""
     schema: bytes
     """How to read the logged request again, as JSON."""
     counters: Counters
@@ -76,6 +74,10 @@ class Target(Protocol):
             Invalid: it cannot be answered as it is.
             NotFound: no live version covers a row.
         """
+        ...
+
+    def logged(self, body: bytes) -> tuple[int, bytes]:
+        """The kind of entry that a request is in the spool, and its bytes there."""
         ...
 
     def word(self, job: Job, request: bytes, logged: bytes) -> bytes:
@@ -157,8 +159,6 @@ class Route:
 class RowsTarget:
     """``POST /predict/{model}``."""
 
-    kind = ROWS
-
     def __init__(
         self, route: Route, counters: Counters, schema: bytes, dataset: str = "", features: Sequence[str] = ()
     ) -> None:
@@ -180,6 +180,10 @@ class RowsTarget:
                 bound.check(row)
             return Job([Piece(bound.replica, (bound.numbers(row),), (bound.texts(row),))], 1)
         return Job(pieces(rows, self.route), len(rows))
+
+    def logged(self, body: bytes) -> tuple[int, bytes]:
+        """See `Target.logged`."""
+        return ROWS, body
 
     def word(self, job: Job, request: bytes, logged: bytes) -> bytes:
         """See `Target.word`: what is logged is what is answered."""

@@ -1,57 +1,62 @@
-"""Requests and answers of the Open Inference Protocol, version 2: columns as JSON tensors.
+"""Tensors of the Open Inference Protocol, version 2: their elements as JSON, raw bytes and typed lists.
 
-Source: https://github.com/kserve/open-inference-protocol (REST, inference request and response objects).
+Sources:
+    https://github.com/kserve/open-inference-protocol (tensor data over REST and gRPC);
+    https://github.com/triton-inference-server/server, ``docs/protocol/extension_binary_data.md`` (raw bytes).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import prod
 from typing import Annotated, Any
 
 import msgspec
 import numpy as np
-import orjson
+import numpy.typing as npt
 from msgspec import Meta, Raw, Struct
 
-from modelworks.core.errors import Invalid, ModelworksError, TooLarge
+from modelworks.core.errors import Invalid
 from modelworks.core.schema import Kind
-from modelworks.models.signature import Signature
-from modelworks.serving.columns import MAX_ROWS, NUMBER, Column, Values, check_value
-from modelworks.serving.metrics import Counters
-from modelworks.serving.replica import Replica
+from modelworks.serving.columns import MOST, NUMBER
 from modelworks.serving.replies import undecodable
-from modelworks.serving.spool import TENSORS
-from modelworks.serving.target import Bound, Job, Piece, Route, spread, texts
 
-MATRIX = "input"
-"""Name of the one tensor that may stand for all inputs of a model without texts; shape [rows, inputs]."""
-PROBABILITIES, LABEL, VALUE = "probabilities", "label", "value"
+FLOATS = ("FP16", "BF16", "FP32", "FP64")
+_SIGNED = {f"INT{bits}": bits for bits in (8, 16, 32, 64)}
+_UNSIGNED = {f"UINT{bits}": bits for bits in (8, 16, 32, 64)}
+NUMERIC = (*FLOATS, *_SIGNED, *_UNSIGNED)
+DATATYPES = (*NUMERIC, "BOOL", "BYTES")
 
-_INT = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-_UINT = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-_FLOATS, _INTS, _UINTS = (
-    ("FP16", "FP32", "FP64"),
-    ("INT8", "INT16", "INT32", "INT64"),
-    ("UINT8", "UINT16", "UINT32", "UINT64"),
-)
+_LARGEST_HALF = float(np.finfo(np.float16).max)
+_LARGEST_WORD = 2**64 - 1
 _ELEMENT: dict[str, Any] = {
-    **dict.fromkeys(_FLOATS, NUMBER | None),
-    **dict.fromkeys(_INTS, _INT | None),
-    **dict.fromkeys(_UINTS, _UINT | None),
+    **dict.fromkeys(FLOATS, NUMBER | None),
+    "FP16": Annotated[float, Meta(ge=-_LARGEST_HALF, le=_LARGEST_HALF)] | None,
+    **{
+        name: Annotated[int, Meta(ge=-(2 ** (bits - 1)), le=2 ** (bits - 1) - 1)] | None
+        for name, bits in _SIGNED.items()
+    },
+    **{name: Annotated[int, Meta(ge=0, le=2**bits - 1)] | None for name, bits in _UNSIGNED.items()},
+    # A bound of msgspec's has to fit into 64 bits with a sign: see `_checked`.
+    "UINT64": Annotated[int, Meta(ge=0)] | None,
     "BOOL": bool | None,
     "BYTES": str | None,
 }
 _LISTS: dict[str, Any] = {name: list[kind] for name, kind in _ELEMENT.items()}  # type: ignore[valid-type]
 _FLAT: dict[str, Any] = {name: msgspec.json.Decoder(kind) for name, kind in _LISTS.items()}
-_NUMERIC = (*_FLOATS, *_INTS, *_UINTS)
-_TAKES: dict[Kind, tuple[str, ...]] = {
-    Kind.NUMBER: _NUMERIC,
-    Kind.INTEGER: _NUMERIC,
-    Kind.BOOL: ("BOOL",),
-    Kind.TEXT: ("BYTES",),
-    Kind.TIME: ("BYTES",),
+_STORED = {
+    "BOOL": "u1",
+    "FP16": "<f2",
+    "BF16": "<u2",
+    "FP32": "<f4",
+    "FP64": "<f8",
+    **{name: f"<i{bits // 8}" for name, bits in _SIGNED.items()},
+    **{name: f"<u{bits // 8}" for name, bits in _UNSIGNED.items()},
 }
+"""How NumPy names what an element is as raw bytes: little endian."""
+_LENGTH = 4
+"""Bytes of the length before each element of BYTES."""
+
 DATATYPE = {
     Kind.NUMBER: "FP32",
     Kind.INTEGER: "INT64",
@@ -60,10 +65,18 @@ DATATYPE = {
     Kind.TIME: "BYTES",
 }
 """The datatype that metadata gives a kind of column."""
+TAKES: dict[Kind, tuple[str, ...]] = {
+    Kind.NUMBER: NUMERIC,
+    Kind.INTEGER: NUMERIC,
+    Kind.BOOL: ("BOOL",),
+    Kind.TEXT: ("BYTES",),
+    Kind.TIME: ("BYTES",),
+}
+"""The datatypes that a kind of column takes."""
 
 
 class InputTensor(Struct, gc=False):
-    """One input."""
+    """One input, its elements in JSON."""
 
     name: str
     shape: list[Annotated[int, Meta(ge=0)]]
@@ -72,46 +85,22 @@ class InputTensor(Struct, gc=False):
     parameters: dict[str, Any] | None = None
 
 
-class WantedOutput(Struct, gc=False):
-    """One output that the client asks for."""
+class RawTensor(InputTensor, gc=False):
+    """One input, its elements as raw bytes."""
 
-    name: str
-    parameters: dict[str, Any] | None = None
-
-
-class InferRequest(Struct, gc=False):
-    """An inference request."""
-
-    inputs: Annotated[list[InputTensor], Meta(min_length=1)]
-    id: str | None = None
-    outputs: list[WantedOutput] | None = None
-    parameters: dict[str, Any] | None = None
+    content: bytes = b""
 
 
-_REQUEST = msgspec.json.Decoder(InferRequest)
-_BINARY = Invalid(
-    "binary tensors are not accepted",
-    "this server speaks the protocol's JSON form",
-    "send the data as JSON: with tritonclient, binary_data=False on inputs and outputs",
-)
+class TypedTensor(InputTensor, gc=False):
+    """One input, its elements as values; as gRPC's typed lists bring them."""
 
-
-def read_request(body: bytes) -> InferRequest:
-    """Read a request body.
-
-    Raises:
-        Invalid: it is not an inference request.
-    """
-    try:
-        return _REQUEST.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise undecodable(error, body) from None
-    except UnicodeDecodeError as error:
-        raise Invalid("the request body is not UTF-8", str(error), "send JSON in UTF-8") from None
+    elements: Sequence[Any] = ()
 
 
 def read_data(tensor: InputTensor) -> list[Any]:
     """The elements of a tensor, flat, row-major; their number fits the shape.
+
+    A NaN in raw bytes or a typed list is a missing value, ``None``, as ``null`` is in JSON.
 
     Raises:
         Invalid: an unknown datatype, an element of another type, a number that does not fit the shape.
@@ -119,37 +108,68 @@ def read_data(tensor: InputTensor) -> list[Any]:
     decoder = _FLAT.get(tensor.datatype)
     if decoder is None:
         raise Invalid(
-            f"input {tensor.name!r} has the unknown datatype {tensor.datatype!r}",
+            f"input {tensor.name!r} has the unknown datatype {tensor.datatype[:40]!r}",
             "",
-            f"use one of {', '.join(_FLAT)}",
+            f"use one of {', '.join(DATATYPES)}",
         )
+    if isinstance(tensor, RawTensor):
+        return _texts(tensor) if tensor.datatype == "BYTES" else _values(tensor)
+    if isinstance(tensor, TypedTensor):
+        _counted(tensor, len(tensor.elements))
+        return _converted(tensor, [None if value != value else value for value in tensor.elements])
     if not len(tensor.data):
-        if tensor.parameters and "binary_data_size" in tensor.parameters:
-            raise _BINARY
-        raise Invalid(f"input {tensor.name!r} has no data", "", "add its data")
+        sized = "binary_data_size" in (tensor.parameters or {})
+        why = "raw bytes need the header Inference-Header-Content-Length" if sized else ""
+        raise Invalid(f"input {tensor.name!r} has no data", why, "add its data")
     try:
         flat: list[Any] = decoder.decode(tensor.data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         flat = _nested(tensor, error)
-    if len(flat) != prod(tensor.shape):
+    _counted(tensor, len(flat))
+    return _checked(tensor, flat)
+
+
+def _counted(tensor: InputTensor, elements: int) -> None:
+    if elements != prod(tensor.shape):
         raise Invalid(
-            f"input {tensor.name!r} has {len(flat)} elements",
+            f"input {tensor.name!r} has {elements} elements",
             f"its shape {tensor.shape} asks for {prod(tensor.shape)}",
             "correct the shape or the data",
         )
+
+
+def _checked(tensor: InputTensor, flat: list[Any]) -> list[Any]:
+    if tensor.datatype == "UINT64" and any(value is not None and value > _LARGEST_WORD for value in flat):
+        raise _unfit(tensor, f"expected `int` <= {_LARGEST_WORD}")
     return flat
 
 
-def _nested(tensor: InputTensor, error: msgspec.DecodeError) -> list[Any]:
+def _unfit(tensor: InputTensor, why: str) -> Invalid:
+    return Invalid(f"the data of input {tensor.name!r} does not fit {tensor.datatype}", why, "correct it")
+
+
+def _converted(tensor: InputTensor, values: list[Any]) -> list[Any]:
+    try:
+        flat: list[Any] = msgspec.convert(values, _LISTS[tensor.datatype])
+    except msgspec.ValidationError as wrong:
+        raise _unfit(tensor, undecodable(wrong, b"").why) from None
+    return _checked(tensor, flat)
+
+
+def _nested(tensor: InputTensor, error: msgspec.DecodeError | RecursionError) -> list[Any]:
     """The elements where `data` is nested as its shape is."""
     refusal = undecodable(error, bytes(tensor.data))
     if not isinstance(error, msgspec.ValidationError):
         raise Invalid(f"the data of input {tensor.name!r} is not valid JSON", refusal.why, refusal.fix)
     if "got `array`" not in str(error) or len(tensor.shape) < 2:
+        raise _unfit(tensor, refusal.why)
+    try:
+        level = msgspec.json.decode(tensor.data)
+    except (msgspec.DecodeError, RecursionError) as wrong:
+        refusal = undecodable(wrong, bytes(tensor.data))
         raise Invalid(
-            f"the data of input {tensor.name!r} does not fit {tensor.datatype}", refusal.why, "correct it"
-        )
-    level = msgspec.json.decode(tensor.data)
+            f"the data of input {tensor.name!r} is not valid JSON", refusal.why or refusal.what, refusal.fix
+        ) from None
     for size in tensor.shape[1:]:
         if not all(isinstance(part, list) and len(part) == size for part in level):
             raise Invalid(
@@ -158,335 +178,92 @@ def _nested(tensor: InputTensor, error: msgspec.DecodeError) -> list[Any]:
                 "send it flat and row-major, or nested as the shape",
             )
         level = [element for part in level for element in part]
-    try:
-        flat: list[Any] = msgspec.convert(level, _LISTS[tensor.datatype])
-        return flat
-    except msgspec.ValidationError as wrong:
-        why = undecodable(wrong, b"").why
+    return _converted(tensor, level)
+
+
+# -- raw bytes -----------------------------------------------------------------------------------------
+
+
+def numbers_of(tensor: RawTensor) -> npt.NDArray[Any]:
+    """The elements of a tensor of numbers or booleans as they are, flat; NaN where one is missing.
+
+    Raises:
+        Invalid: a number of bytes that does not fit the shape; a number that float32 cannot hold.
+    """
+    stored = np.dtype(_STORED[tensor.datatype])
+    asked = prod(tensor.shape) * stored.itemsize
+    if len(tensor.content) != asked:
         raise Invalid(
-            f"the data of input {tensor.name!r} does not fit {tensor.datatype}", why, "correct it"
-        ) from None
-
-
-class TensorTarget:
-    """``POST /v2/models/{model}[/versions/{version}]/infer``."""
-
-    kind = TENSORS
-    dataset = ""
-    features: Sequence[str] = ()  # a tensor holds what the model takes; nothing is added to it
-
-    def __init__(
-        self, route: Route, counters: Counters, schema: bytes, name: str, optional: Sequence[str]
-    ) -> None:
-        self.route = route
-        self.counters = counters
-        self.schema = schema
-        self.name = name
-        self.prefix = b'{"model":' + orjson.dumps(route.model) + b',"predictions":['
-        self._columns = route.rows.columns
-        replicas = [bound.replica for bound in route.bound.values()]
-        self.outputs = outputs_of(replicas)
-        self._labels = tuple(self.outputs[0].get("parameters", {}).get("labels", ()))
-        self._plain = any(replica.signature.task == "other" for replica in replicas)
-        self._forms: dict[Replica, tuple[bytes, list[bytes]]] = {}
-        self._takes = {
-            name: frozenset(datatype for kind in column.kinds for datatype in _TAKES[kind])
-            for name, column in self._columns.items()
-        }
-        self._moments = {name for name, column in self._columns.items() if column.kinds == (Kind.TIME,)}
-        self._needs = {name for name, column in self._columns.items() if column.required} - set(optional)
-        self._known = {output["name"] for output in self.outputs}
-        # One tensor for all inputs needs one order of inputs, and nothing but numbers.
-        self.only = replicas[0] if not route.per and len(replicas) == 1 else None
-        self._matrix = None if self.only is None or self.only.signature.texts else self.only.signature.numbers
-        self._gaps = frozenset(name for name, column in self._columns.items() if column.nullable)
-
-    def decode(self, body: bytes) -> Job:
-        """See `Target.decode`."""
-        request = read_request(body)
-        for output in request.outputs or ():
-            if output.name not in self._known:
-                known = ", ".join(sorted(self._known))
-                raise Invalid(
-                    f"there is no output {output.name!r}",
-                    f"model {self.name!r} gives {known}",
-                    "ask for these",
-                )
-            if output.parameters and output.parameters.get("binary_data"):
-                raise _BINARY
-        if request.parameters and request.parameters.get("binary_data_output"):
-            raise _BINARY
-        first = request.inputs[0]
-        if (
-            self._matrix is not None
-            and len(request.inputs) == 1
-            and first.name == MATRIX not in self._columns
-        ):
-            numbers = self._from_matrix(first, self._matrix)
-            assert self.only is not None
-            return Job([Piece(self.only, numbers, [()] * len(numbers))], len(numbers), request)
-        columns, size = self._from_columns(request.inputs)
-        return Job(self._pieces(columns, size), size, request)
-
-    def _from_matrix(self, tensor: InputTensor, names: Sequence[str]) -> list[Values]:
-        shape = tensor.shape
-        if len(shape) != 2 or shape[1] != len(names):
-            raise Invalid(
-                f"input {MATRIX!r} has the shape {shape}",
-                f"it must be [rows, {len(names)}]: {', '.join(names)}",
-                "correct the shape",
-            )
-        if tensor.datatype not in _NUMERIC:
-            raise Invalid(
-                f"input {MATRIX!r} cannot be {tensor.datatype}", "it holds numbers", "send FP32 or FP64"
-            )
-        _limit(shape[0])
-        flat = read_data(tensor)
-        rows: list[Values] = (
-            [tuple(flat)] if shape[0] == 1 else list(zip(*[iter(flat)] * len(names), strict=True))
+            f"input {tensor.name!r} has {len(tensor.content)} bytes",
+            f"its shape {tensor.shape} of {tensor.datatype} asks for {asked}",
+            "correct the shape or the data",
         )
-        if None in flat:
-            for position, name in enumerate(names):
-                if name not in self._gaps and any(row[position] is None for row in rows):
-                    raise _gap(name)
-        return rows
-
-    def _from_columns(self, inputs: Sequence[InputTensor]) -> tuple[dict[str, list[Any]], int]:
-        """The columns by name, checked, and the number of rows."""
-        columns: dict[str, list[Any]] = {}
-        size = inputs[0].shape[0] if inputs[0].shape else 0
-        flat, tall = [size], [size, 1]
-        _limit(size)
-        for tensor in inputs:
-            column = self._columns.get(tensor.name)
-            if column is None:
-                known = ", ".join(self._columns)
-                raise Invalid(
-                    f"model {self.name!r} has no input {tensor.name!r}",
-                    f"its inputs are {known}",
-                    "use these",
-                )
-            if tensor.name in columns:
-                raise Invalid(f"input {tensor.name!r} is there twice", "", "send it once")
-            if tensor.shape != flat and tensor.shape != tall:
-                raise Invalid(
-                    f"input {tensor.name!r} has the shape {tensor.shape}",
-                    f"with {size} rows it must be [{size}]",
-                    "give every input the same number of rows",
-                )
-            if tensor.datatype not in self._takes[tensor.name]:
-                takes = " or ".join(dict.fromkeys(DATATYPE[kind] for kind in column.kinds))
-                raise Invalid(
-                    f"input {tensor.name!r} cannot be {tensor.datatype}",
-                    f"it takes {takes}",
-                    "change the type",
-                )
-            values = read_data(tensor)
-            if not column.nullable and None in values:
-                raise _gap(tensor.name)
-            if tensor.name in self._moments:
-                _times(column, values)
-            columns[tensor.name] = values
-        for name in self._needs - columns.keys():
-            raise Invalid(f"the request has no input {name!r}", f"model {self.name!r} needs it", "add it")
-        return columns, size
-
-    def _pieces(self, columns: Mapping[str, list[Any]], size: int) -> list[Piece]:
-        route = self.route
-        if not route.per:
-            bound = route.at(())
-            return [_piece(bound, columns, range(size), None)]
-        groups: dict[Bound, list[int]] = {}
-        for position, key in enumerate(zip(*(columns[name] for name in route.per), strict=True)):
-            groups.setdefault(route.at(key), []).append(position)
-        return [
-            _piece(bound, columns, positions, positions if len(groups) > 1 else None)
-            for bound, positions in groups.items()
-        ]
-
-    def word(self, job: Job, request: bytes, logged: bytes) -> bytes:
-        """See `Target.word`."""
-        asked: InferRequest = job.request
-        if job.size == 1 and not asked.outputs and not self._plain:
-            return self._worded(job.pieces[0], asked.id, request)
-        base = request.decode()
-        answer: dict[str, Any] = {"model_name": self.name}
-        versions = {piece.replica.version for piece in job.pieces}
-        if len(versions) == 1:
-            answer["model_version"] = str(versions.pop())
-        if asked.id is not None:
-            answer["id"] = asked.id
-        answer["parameters"] = {"prediction_ids": ",".join([f"{base}-{row}" for row in range(job.size)])}
-        if self.route.per:
-            answer["parameters"]["segments"] = "/".join(spread(job, [p.replica.text for p in job.pieces]))
-        names = (
-            [output.name for output in asked.outputs] if asked.outputs else [o["name"] for o in self.outputs]
-        )
-        answer["outputs"] = [self._output(name, job) for name in names]
-        return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
-
-    def _worded(self, piece: Piece, given: str | None, request: bytes) -> bytes:
-        """One row with all outputs, by a template a replica: the same JSON as `word`, sooner."""
-        form = self._forms.get(piece.replica)
-        if form is None:
-            form = self._forms[piece.replica] = self._form(piece.replica)
-        template, labels = form
-        echo = b"" if given is None else b'"id":%b,' % orjson.dumps(given)
-        scores = self._widened(piece).tolist()[0] if labels else piece.outputs.tolist()[0]
-        numbers = b",".join([b"%.9g" % score for score in scores])
-        if not labels:
-            return template % (echo, request, numbers)
-        return template % (echo, request, numbers, labels[scores.index(max(scores))])
-
-    def _form(self, replica: Replica) -> tuple[bytes, list[bytes]]:
-        parameters: dict[str, str] = {"prediction_ids": "\0-0"}
-        if self.route.per:
-            parameters["segments"] = replica.text
-        outputs = []
-        for output in self.outputs:
-            shape = [1, *output["shape"][1:]]
-            outputs.append(
-                {"name": output["name"], "datatype": output["datatype"], "shape": shape, "data": ["\0"]}
-            )
-        whole = {
-            "model_name": self.name,
-            "model_version": str(replica.version),
-            "id": "\0",
-            "parameters": parameters,
-            "outputs": outputs,
-        }
-        # "\0" cannot stand in a name, a segment's text or a version, so it marks the places.
-        template = orjson.dumps(whole).replace(b"%", b"%%").replace(b'"id":"\\u0000",', b"%b")
-        template = template.replace(b'"\\u0000"', b"%b").replace(b"\\u0000", b"%b")
-        return template, [orjson.dumps(label) for label in self._labels]
-
-    def _output(self, name: str, job: Job) -> dict[str, Any]:
-        described = next(output for output in self.outputs if output["name"] == name)
-        data: Any
-        if self._plain and name == VALUE:
-            data = texts(job)
-        elif len(job.pieces) == 1:
-            piece = job.pieces[0]
-            if name == LABEL:
-                classes = piece.replica.signature.classes
-                data = [classes[best] for best in piece.outputs.argmax(axis=1).tolist()]
-            else:
-                data = self._widened(piece) if name == PROBABILITIES else piece.outputs
-        elif name == LABEL:
-            data = [None] * job.size
-            for piece in job.pieces:
-                classes = piece.replica.signature.classes
-                for row, best in zip(piece.rows or (), piece.outputs.argmax(axis=1).tolist(), strict=True):
-                    data[row] = classes[best]
-        else:
-            width = described["shape"][1] if len(described["shape"]) == 2 else 1
-            data = np.zeros((job.size, width), dtype=np.float32)
-            for piece in job.pieces:
-                data[piece.rows] = self._widened(piece) if name == PROBABILITIES else piece.outputs
-        if isinstance(data, np.ndarray):
-            data = np.ascontiguousarray(data).reshape(-1)
-        return {
-            "name": name,
-            "datatype": described["datatype"],
-            "shape": [job.size, *described["shape"][1:]],
-            "data": data,
-        }
-
-    def _widened(self, piece: Piece) -> Any:
-        """Probabilities over the classes of the whole model, where a segment knows only some of them."""
-        labels = self._labels
-        own = piece.replica.signature.classes
-        if own == labels:
-            return piece.outputs
-        wide = np.zeros((len(piece.outputs), len(labels)), dtype=np.float32)
-        wide[:, [labels.index(label) for label in own]] = piece.outputs
-        return wide
+    array: npt.NDArray[Any] = np.frombuffer(tensor.content, stored)
+    if tensor.datatype == "BF16":  # the upper half of a float32
+        array = (array.astype("<u4") << 16).view("<f4")
+    if array.dtype.kind == "f":
+        with np.errstate(invalid="ignore"):
+            beyond = bool((np.abs(array.astype(np.float64)) > MOST).any())
+        if beyond:
+            raise _unfit(tensor, "a number is infinite, or larger than float32 can hold")
+    elif tensor.datatype == "BOOL":
+        if (array > 1).any():
+            raise _unfit(tensor, "a boolean is one byte, 0 or 1")
+        array = array.astype(bool)
+    return array
 
 
-def outputs_of(replicas: Sequence[Replica]) -> list[dict[str, Any]]:
-    """The outputs of a model as its metadata describes them."""
-    signatures: list[Signature] = [replica.signature for replica in replicas]
-    labels: list[Any] = list(signatures[0].classes) if signatures else []
-    for signature in signatures[1:]:
-        labels += [label for label in signature.classes if label not in labels]
-    if any(signature.task == "other" for signature in signatures):
-        return [{"name": VALUE, "datatype": "BYTES", "shape": [-1], "parameters": {"content_type": "json"}}]
-    if not labels:
-        return [{"name": VALUE, "datatype": "FP32", "shape": [-1]}]
-    if all(isinstance(label, bool) for label in labels):
-        kind = "BOOL"
-    elif all(isinstance(label, int) for label in labels):
-        kind = "INT64"
-    else:
-        kind = "FP64" if all(isinstance(label, (int, float)) for label in labels) else "BYTES"
-    return [
-        {
-            "name": PROBABILITIES,
-            "datatype": "FP32",
-            "shape": [-1, len(labels)],
-            "parameters": {"labels": labels},
-        },
-        {"name": LABEL, "datatype": kind, "shape": [-1]},
-    ]
+def _values(tensor: RawTensor) -> list[Any]:
+    array = numbers_of(tensor)
+    values: list[Any] = array.tolist()
+    if array.dtype.kind == "f" and np.isnan(array).any():
+        return [None if value != value else value for value in values]
+    return values
 
 
-def _piece(
-    bound: Bound, columns: Mapping[str, list[Any]], rows: Sequence[int], positions: list[int] | None
-) -> Piece:
-    signature = bound.replica.signature
-    for field in signature.inputs if bound.check is not None else ():
-        if field.name not in columns and not field.nullable:
+def _texts(tensor: RawTensor) -> list[Any]:
+    content, at = tensor.content, 0
+    found: list[Any] = []
+    asked = prod(tensor.shape)
+    while at < len(content) and len(found) <= asked:
+        start = at + _LENGTH
+        at = start + int.from_bytes(content[at:start], "little")
+        if at > len(content):
             raise Invalid(
-                f"the request has no input {field.name!r}", f"{bound.replica.ref} needs it", "add it"
+                f"input {tensor.name!r} is cut off in element {len(found)}",
+                "each text is its length in 4 bytes, little endian, and then itself in UTF-8",
+                "send all of it",
             )
-        for row in rows if field.name in columns else ():
-            check_value(field, columns[field.name][row])
-    return Piece(
-        bound.replica,
-        _tuples([columns.get(name) for name in bound.number_names], rows, None),
-        _tuples([columns.get(name) for name in bound.text_names], rows, ""),
-        positions,
-    )
+        found.append(_text(tensor, content[start:at]))
+    _counted(tensor, len(found))
+    return found
 
 
-def _tuples(columns: Sequence[list[Any] | None], rows: Sequence[int], missing: Any) -> list[Values]:
-    """Columns as a tuple a row; an input that is not there is missing in every row."""
-    if not columns:
-        return [()] * len(rows)
-    whole = isinstance(rows, range)
-    chosen: list[Sequence[Any]] = []
-    for column in columns:
-        if column is None:
-            chosen.append([missing] * len(rows))
-        elif missing is not None and None in column:
-            chosen.append([missing if column[row] is None else column[row] for row in rows])
-        else:
-            chosen.append(column if whole else [column[row] for row in rows])
-    return list(zip(*chosen, strict=True))
-
-
-def _times(column: Column, values: list[Any]) -> None:
+def _text(tensor: InputTensor, raw: bytes) -> str:
     try:
-        msgspec.convert(values, list[column.type])  # type: ignore[name-defined]
-    except msgspec.ValidationError as error:
-        why = undecodable(error, b"").why
-        raise Invalid(f"input {column.name!r} cannot be accepted", why, "send ISO 8601 text") from None
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise _unfit(tensor, f"a text is not UTF-8: {error}") from None
 
 
-def _limit(rows: int) -> None:
-    if rows < 1:
-        raise Invalid(
-            "the request has no rows", "the first dimension of its first input is 0", "send at least one row"
-        )
-    if rows > MAX_ROWS:
-        raise TooLarge(
-            f"the request has {rows} rows",
-            f"up to {MAX_ROWS} are accepted",
-            "send the rest in further requests",
-        )
+def texts_of(tensor_name: str, raw: Sequence[bytes]) -> list[str]:
+    """The texts of gRPC's typed list of bytes.
+
+    Raises:
+        Invalid: one is not UTF-8.
+    """
+    tensor = InputTensor(tensor_name, [], "BYTES")
+    return [_text(tensor, one) for one in raw]
 
 
-def _gap(name: str) -> ModelworksError:
-    return Invalid(
-        f"input {name!r} has a missing value", "the model was made without any there", "send a number"
-    )
+def raw_of(datatype: str, data: Any) -> bytes:
+    """The elements of an output as raw bytes.
+
+    Args:
+        datatype: Of the output.
+        data: Its elements, flat: an array or a list.
+    """
+    if datatype != "BYTES":
+        return np.asarray(data, dtype=_STORED[datatype]).tobytes()
+    encoded = [(one if isinstance(one, str) else str(one)).encode() for one in data]
+    return b"".join([len(one).to_bytes(_LENGTH, "little") + one for one in encoded])

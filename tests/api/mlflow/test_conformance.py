@@ -7,16 +7,14 @@ what its users have. Each test there is one here.
 
 from __future__ import annotations
 
-import ast
-import os
 import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from xml.etree import ElementTree
 
 import httpx
 import pytest
+from tests import elsewhere
 
 from modelworks.cli.template import make
 from modelworks.factory import Factory
@@ -25,12 +23,7 @@ from modelworks.sdk.process import Server, start
 HERE = Path(__file__).parent
 PYTHON = HERE.parents[2] / ".venv-mlflow" / "bin" / "python"
 CLIENT = HERE / "client"
-TESTS = [
-    f"{path.stem}.{node.name}"
-    for path in sorted(CLIENT.glob("test_*.py"))
-    for node in ast.parse(path.read_text()).body
-    if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
-]
+TESTS = elsewhere.names_of(CLIENT)
 PINNED = re.search(r"^mlflow==(.*)$", (HERE / "requirements.lock").read_text(), re.MULTILINE)
 
 pytestmark = pytest.mark.skipif(
@@ -56,26 +49,8 @@ def outcomes(
 ) -> dict[str, list[str]]:
     """What became of the client's tests: name to failures."""
     report = tmp_path_factory.mktemp("report") / "report.xml"
-    command = [PYTHON, "-m", "pytest", "-c", CLIENT / "pytest.ini", "--rootdir", CLIENT, CLIENT,
-               "--junitxml", report]  # fmt: skip
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
-        "MODELWORKS_URL": factory_server[1].url,
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    }
-    done = subprocess.run(
-        command, env=environment, cwd=report.parent, capture_output=True, text=True, check=False
-    )
-    assert report.exists(), done.stdout + done.stderr
-    found: dict[str, list[str]] = {}
-    for case in ElementTree.parse(report).iter("testcase"):
-        name = f"{case.get('classname', '').rpartition('.')[2]}.{case.get('name', '').partition('[')[0]}"
-        found.setdefault(name, [])
-        found[name] += [
-            f"{case.get('name')}\n{one.text}" for one in case if one.tag in ("failure", "error", "skipped")
-        ]
-    assert found, done.stdout + done.stderr
-    return found
+    environment = {"MODELWORKS_URL": factory_server[1].url, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    return elsewhere.run(PYTHON, CLIENT, report, environment)
 
 
 def test_the_version_is_the_pinned_one() -> None:
