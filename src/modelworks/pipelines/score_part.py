@@ -20,7 +20,7 @@ from modelworks.serving.batch import Scorer, Scoring
 from modelworks.serving.features import OnlineFeatures
 from modelworks.stores import open_stores
 
-_AT_ONCE = 25_000
+_AT_ONCE = 50_000
 """Rows that are in memory together."""
 
 

@@ -215,7 +215,8 @@ class _Columns:
         self.count = len(rows)
         self.nullable = nullable
         self._rows = rows
-        self._typed: dict[tuple[str, Kind], tuple[pl.Series, list[Refusal]]] = {}
+        self._typed: dict[tuple[str, Kind], tuple[npt.NDArray[Any], list[Refusal]]] = {}
+        self._unfit: dict[tuple[Field, ...], list[Refusal]] = {}
         self._numbers: dict[tuple[tuple[str, Kind], ...], npt.NDArray[np.float32]] = {}
         self._texts: dict[tuple[str, ...], npt.NDArray[np.object_]] = {}
 
@@ -231,13 +232,13 @@ class _Columns:
         at = [one.to_numpy().astype(np.intp) for one in groups[""]]
         return list(zip(groups.drop("").rows(), at, strict=True))
 
-    def unfit(self, inputs: Sequence[Field], at: Places) -> list[Refusal]:
+    def unfit(self, inputs: tuple[Field, ...], at: Places) -> list[Refusal]:
         """Which of some rows a version cannot take, and why; the first column's reason comes last, and stays."""
-        found = [
-            (reason, which[at])
-            for one in reversed(inputs)
-            for reason, which in self._values(one.name, one.kind)[1]
-        ]
+        if inputs not in self._unfit:
+            self._unfit[inputs] = [
+                one for field in reversed(inputs) for one in self._values(field.name, field.kind)[1]
+            ]
+        found = [(reason, which[at]) for reason, which in self._unfit[inputs]]
         return [(reason, which) for reason, which in found if which.any()]
 
     def numbers(self, takes: Signature) -> npt.NDArray[np.float32]:
@@ -246,8 +247,7 @@ class _Columns:
         if fields not in self._numbers:
             matrix = self._numbers[fields] = np.empty((self.count, len(fields)), dtype=np.float32)
             for place, (name, kind) in enumerate(fields):
-                values = self._values(name, kind)[0].cast(pl.Float32, strict=False)
-                matrix[:, place] = values.fill_null(float("nan")).to_numpy()
+                matrix[:, place] = self._values(name, kind)[0]
         return self._numbers[fields]
 
     def texts(self, takes: Signature) -> npt.NDArray[np.object_]:
@@ -256,7 +256,7 @@ class _Columns:
         if names not in self._texts:
             matrix = self._texts[names] = np.empty((self.count, len(names)), dtype=object)
             for place, name in enumerate(names):
-                matrix[:, place] = self._values(name, Kind.TEXT)[0].fill_null("").to_list()
+                matrix[:, place] = self._values(name, Kind.TEXT)[0]
         return self._texts[names]
 
     def _there(self, name: str) -> Any:
@@ -268,30 +268,36 @@ class _Columns:
             )
         return self._rows.schema[name]
 
-    def _values(self, name: str, kind: Kind) -> tuple[pl.Series, list[Refusal]]:
-        """A column typed, and which of its rows cannot be taken, with the reason."""
+    def _values(self, name: str, kind: Kind) -> tuple[npt.NDArray[Any], list[Refusal]]:
+        """A column as models take it, and which of its rows cannot be taken, with the reason."""
         kind = Kind.NUMBER if kind is Kind.INTEGER else kind
         if (name, kind) not in self._typed:
-            held = self._there(name)
+            held, raw = self._there(name), self._rows[name]
             if held != pl.Null and not _FITS[kind](held):
                 raise Invalid(
                     f"column {name!r} holds {held}", f"the model takes {_WORDS[kind]} there", "convert it"
                 )
-            typed = as_typed(self._rows.select(name), {name: Field(name, kind)})[name]
-            raw, bad = self._rows[name], []
-            missing = typed.is_null()
-            if held == pl.String:
-                odd = missing & raw.is_not_null() & (raw.str.strip_chars() != "")
-                bad.append((f"column {name!r} cannot be accepted: expected {_WORDS[kind]}", odd))
-                missing &= ~odd
-            if kind is Kind.NUMBER:
-                far = (typed.abs() > _MOST).fill_null(False)
+            if not held.is_float():  # floats are what they are
+                raw = as_typed(raw.to_frame(), {name: Field(name, kind)})[name]
+            bad: list[Refusal] = []
+            if kind is Kind.TEXT:
+                values = np.array(raw.fill_null("").to_list(), dtype=object)
+                missing = raw.is_null().to_numpy()
+            else:
+                wide = raw.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+                missing, far = np.isnan(wide), np.abs(wide) > _MOST
+                values = np.where(far, np.nan, wide).astype(np.float32)
+                if held == pl.String:
+                    there = self._rows[name].str.strip_chars().fill_null("") != ""
+                    odd = missing & there.to_numpy()
+                    missing &= ~odd
+                    bad.append((f"column {name!r} cannot be accepted: expected {_WORDS[kind]}", odd))
                 bad.append(
                     (f"column {name!r} cannot be accepted: it is no number that a model can hold", far)
                 )
             if name not in self.nullable:
                 bad.append((f"column {name!r} has no value, and may not be missing", missing))
-            self._typed[name, kind] = typed, [(why, which.to_numpy()) for why, which in bad if which.any()]
+            self._typed[name, kind] = values, [(why, which) for why, which in bad if which.any()]
         return self._typed[name, kind]
 
 
