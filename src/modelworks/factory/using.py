@@ -9,6 +9,7 @@ from typing import Any
 from modelworks.core.ref import Ref
 from modelworks.core.verbs import verb
 from modelworks.factory.root import Plain, Root
+from modelworks.pipelines import export as exporting
 from modelworks.pipelines import release, report
 from modelworks.pipelines import score as scoring
 from modelworks.pipelines.context import Progress, silent
@@ -93,6 +94,24 @@ class Using(Root):
             places=(str(self.config.state), chosen.ledger_url, chosen.tables_url, chosen.artifacts_url),
             progress=progress,
         )
+
+    def export_docker(self, ref: str, out: Path | str, port: int = 8000) -> Plain:
+        """Write what an image needs that serves a model, or one version of it, without this factory.
+
+        There is no such route over HTTP, nor for `export_kubernetes`: the folder is this machine's.
+        """
+        self.audited("export", ref, {"out": str(out)})
+        return exporting.image(self.stations, Ref.parse(ref), Path(out), port=port)
+
+    def export_kubernetes(
+        self, ref: str, out: Path | str, wanted: exporting.Wanted | None = None, port: int = 8000
+    ) -> Plain:
+        """Write an image's content into ``out/image``, and beside it the manifests that run it."""
+        chosen = wanted or exporting.Wanted()
+        exported = self.export_docker(ref, Path(out) / "image", port)
+        for name, text in exporting.manifests(exported, chosen, port).items():
+            (Path(out) / name).write_text(text)
+        return exported
 
     def outcomes(self, outcomes: Sequence[Mapping[str, Any]]) -> Plain:
         """Tell what really happened; over HTTP it is ``/outcomes``."""
