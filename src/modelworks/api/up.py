@@ -12,8 +12,9 @@ from collections.abc import Callable
 from modelworks.api.app import create_app
 from modelworks.api.guard import Guard
 from modelworks.api.mlflow.app import MlflowApp, mounted
+from modelworks.api.probes import predictions_only
 from modelworks.core.duration import duration
-from modelworks.core.errors import ModelworksError
+from modelworks.core.errors import Invalid, ModelworksError
 from modelworks.data.version import IngestReport
 from modelworks.factory import Factory
 from modelworks.serving import server
@@ -26,6 +27,8 @@ def up(
     host: str | None = None,
     port: int | None = None,
     worker: bool = True,
+    only_predict: bool = False,
+    open: bool = False,
     ready: Callable[[int], None] = lambda _port: None,
 ) -> None:
     """Serve until SIGINT or SIGTERM.
@@ -35,20 +38,31 @@ def up(
         host: Address; the setting by default.
         port: Port; the setting by default, 0 lets the system choose.
         worker: Whether to run the worker beside it.
+        only_predict: Answer predictions, outcomes, probes and metrics, and nothing by which anything is changed.
+        open: With `only_predict`: listen anywhere without a token, as long as there is none.
         ready: Called with the port when connections are accepted.
 
     Raises:
-        Invalid: it would listen beyond loopback without a token.
+        Invalid: it would listen beyond loopback without a token; or everything would be open.
         Unavailable: the port is taken.
     """
     settings = factory.config.settings
     host = host or settings.server_host
-    guard = Guard(factory.stores.ledger, host, settings.server_token)
+    if open and not only_predict:
+        raise Invalid(
+            "usage: a factory is never open to everybody", "", "say --only-predict as well, or make a token"
+        )
+    # What is open is guarded as on this machine alone: as soon as there is a token, it is asked for.
+    guard = Guard(factory.stores.ledger, "localhost" if open else host, settings.server_token)
     plane = factory.stations.serve.plane
+    if only_predict:
+        app = predictions_only(plane, guard)
+    else:
+        app = mounted(create_app(factory, guard), MlflowApp(factory, guard))
     helper = _Worker(str(factory.config.root)) if worker else None
     try:
         server.run(
-            mounted(create_app(factory, guard), MlflowApp(factory, guard)),
+            app,
             plane,
             host=host,
             port=settings.server_port if port is None else port,

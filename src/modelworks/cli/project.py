@@ -63,6 +63,14 @@ def up(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 lets the system choose.")] = None,
     worker: Annotated[bool, typer.Option(help="Run the worker beside the server.")] = True,
+    only_predict: Annotated[
+        bool,
+        typer.Option("--only-predict", help="Predictions, outcomes, probes and metrics; no API, no console."),
+    ] = False,
+    open: Annotated[
+        bool,
+        typer.Option("--open", help="With --only-predict: listen anywhere, also while there is no token."),
+    ] = False,
 ) -> None:
     """Serve: predictions, outcomes, the API and the console."""
     from modelworks.api.up import up as serve
@@ -77,6 +85,9 @@ def up(
             else:
                 live = len(factory.stations.deploy.state())
                 show.OUT.print(f"[bold]{url}[/bold]  {live:,} model{'' if live == 1 else 's'} live")
+                if only_predict:
+                    show.OUT.print(f"  metrics {url}/metrics   [dim]Ctrl-C ends it[/dim]")
+                    return
                 show.OUT.print(
                     f"  console {url}/   docs {url}/docs   metrics {url}/metrics   [dim]Ctrl-C ends it[/dim]"
                 )
@@ -84,7 +95,7 @@ def up(
                 if first:
                     show.hint(f"POST {url}/predict/{first}  (the docs show an example)")
 
-        serve(factory, host=host, port=port, worker=worker, ready=ready)
+        serve(factory, host=host, port=port, worker=worker, only_predict=only_predict, open=open, ready=ready)
 
 
 def worker(context: typer.Context) -> None:

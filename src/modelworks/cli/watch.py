@@ -1,9 +1,7 @@
-"""Commands about what is served: predict, monitor, alerts, decisions, why."""
+"""Commands about what is served: monitor, alerts, decisions, why."""
 
 from __future__ import annotations
 
-import json as jsonlib
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,7 +14,7 @@ Model = Annotated[str | None, typer.Argument(help="Only this model.")]
 
 def register(app: typer.Typer) -> None:
     """Put the commands into the application."""
-    for command in (status, predict, predictions, monitor, alerts, decisions, why, audit):
+    for command in (status, predictions, monitor, alerts, decisions, why, audit):
         app.command(command.__name__)(command)
 
 
@@ -45,60 +43,6 @@ def _how_far(going: dict[str, Any]) -> str:
     if not going["running"]:
         return f"{done}, was interrupted; 'modelworks train {going['model']}' goes on with it"
     return done if going["left"] is None else f"{done}, about {show.seconds(going['left'])} left"
-
-
-def predict(
-    context: typer.Context,
-    model: Annotated[str, typer.Argument(help="delay, or 'delay[UA,EWR]'.")],
-    row: Annotated[list[str] | None, typer.Option(help="A row as JSON; may be repeated.")] = None,
-    file: Annotated[
-        Path | None, typer.Option(help="Rows from a Parquet, CSV or JSON Lines file.", exists=True)
-    ] = None,
-) -> None:
-    """Answer rows, each by its segment's champion."""
-    from modelworks.core.errors import Invalid
-
-    door: Door = context.obj
-    try:
-        rows: list[dict[str, Any]] = [jsonlib.loads(text) for text in row or []]
-    except ValueError as error:
-        raise Invalid(
-            "usage: --row is not JSON", str(error), """write for instance --row '{"distance": 1400}'"""
-        ) from error
-    if file is not None:
-        rows += _rows(file)
-    if not rows:
-        raise Invalid("usage: there are no rows", "", "give --row JSON or --file FILE")
-    told = door.call("predict", model=model, rows=rows)
-    if door.json:
-        return show.raw(told)
-    show.table(
-        "Predictions",
-        ["id", "segment", "version#", "output"],
-        [
-            [
-                p["id"],
-                p["segment"] or "(all)",
-                p["version"],
-                p["output"] if not isinstance(p["output"], dict) else jsonlib.dumps(p["output"]),
-            ]
-            for p in told["predictions"]
-        ],
-    )
-    return show.hint(f"modelworks why {told['predictions'][0]['id']}")
-
-
-def _rows(file: Path) -> list[dict[str, Any]]:
-    import polars as pl
-
-    from modelworks.core.errors import Invalid
-    from modelworks.core.plain import plain
-
-    readers: dict[str, Any] = {".parquet": pl.read_parquet, ".csv": pl.read_csv, ".jsonl": pl.read_ndjson}
-    if file.suffix not in readers:
-        raise Invalid(f"usage: {file.name} has no known format", "", "use .parquet, .csv or .jsonl")
-    rows: list[dict[str, Any]] = plain(readers[file.suffix](file).to_dicts())
-    return rows
 
 
 def predictions(context: typer.Context, model: Model = None, limit: int = 20) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from modelworks.core.ref import Ref
 from modelworks.core.verbs import verb
 from modelworks.factory.root import Plain, Root
+from modelworks.pipelines import export as exporting
 from modelworks.pipelines import release, report
+from modelworks.pipelines import score as scoring
+from modelworks.pipelines.context import Progress, silent
 
 
 class Using(Root):
@@ -51,6 +55,63 @@ class Using(Root):
     def predict(self, model: str, rows: Sequence[Mapping[str, Any]]) -> Plain:
         """Answer rows in this process, logged as the server does; over HTTP it is ``/predict/{model}``."""
         return self.stations.serve.predict(model, rows)
+
+    def score(
+        self,
+        model: str,
+        out: Path | str,
+        *,
+        file: Path | str | None = None,
+        dataset: str | None = None,
+        keep: Sequence[str] = (),
+        workers: int = 0,
+        progress: Progress = silent,
+    ) -> Plain:
+        """Answer every row of a file or a dataset into a Parquet file; a call that was cut off goes on.
+
+        There is no such route over HTTP: both files are this machine's. The answers stand in the file, not in the
+        prediction log.
+
+        Args:
+            model: ``delay``, ``delay[UA,EWR]`` or ``delay@3``.
+            out: The Parquet file to write.
+            file: Rows as Parquet, CSV, JSON or JSON Lines.
+            dataset: Instead of a file: ``flights`` or ``flights@12``.
+            keep: Columns to write beside the answers, besides key and time; ``"*"`` for all.
+            workers: Processes; 0 for one a core.
+            progress: Told how far it is.
+        """
+        chosen = self.config.settings
+        self.audited("score", model, {"file": None if file is None else str(file), "dataset": dataset})
+        return scoring.score(
+            self.stations,
+            Ref.parse(model),
+            Path(out),
+            file=None if file is None else Path(file),
+            dataset=dataset,
+            keep=keep,
+            workers=workers,
+            places=(str(self.config.state), chosen.ledger_url, chosen.tables_url, chosen.artifacts_url),
+            progress=progress,
+        )
+
+    def export_docker(self, ref: str, out: Path | str, port: int = 8000) -> Plain:
+        """Write what an image needs that serves a model, or one version of it, without this factory.
+
+        There is no such route over HTTP, nor for `export_kubernetes`: the folder is this machine's.
+        """
+        self.audited("export", ref, {"out": str(out)})
+        return exporting.image(self.stations, Ref.parse(ref), Path(out), port=port)
+
+    def export_kubernetes(
+        self, ref: str, out: Path | str, wanted: exporting.Wanted | None = None, port: int = 8000
+    ) -> Plain:
+        """Write an image's content into ``out/image``, and beside it the manifests that run it."""
+        chosen = wanted or exporting.Wanted()
+        exported = self.export_docker(ref, Path(out) / "image", port)
+        for name, text in exporting.manifests(exported, chosen, port).items():
+            (Path(out) / name).write_text(text)
+        return exported
 
     def outcomes(self, outcomes: Sequence[Mapping[str, Any]]) -> Plain:
         """Tell what really happened; over HTTP it is ``/outcomes``."""

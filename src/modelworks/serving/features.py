@@ -65,21 +65,50 @@ class OnlineFeatures:
         if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
             return body
         declared = self._frames.declared()[dataset]
-        wanted = needs(declared.features, list(names), declared.columns)
+        wanted = self.needed(dataset, names)
         for name in wanted:
             if any(name not in row for row in rows):
-                raise Invalid(
-                    f"a row has no {name!r}",
-                    f"features of it are computed from {', '.join(wanted)}",
-                    f"send {name!r} with every row; null where it is not known",
-                )
+                raise _lacks("a row", name, wanted)
         time = [declared.time] if declared.time else []
-        contract = {name: Field.from_json(declared.columns[name]) for name in (*wanted, *time)}
         now = datetime.now(UTC).isoformat()
-        sent = [{name: row.get(name, now if name in time else None) for name in contract} for row in rows]
-        frame = as_typed(columns_of(sent), contract) if contract else pl.DataFrame({"": [None] * len(rows)})
-        found = self._frames.add(frame, declared, names, self._frames.held_past)
-        told = found.select(names).to_dicts()
+        sent = [
+            {name: row.get(name, now if name in time else None) for name in (*wanted, *time)} for row in rows
+        ]
+        frame = columns_of(sent) if wanted or time else pl.DataFrame({"": [None] * len(rows)})
+        found = self.frame(dataset, names, frame)
+        told = found.to_dicts()
         for row, more in zip(rows, told, strict=True):
             row.update(more)
         return orjson.dumps(request)
+
+    def needed(self, dataset: str, names: Sequence[str]) -> tuple[str, ...]:
+        """The columns that features are computed from."""
+        declared = self._frames.declared()[dataset]
+        return tuple(needs(declared.features, list(names), declared.columns))
+
+    def frame(self, dataset: str, names: Sequence[str], rows: pl.DataFrame) -> pl.DataFrame:
+        """Features of the rows of a frame; without a column of the time they are rows of now.
+
+        Raises:
+            Invalid: a column is not there that a feature is computed from.
+            NotReady: a dataset that a feature looks into has no version yet.
+        """
+        declared = self._frames.declared()[dataset]
+        wanted = self.needed(dataset, names)
+        for name in wanted:
+            if name not in rows.columns:
+                raise _lacks("the table", name, wanted)
+        time = [declared.time] if declared.time else []
+        if time and time[0] not in rows.columns:
+            rows = rows.with_columns(pl.lit(datetime.now(UTC)).alias(time[0]))
+        contract = {name: Field.from_json(declared.columns[name]) for name in (*wanted, *time)}
+        typed = as_typed(rows, contract) if contract else rows
+        return self._frames.add(typed, declared, names, self._frames.held_past).select(names)
+
+
+def _lacks(what: str, name: str, wanted: Sequence[str]) -> Invalid:
+    return Invalid(
+        f"{what} has no {name!r}",
+        f"features of it are computed from {', '.join(wanted)}",
+        f"send {name!r} with every row; null where it is not known",
+    )

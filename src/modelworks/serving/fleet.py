@@ -243,7 +243,7 @@ class Fleet:
                 mark = _mark(db)
                 if mark == self._mark and not self.failures:
                     return False
-                declared = _declared(db)
+                declared = declared_models(db)
                 changed = _changed(db, self._seen)
                 live = {
                     (row.model, row.segment)
@@ -387,7 +387,8 @@ def _mark(db: Connection) -> tuple[Any, ...]:
     return (deployed[0] or 0, deployed[1], *told, *based)
 
 
-def _declared(db: Connection) -> dict[str, Declared]:
+def declared_models(db: Connection) -> dict[str, Declared]:
+    """Every model that is declared, by name."""
     d, m = datasets.c, models.c
     query = select(
         m.name, m.per, m.features, d.key, d.time, d.contract, d.features.label("computed"), m.dataset
