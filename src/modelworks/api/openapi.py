@@ -7,38 +7,21 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from modelworks.core.schema import Kind
 from modelworks.factory import Factory
-
-_VALUES: dict[Kind, Any] = {
-    Kind.NUMBER: 0.5,
-    Kind.INTEGER: 1,
-    Kind.TEXT: "text",
-    Kind.BOOL: True,
-    Kind.TIME: "2013-01-05T10:15:00Z",
-}
+from modelworks.serving.example import example
 
 
 def described(app: FastAPI, factory: Factory) -> dict[str, Any]:
     """The document, made anew: models come and go."""
     document = get_openapi(title=app.title, version=app.version, routes=app.routes)
     paths = document["paths"]
-    for model in factory.project.models.values():
-        definition = model.definition
-        contract = factory.project.dataset(definition.dataset).contract
-        columns = dict.fromkeys([*definition.per, *definition.features])
-        row = {name: _VALUES[contract[name].kind] for name in columns if name in contract}
-        paths[f"/predict/{model.name}"] = {
-            "post": _operation(
-                f"Answer rows with {model.name}",
-                "predict",
-                {"rows": [row]},
-                {
-                    "model": model.name,
-                    "predictions": [{"id": "...", "version": 3, "segment": "", "output": 0.5}],
-                },
-            )
-        }
+    serve = factory.stations.serve
+    for name, served in sorted(serve.plane.fleet.snapshot.models.items()):
+        if served.replicas:  # what is not live would not answer
+            request, answer = example(served, serve.needed(served.declared))
+            paths[f"/predict/{name}"] = {
+                "post": _operation(f"Answer rows with {name}", "predict", request, answer)
+            }
     paths["/outcomes"] = {
         "post": _operation(
             "Tell what really happened",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +22,7 @@ from modelworks.models.signature import Signature
 from modelworks.serving.columns import as_text, merge
 from modelworks.serving.fleet import Declared
 from modelworks.serving.replica import Replica
+from modelworks.serving.residency import Residency, Resident
 
 Form = Literal["number", "classes", "json"]
 """What the column ``output`` holds: a number; the likeliest label, with a probability for each; JSON."""
@@ -29,6 +30,8 @@ Form = Literal["number", "classes", "json"]
 OWN = ("row", "segment", "version", "output", "error")
 """Columns that every answer has."""
 
+_MEMORY = 1024**3
+"""Bytes that the models of one worker may take."""
 _MOST = float(np.finfo(np.float32).max)
 _FITS: dict[Kind, Callable[[Any], bool]] = {
     Kind.NUMBER: lambda held: held.is_numeric() or held == pl.String,
@@ -140,7 +143,7 @@ class Scoring:
 
 @dataclass
 class Scorer:
-    """Answers frames; a version is loaded when a row first needs it.
+    """Answers frames; a version is loaded when a row needs it, and makes room for others when memory is short.
 
     Args:
         scoring: What answers.
@@ -150,6 +153,7 @@ class Scorer:
     scoring: Scoring
     load: Callable[[Package], Predictor]
     _replicas: dict[Segment, Replica] = field(default_factory=dict)
+    _home: Residency = field(default_factory=lambda: Residency(_MEMORY))
 
     def answer(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Answer every row.
@@ -202,9 +206,12 @@ class Scorer:
         if segment not in self._replicas:
             one = self.scoring.versions[segment]
             compiled = one.package.compiled is not None
+            resident = Resident(self._home, partial(self.load, one.package))
             self._replicas[segment] = Replica(
-                self.scoring.declared.name, segment, one.version, one.signature, self.load(one.package), compiled
-            )  # fmt: skip
+                self.scoring.declared.name, segment, one.version, one.signature, resident, compiled
+            )
+        # Here and not under the first question: that it cannot be loaded is no fault of a row.
+        self._home.load(self._replicas[segment].predictor)
         return self._replicas[segment]
 
 

@@ -14,7 +14,7 @@ from modelworks.core.plain import to_json
 from modelworks.serving import forget, outcomes, prediction_log
 from modelworks.serving.data_plane import DataPlane
 from modelworks.serving.features import OnlineFeatures
-from modelworks.serving.fleet import Fleet
+from modelworks.serving.fleet import Declared, Fleet
 from modelworks.serving.paths import PREDICT
 from modelworks.stores import Stores
 
@@ -72,6 +72,13 @@ class ServeStation:
         """
         told: dict[str, Any] = orjson.loads(self.plane.tell(to_json({"outcomes": list(outcomes)})))
         return told
+
+    def needed(self, declared: Declared) -> Sequence[str]:
+        """The columns that a model's computed features are computed from."""
+        features = self.plane.features
+        if features is None or declared.dataset is None or not declared.features:
+            return ()
+        return features.needed(declared.dataset, declared.features)
 
     def refresh(self) -> bool:
         """Follow the ledger now; true if anything changed."""
