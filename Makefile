@@ -13,7 +13,7 @@ CLIENTS_STAMP := .venv-clients/.set-up-$(shell cat $(CLIENTS_LOCK) | cksum | tr 
 MLFLOW_STAMP := .venv-mlflow/.set-up-$(shell cat $(MLFLOW_LOCK) | cksum | tr ' ' '-')
 STAMP := .venv/.set-up-$(shell cat requirements.lock pyproject.toml | cksum | tr ' ' '-')
 
-.PHONY: help setup test demo bench-serve bench-many bench-fanout bench-features bench-ingest bench-segments bench-stream bench-track bench-register bench-protocols mlflow clients proto lock clean
+.PHONY: help setup test demo bench-serve bench-many bench-fanout bench-features bench-ingest bench-segments bench-stream bench-track bench-register mlflow clients proto lock clean
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -88,9 +88,6 @@ bench-track: setup mlflow  ## Runs and metric points over HTTP against MLflow's 
 
 bench-register: setup mlflow  ## Registering versions, all in, beside MLflow's client and server
 	$(BIN)/python benchmarks/bench_register.py $(ARGS)
-
-bench-protocols: setup  ## JSON, raw tensors and gRPC side by side, against our own HTTP
-	$(BIN)/python benchmarks/bench_protocols.py $(ARGS)
 
 lock: setup  ## Pin the newest versions that pyproject.toml allows
 	$(PIP) install -qq 'uv>=0.9,<1'
