@@ -13,7 +13,7 @@ CLIENTS_STAMP := .venv-clients/.set-up-$(shell cat $(CLIENTS_LOCK) | cksum | tr 
 MLFLOW_STAMP := .venv-mlflow/.set-up-$(shell cat $(MLFLOW_LOCK) | cksum | tr ' ' '-')
 STAMP := .venv/.set-up-$(shell cat requirements.lock pyproject.toml | cksum | tr ' ' '-')
 
-.PHONY: help setup test demo bench-serve bench-many bench-fanout bench-features bench-ingest bench-segments bench-stream bench-track bench-register bench-protocols bench-predict mlflow clients proto lock clean
+.PHONY: help setup test demo bench-serve bench-many bench-fanout bench-features bench-ingest bench-segments bench-stream bench-track bench-register bench-predict mlflow clients proto lock clean
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,9 +91,6 @@ bench-register: setup mlflow  ## Registering versions, all in, beside MLflow's c
 
 bench-predict: setup  ## A file of a million rows, all in, against a bare ONNX Runtime loop
 	$(BIN)/python benchmarks/bench_predict.py $(ARGS)
-
-bench-protocols: setup  ## JSON, raw tensors and gRPC side by side, against our own HTTP
-	$(BIN)/python benchmarks/bench_protocols.py $(ARGS)
 
 lock: setup  ## Pin the newest versions that pyproject.toml allows
 	$(PIP) install -qq 'uv>=0.9,<1'
