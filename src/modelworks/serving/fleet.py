@@ -26,7 +26,7 @@ from modelworks.serving.columns import Rows, merge, rows_of
 from modelworks.serving.metrics import Counters
 from modelworks.serving.paths import parse
 from modelworks.serving.replica import Replica
-from modelworks.serving.target import NONE, Route, RowsTarget, Target
+from modelworks.serving.target import Route, RowsTarget, Target
 from modelworks.serving.tensors import MATRIX, TensorTarget
 from modelworks.serving.trials import Trials
 from modelworks.stores.artifacts import Artifacts
@@ -79,7 +79,7 @@ class Served:
     declared: Declared
     replicas: Mapping[Segment, Replica]
     counters: Counters
-    divisions: Mapping[Segment, Division] = NONE
+    divisions: Mapping[Segment, Division] = field(default_factory=dict)
 
     def rows(
         self, replicas: Iterable[Replica], per: tuple[str, ...], divisions: Collection[Division] = ()

@@ -22,7 +22,7 @@ class Guard:
     Attributes:
         failures: Share of its rows on which it may fail (raise, give no number, take far too long).
         rejections: Share of its rows that it may not take though the champion does.
-        slower: How many times as long as the champion's its calls may take; calls below a millisecond are all
+        slower: How many times as long as the champion's its calls may take; calls below 5 milliseconds are all
             the same.
         shift: How far its answers may be distributed away from the champion's, as the largest difference of the
             two distribution functions (Kolmogorov-Smirnov), 0 to 1.

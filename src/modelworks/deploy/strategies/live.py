@@ -26,7 +26,7 @@ class Live:
 
     kind: ClassVar[str] = ""
     rows: int = 200
-    hold: str = "0s"
+    hold: str = "1m"
     patience: str = "7d"
     by: str | None = None
     guard: Guard = field(default_factory=Guard)

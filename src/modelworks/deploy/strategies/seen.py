@@ -86,5 +86,5 @@ class Arm:
         )
 
 
-QUICK = 0.001
+QUICK = 0.005
 """Seconds; a call that is faster than this counts as if it took this long: nobody notices the difference."""

@@ -31,8 +31,8 @@ def rate_above(hits: int, rows: int, most: float) -> float:
         rows: Out of how many.
         most: The rate that is accepted, between 0 and 1.
     """
-    if hits <= most * rows:
-        return min(0.0, float(hits - rows))
+    if not rows:
+        return 0.0
     low, high = math.log(most / (1 - most)), 7.0
     logs = []
     for bet in range(1, _BETS + 1):
