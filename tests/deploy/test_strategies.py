@@ -51,7 +51,12 @@ observations = st.builds(
 )  # fmt: skip
 
 
-def seen(champion: Arm = Arm(), challenger: Arm = Arm(), hours: float = 1.0, **more: object) -> Observation:
+NOTHING = Arm()
+
+
+def seen(
+    champion: Arm = NOTHING, challenger: Arm = NOTHING, hours: float = 1.0, **more: object
+) -> Observation:
     """What was seen of both."""
     return replace(Observation(NOW + timedelta(hours=hours), champion, challenger), **more)
 
