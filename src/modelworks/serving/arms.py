@@ -64,7 +64,7 @@ class Breaker:
     def told(self, failed: bool) -> None:
         """Take in how a call ended."""
         self.strikes = self.strikes * _FADES + failed
-        if failed and self.strikes >= _STRIKES:
+        if failed and self.strikes >= _STRIKES and not self.open():
             self.until = self.clock() + self.pause
             self.pause = min(self.pause * 2, _LONGEST)
             self.strikes = _STRIKES
