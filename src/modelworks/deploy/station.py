@@ -101,9 +101,12 @@ class DeployStation:
         now = self.clock()
         steps = []
         for key, one in zip(keys, promotions, strict=True):
-            before = current.get(key)
-            state = Rollout(None if before is None else before.champion, one.version)
-            steps.append(strategy_of(one.strategy).next(state, Observation(now)))
+            champion = current[key].champion if key in current else None
+            if champion == one.version:
+                steps.append(Step("promote", f"version {champion} is the champion already"))
+            else:
+                state = Rollout(champion, one.version)
+                steps.append(strategy_of(one.strategy).next(state, Observation(now)))
         chosen = list(zip(keys, promotions, steps, strict=True))
         self.promote_many(db, [one for _, one, step in chosen if step.action == "promote"])
         going = [(key, one, step) for key, one, step in chosen if step.action == "go_on"]
