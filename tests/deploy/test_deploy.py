@@ -12,8 +12,10 @@ from sqlalchemy import event
 from modelworks.core.clock import FrozenClock, new_id
 from modelworks.core.errors import Conflict, NotFound
 from modelworks.core.ref import Ref, Segment
+from modelworks.deploy import rollouts
 from modelworks.deploy.deployment import Promotion
 from modelworks.deploy.station import DeployStation
+from modelworks.deploy.strategies.canary import Canary
 from modelworks.models.package import Package, Proof
 from modelworks.models.signature import Signature
 from modelworks.registry.model_version import Draft
@@ -157,6 +159,32 @@ def test_the_time_of_a_change_is_the_clocks(belt: Belt) -> None:
     promote(deploy, ((), 1))
     assert deploy.state()[0].updated == deploy.clock()
     assert deploy.history("delay")[0].created == deploy.clock()
+
+
+def test_bringing_out_begins_a_rollout_where_there_is_a_champion_and_the_strategy_takes_its_time(
+    belt: Belt,
+) -> None:
+    registry, deploy = belt
+    how = Canary(steps=[5, 100]).to_json()
+    for version, expected in ((1, "promote"), (1, "promote"), (2, "go_on")):
+        wishes = [Promotion("delay", segment, version, "it passed", how) for segment in ((), UA)]
+        with deploy.ledger.write() as db:
+            assert [step.action for step in deploy.bring_out(db, wishes)] == [expected] * 2
+    with deploy.ledger.read() as db:
+        assert [(one.segment, one.state.champion, one.state.challenger) for one in rollouts.running(db)] == [
+            ((), 1, 2), (UA, 1, 2),
+        ]  # fmt: skip
+    assert registry.get(Ref("delay", UA, "rollout")).version == 2
+    with pytest.raises(NotFound), deploy.ledger.write() as db:
+        deploy.bring_out(db, [Promotion("delay", UA, 9, "", how)])
+    promote(deploy, (UA, 2))
+    with deploy.ledger.read() as db:
+        assert [one.segment for one in rollouts.running(db)] == [()]
+        (over,) = [one for one in rollouts.recent(db) if one.segment == UA]
+        assert (over.status, over.reason) == ("promoted", "promoted by hand")
+        assert [step["action"] for step in rollouts.steps(db, [over.id])[over.id]] == ["promote", "begin"]
+    with pytest.raises(NotFound):
+        registry.get(Ref("delay", UA, "rollout"))
 
 
 def test_nothing_to_promote_is_nothing_done(belt: Belt) -> None:

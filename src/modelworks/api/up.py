@@ -124,7 +124,7 @@ def _follow(factory: Factory, dataset: str, stop: threading.Event) -> None:
 
 
 def work(factory: Factory) -> None:
-    """Take in streams, move the log into the tables every second, turn the loop as often as the settings say.
+    """Take in streams; every second move the log into the tables, and rollouts on; turn the loop as the settings say.
 
     Ends when its standard input closes: the server that started it is gone.
     """
@@ -145,6 +145,7 @@ def work(factory: Factory) -> None:
     while not gone.wait(1.0):
         try:
             factory.drain()
+            factory.roll()
             factory.read_arrivals()
             if time.monotonic() >= due:
                 due = time.monotonic() + every

@@ -19,7 +19,7 @@ Reason = Annotated[str, typer.Option(help="Why, for the record.")]
 
 def register(app: typer.Typer) -> None:
     """Put the commands into the application."""
-    for command in (train, tune, plan, apply, deploy, rollback, approve, reject, gc):
+    for command in (train, tune, plan, apply, deploy, promote, rollback, approve, reject, gc):
         app.command(command.__name__)(command)
     app.add_typer(models, name="models")
 
@@ -42,8 +42,9 @@ def train(
         show.raw(reports)
     else:
         _trained(reports)
-        show.hint("modelworks up   (serve), modelworks models list")
-    if any(r["trained"] and not r["promoted"] and not r["waiting"] for r in reports):
+        begun = any(report["begun"] for report in reports)
+        show.hint("modelworks rollouts" if begun else "modelworks up   (serve), modelworks models list")
+    if any(r["trained"] and not (r["promoted"] or r["begun"] or r["waiting"]) for r in reports):
         raise typer.Exit(3)
 
 
@@ -84,7 +85,7 @@ def tune(
 def _trained(reports: list[dict[str, Any]]) -> None:
     counts = [
         name
-        for name in ("trained", "compiled", "promoted", "refused", "waiting", "failed")
+        for name in ("trained", "compiled", "promoted", "begun", "refused", "waiting", "failed")
         if name in ("trained", "promoted") or any(report[name] for report in reports)
     ]
     show.table(
@@ -134,6 +135,7 @@ def apply(context: typer.Context, model: Model = None) -> None:
             ("rows ingested", added),
             ("log entries moved", told["drained"]),
             ("alerts opened", told["alerts"]),
+            ("rollouts moved", len(told["rollouts"])),
             ("decided to train", len(wanted)),
             ("time", show.seconds(sum(told["seconds"].values()))),
         ]
@@ -311,13 +313,25 @@ def gc(
     return show.hint("modelworks gc" if dry_run else "modelworks models archive REF lets more go")
 
 
-def deploy(context: typer.Context, ref: Ref, reason: Reason = "by hand") -> None:
-    """Make a version the champion of its segment."""
-    _changed(context, "deploy", ref=ref, reason=reason)
+def deploy(
+    context: typer.Context,
+    ref: Ref,
+    reason: Reason = "by hand",
+    gradually: Annotated[
+        bool, typer.Option("--gradually", help="By the model's rollout strategy instead of at once.")
+    ] = False,
+) -> None:
+    """Make a version the champion of its segment: at once, or gradually by the model's rollout strategy."""
+    _changed(context, "deploy", ref=ref, reason=reason, gradually=gradually)
+
+
+def promote(context: typer.Context, ref: Ref, reason: Reason = "by hand") -> None:
+    """Make the challenger of a rollout the champion now, without waiting for its end."""
+    _changed(context, "promote", ref=ref, reason=reason)
 
 
 def rollback(context: typer.Context, ref: Ref, reason: Reason = "by hand") -> None:
-    """Give a segment its previous champion back."""
+    """Undo the last change of a segment: abandon its rollout, or give it its previous champion back."""
     _changed(context, "rollback", ref=ref, reason=reason)
 
 
@@ -336,8 +350,12 @@ def _changed(context: typer.Context, verb: str, **arguments: Any) -> None:
     told = door.call(verb, **arguments)
     if door.json:
         return show.raw(told)
-    done = "turned down" if verb == "reject" else "the champion now"
+    done = {"reject": "turned down", "abandon": "taken out", "begin": "on its way"}.get(
+        told["action"], "the champion now"
+    )
     show.OUT.print(f"{show.cell(told['ref'])} is {done}: {show.cell(told['reason'])}")
+    if told["action"] == "begin":
+        return show.hint(f"modelworks rollouts, modelworks rollback '{told['ref'].split('@')[0]}'")
     return show.hint(f"modelworks models show '{told['ref'].split('@')[0]}'")
 
 

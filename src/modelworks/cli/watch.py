@@ -9,12 +9,15 @@ import typer
 from modelworks.cli.door import Door
 from modelworks.console import terminal as show
 
+_SAID = 10
+"""Rollouts whose reason is told below the table."""
+
 Model = Annotated[str | None, typer.Argument(help="Only this model.")]
 
 
 def register(app: typer.Typer) -> None:
     """Put the commands into the application."""
-    for command in (status, predictions, monitor, alerts, decisions, why, audit):
+    for command in (status, predictions, rollouts, monitor, alerts, decisions, why, audit):
         app.command(command.__name__)(command)
 
 
@@ -57,6 +60,40 @@ def predictions(context: typer.Context, model: Model = None, limit: int = 20) ->
         [[r["id"], r["model"], r["segment"], r["version"], r["output"], show.when(r["time"])] for r in rows],
     )
     return show.hint("modelworks why ID")
+
+
+def rollouts(context: typer.Context, model: Model = None, limit: int = 20) -> None:
+    """Rollouts: what is on its way, what was seen of both sides, and how others ended."""
+    door: Door = context.obj
+    rows = door.call("rollouts", model=model, limit=limit)
+    if door.json:
+        return show.raw(rows)
+    show.table(
+        "Rollouts, those that go on first",
+        ["challenger", "against#", "how", "share", "rows#", "failed#", "loss", "", "when"],
+        [
+            [
+                r["ref"], r["champion"], r["strategy"]["kind"],
+                f"{r['share']:.0%}{' silently' if r['silent'] and r['status'] == 'running' else ''}",
+                *_side(r["evidence"]), r["status"], show.when(r["ended"] or r["since"]),
+            ]
+            for r in rows
+        ],
+        "none yet; see rollout= of @mw.model",
+    )  # fmt: skip
+    for r in rows[:_SAID]:
+        show.OUT.print(f"  {show.cell(r['ref'])}: {show.cell(r['reason'])}")
+    return show.hint("modelworks rollback REF (abandons one), modelworks promote REF (ends it early)")
+
+
+def _side(evidence: dict[str, Any]) -> list[Any]:
+    """What was seen of a challenger, its loss beside the champion's."""
+    one, other = evidence.get("challenger"), evidence.get("champion")
+    if not one or not other:
+        return [None, None, None]
+    both = [f"{side['loss']:.3f}" if side["loss"] is not None else "-" for side in (one, other)]
+    failed = one["failed"] + one["rejected"]
+    return [one["rows"], failed, " against ".join(both) if one["outcomes"] else None]
 
 
 def monitor(

@@ -10,7 +10,10 @@ from sqlalchemy import Connection, Row, func, select
 from modelworks.core.clock import Clock
 from modelworks.core.errors import Conflict, NotFound
 from modelworks.core.ref import Ref, Segment, parse_segment, segment_text
+from modelworks.deploy import rollouts
 from modelworks.deploy.deployment import Change, Deployment, Promotion
+from modelworks.deploy.strategies import strategy_of
+from modelworks.deploy.strategies.port import Observation, Rollout, Step
 from modelworks.registry.missing import archived
 from modelworks.registry.model_version import CHAMPION
 from modelworks.registry.rows import Key, near
@@ -35,7 +38,8 @@ class DeployStation:
         """Make versions the champions of their segments, together.
 
         Each gets a revision of its own, above all that were given before; the alias ``champion`` moves with
-        it. Promoting what is champion already changes nothing.
+        it. Promoting what is champion already changes nothing. A rollout that goes on for a segment that gets
+        another champion is over.
 
         Args:
             db: An open transaction; nobody else deploys until it ends, so revisions are seen in order.
@@ -75,8 +79,40 @@ class DeployStation:
                 )
                 changed.append((key, current[key]))
             result.append(current[key])
+        rollouts.end(db, {key: one.champion for key, one in changed}, now)
         self._write(db, changed)
         return result
+
+    def bring_out(self, db: Connection, promotions: Sequence[Promotion]) -> list[Step]:
+        """Let each promotion's strategy say how it begins: promote at once, or begin a rollout.
+
+        Args:
+            db: An open transaction.
+            promotions: What is to be champion in the end.
+
+        Returns:
+            The first steps, in the order of the promotions.
+        """
+        if not promotions:
+            return []
+        queue_up(db, "deploy")
+        keys = [(one.model, segment_text(one.segment)) for one in promotions]
+        current = self._current(db, set(keys))
+        now = self.clock()
+        steps = []
+        for key, one in zip(keys, promotions, strict=True):
+            champion = current[key].champion if key in current else None
+            if champion == one.version:
+                steps.append(Step("promote", f"version {champion} is the champion already"))
+            else:
+                state = Rollout(champion, one.version)
+                steps.append(strategy_of(one.strategy).next(state, Observation(now)))
+        chosen = list(zip(keys, promotions, steps, strict=True))
+        self.promote_many(db, [one for _, one, step in chosen if step.action == "promote"])
+        going = [(key, one, step) for key, one, step in chosen if step.action == "go_on"]
+        self._check(db, [key for key, _, _ in going], [one for _, one, _ in going])
+        rollouts.begin(db, [(one, current[key].champion, step) for key, one, step in going], now)
+        return steps
 
     def rollback(self, db: Connection, model: str, segment: Segment, reason: str) -> Deployment:
         """Give a segment the champion back that it had before; done twice, it is where it was.

@@ -10,7 +10,7 @@ from modelworks.core.ref import Ref
 from modelworks.core.verbs import verb
 from modelworks.factory.root import Plain, Root
 from modelworks.pipelines import export as exporting
-from modelworks.pipelines import release, report
+from modelworks.pipelines import release, report, rollout
 from modelworks.pipelines import score as scoring
 from modelworks.pipelines.context import Progress, silent
 
@@ -29,14 +29,25 @@ class Using(Root):
         return self.stations.serve.recent(model, limit)
 
     @verb("POST", "/api/deploy")
-    def deploy(self, ref: str, reason: str = "by hand") -> Plain:
-        """Make a version the champion of its segment."""
-        self.audited("deploy", ref, {"reason": reason})
-        return release.deploy(self.stations, Ref.parse(ref), reason)
+    def deploy(self, ref: str, reason: str = "by hand", gradually: bool = False) -> Plain:
+        """Make a version the champion of its segment: at once, or gradually by the model's rollout strategy."""
+        self.audited("deploy", ref, {"reason": reason, **({"gradually": True} if gradually else {})})
+        return release.deploy(self.stations, Ref.parse(ref), reason, gradually)
+
+    @verb("GET", "/api/rollouts")
+    def rollouts(self, model: str | None = None, limit: int = 50) -> Plain:
+        """Rollouts: those that go on first, each with what was seen of both sides and the steps it took."""
+        return rollout.shown(self.stations, model, limit)
+
+    @verb("POST", "/api/promote")
+    def promote(self, ref: str, reason: str = "by hand") -> Plain:
+        """Make the challenger of a rollout the champion now, without waiting for its end."""
+        self.audited("promote", ref, {"reason": reason})
+        return rollout.promote(self.stations, Ref.parse(ref), reason)
 
     @verb("POST", "/api/rollback")
     def rollback(self, ref: str, reason: str = "by hand") -> Plain:
-        """Give a segment its previous champion back."""
+        """Undo the last change of a segment: abandon its rollout, or give it its previous champion back."""
         self.audited("rollback", ref, {"reason": reason})
         return release.rollback(self.stations, Ref.parse(ref), reason)
 
@@ -116,6 +127,10 @@ class Using(Root):
     def outcomes(self, outcomes: Sequence[Mapping[str, Any]]) -> Plain:
         """Tell what really happened; over HTTP it is ``/outcomes``."""
         return self.stations.serve.outcomes(outcomes)
+
+    def roll(self) -> Plain:
+        """Move rollouts on by what the log says; part of `apply`, and done every second beside a server."""
+        return rollout.turn(self.stations)
 
     def drain(self) -> int:
         """Move what servers and runs have logged to where it rests; returns the number of rows."""

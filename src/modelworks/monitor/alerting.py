@@ -18,8 +18,10 @@ from modelworks.monitor.watch import Traffic, Watch
 
 Kind = Literal[
     "feature_drift", "prediction_drift", "performance", "volume",
-    "source", "quarantine", "lost", "contract", "stale",
+    "source", "quarantine", "lost", "contract", "stale", "rollout",
 ]  # fmt: skip
+KINDS: frozenset[Kind] = frozenset({"feature_drift", "prediction_drift", "performance", "volume"})
+"""What is judged of a model's windows."""
 
 MANY = 3
 """Segments from which the same thing is one alert of the model, not one of each segment."""

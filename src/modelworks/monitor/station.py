@@ -14,17 +14,20 @@ from modelworks.core.errors import ModelworksError
 from modelworks.core.plain import plain
 from modelworks.core.ref import Segment, parse_segment, segment_text
 from modelworks.data.version import IngestReport
+from modelworks.deploy.rollout import Underway
 from modelworks.monitor import intake
-from modelworks.monitor.alerting import Finding, Kind, findings
+from modelworks.monitor.alerting import KINDS, Finding, Kind, findings
 from modelworks.monitor.judge import judge
 from modelworks.monitor.performance import binned_auc, mean_loss
 from modelworks.monitor.progress import Changed, Progress
 from modelworks.monitor.sketch import SUMS, Sketches, outputs_alone
 from modelworks.monitor.stored import StoredWindows, Window, windows_of
+from modelworks.monitor.trials import Gathered, gather
 from modelworks.monitor.versions import Versions
 from modelworks.monitor.watch import Observation, Traffic, Watch, finite
 from modelworks.monitor.window import Key, sketched
 from modelworks.stores import Stores
+from modelworks.stores.ledger.portable import chunks
 from modelworks.stores.ledger.tables import alerts, dataset_versions, deployments, windows
 
 HORIZON_DAYS = 3.0
@@ -80,7 +83,7 @@ class MonitorStation:
         found = findings(model, watches, traffic, now)
         staying = {(one.segment, one.kind) for one in findings(model, watches, traffic, now, lasting=True)}
         with self.stores.ledger.write() as db:
-            opened = _settle(db, model, found, staying, now)
+            opened = _settle(db, model, found, staying, now, KINDS)
         return Observation(model, len(made), rows, opened, tuple(watches))
 
     def observe_intake(self, dataset: str, told: IngestReport | ModelworksError) -> int:
@@ -119,6 +122,25 @@ class MonitorStation:
         found = [Finding((), "stale", "warning", overdue)] if overdue else []
         with self.stores.ledger.write() as db:
             return _settle(db, intake.about(dataset), found, set(), self.clock(), frozenset({"stale"}))
+
+    def trials(self, going: Sequence[Underway]) -> dict[str, Gathered]:
+        """What the log says of rollouts, by id; see `monitor.trials`."""
+        return gather(self.stores.tables, going, self._versions.of)
+
+    def tell_rollout(
+        self, db: Connection, model: str, segment: Segment, message: str, evidence: Mapping[str, Any]
+    ) -> None:
+        """Open an alert that a challenger was taken out by itself; what was told of its segment before is over."""
+        self.rollouts_over(db, model, [segment])
+        place = {"model": model, "segment": segment_text(segment), "kind": "rollout", "opened": self.clock()}
+        told = {"severity": "critical", "message": message, "evidence": plain(evidence)}
+        db.execute(insert(alerts).values(**place, **told))
+
+    def rollouts_over(self, db: Connection, model: str, segments: Sequence[Segment]) -> None:
+        """Close what was told of earlier rollouts of segments: another version is on its way, or live."""
+        mine = (alerts.c.model == model, alerts.c.kind == "rollout", alerts.c.closed.is_(None))
+        for some in chunks([segment_text(segment) for segment in segments]):
+            db.execute(update(alerts).where(*mine, alerts.c.segment.in_(some)).values(closed=self.clock()))
 
     # -- summing up ----------------------------------------------------------------------------------------
 

@@ -64,8 +64,11 @@ class Known:
 
 
 def read_predictions(tables: Tables, model: str, where: pl.Expr) -> pl.DataFrame:
-    """A model's predictions, the columns that monitoring needs."""
-    return tables.scan("predictions").filter(pl.col("model") == model, where).select(_COLUMNS).collect()
+    """A model's predictions, the columns that monitoring needs; not what challengers answered silently."""
+    scan = tables.scan("predictions").filter(pl.col("model") == model, where)
+    if "arm" in scan.collect_schema():
+        scan = scan.filter(pl.col("arm").ne_missing("shadow"))
+    return scan.select(_COLUMNS).collect()
 
 
 def read_outcomes(tables: Tables, model: str, where: pl.Expr) -> pl.DataFrame:
@@ -165,6 +168,22 @@ def _sketch(rows: pl.DataFrame, known: Sequence[Known], layout: Layout, windows:
     loss = np.where(labelled, loss, 0.0)
     each = (np.ones(len(rows)), labelled.astype(np.float64), output, loss, np.square(loss))
     return Sketches(np.stack([np.bincount(window, weights, windows) for weights in each], axis=1), counts)
+
+
+def losses(rows: pl.DataFrame, known: Mapping[Key, Known]) -> npt.NDArray[np.float64]:
+    """The loss of rows from `joined`, shape (rows,); NaN where the truth or the version is not known."""
+    loss = np.full(len(rows), np.nan)
+    rows = rows.with_row_index("place")
+    for task in sorted({entry.signature.task for entry in known.values()}):
+        mine = [(key, entry) for key, entry in known.items() if entry.signature.task == task]
+        versions = pl.DataFrame(
+            [key for key, _ in mine], {"segment": pl.String, "version": pl.Int64}, orient="row"
+        ).with_row_index("of")
+        part = rows.join(versions, on=["segment", "version"], how="inner", maintain_order="left")
+        of = part["of"].to_numpy().astype(np.int64)
+        classes = [entry.signature.classes for _, entry in mine]
+        loss[part["place"].to_numpy()] = _TRUTHS[task](part, of, classes)[1]
+    return loss
 
 
 # -- truth: whether it happened (or the answer was right), and the loss; both NaN where it is not known ------

@@ -1,4 +1,4 @@
-"""One turn of the loop: ingest what is new, watch what was served, decide, train, judge, bring out."""
+"""One turn of the loop: ingest what is new, watch what was served, move rollouts on, decide, train, bring out."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from modelworks.learn.policy import Decision, decide
 from modelworks.learn.station import Attempt
 from modelworks.models.definition import Definition
 from modelworks.monitor.watch import Watch
+from modelworks.pipelines import rollout
 from modelworks.pipelines import train as training
 from modelworks.pipelines.context import Progress, Stations, silent
 from modelworks.pipelines.ingest import ingest_all
 from modelworks.pipelines.project import Model
+from modelworks.pipelines.rollout import Moved
 from modelworks.pipelines.train import TrainReport
 
 
@@ -34,6 +36,7 @@ class ApplyReport:
         decisions: What was decided, by model and segment.
         trained: The campaigns that followed.
         alerts: Alerts that were opened.
+        rollouts: Rollouts that were moved on, promoted or taken back.
         seconds: Wall time of each step.
     """
 
@@ -42,6 +45,7 @@ class ApplyReport:
     decisions: Sequence[Decision] = ()
     trained: Sequence[TrainReport] = ()
     alerts: int = 0
+    rollouts: Sequence[Moved] = ()
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -85,6 +89,8 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
     watch.lap("ingest")
     drained = stations.serve.drain()
     watch.lap("drain")
+    moved = rollout.turn(stations)
+    watch.lap("rollouts")
     decisions: list[Decision] = []
     trained: list[TrainReport] = []
     alerts = 0
@@ -111,7 +117,7 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
                 )
             )
             watch.lap("train")
-    return ApplyReport(ingested, drained, decisions, trained, alerts, dict(watch.laps))
+    return ApplyReport(ingested, drained, decisions, trained, alerts, moved, dict(watch.laps))
 
 
 def _models(stations: Stations, model: str | None) -> list[Model]:

@@ -15,6 +15,7 @@ from modelworks.core.errors import Invalid, NotFound
 from modelworks.core.ref import check_name
 from modelworks.data.dataset import Dataset
 from modelworks.data.features.definition import to_json
+from modelworks.deploy.holdout import Holdout
 from modelworks.deploy.strategies.direct import Direct
 from modelworks.deploy.strategies.port import Strategy
 from modelworks.learn.policy import Policy
@@ -44,6 +45,7 @@ class Model:
         approval: ``"auto"``, or ``"manual"`` where a person has to approve what passed its gates.
         value: What its predictions are worth, if that is known.
         tune: How its parameters are searched, if they are.
+        control: The share of its traffic that it does not serve, if there is one.
     """
 
     definition: Definition
@@ -53,6 +55,7 @@ class Model:
     approval: Literal["auto", "manual"]
     value: Payoff | None
     tune: Tune | None = None
+    control: Holdout | None = None
 
     @property
     def name(self) -> str:
@@ -116,6 +119,7 @@ def model(
     cooldown: str = "1d",
     approval: Literal["auto", "manual"] = "auto",
     value: Payoff | None = None,
+    control: Holdout | None = None,
     holdout: float = 0.2,
     window: str | None = None,
     params: Mapping[str, Any] | None = None,
@@ -141,6 +145,7 @@ def model(
         cooldown: Least time between two trainings of one segment.
         approval: ``"manual"`` where a person has to approve what passed its gates.
         value: What its predictions are worth.
+        control: The share of its traffic that it does not serve, to know what it is worth.
         holdout: Share of the rows, the newest, that judges instead of teaching.
         window: How far back training looks, for instance ``"120d"``; everything by default.
         params: Passed to the function.
@@ -201,6 +206,14 @@ def model(
                 "it has no metrics",
                 'name some, metrics=["log_loss"], or mw.Tune(..., metric="log_loss")',
             )
+        sticky = [rollout.to_json().get("by") if rollout else None, control.by if control else None]
+        for column in (name for name in sticky if name is not None):
+            if column not in dataset.contract:
+                raise Invalid(
+                    f"requests of model {label!r} are to stick by the column {column!r}",
+                    f"dataset {dataset.name!r} has {', '.join(dataset.contract)}",
+                    "correct the name, or add the column to the contract",
+                )
         for column in (name for need in needed(gate) for name in need.columns):
             if column not in dataset.contract and column not in dataset.features:
                 raise Invalid(
@@ -233,6 +246,7 @@ def model(
             approval,
             value,
             tune,
+            control,
         )
 
     return define

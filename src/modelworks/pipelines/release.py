@@ -14,9 +14,12 @@ from modelworks.core.plain import plain
 from modelworks.core.ref import Ref, segment_text
 from modelworks.data.features.compute import needs
 from modelworks.deploy.deployment import Promotion
+from modelworks.deploy.strategies.direct import Direct
+from modelworks.deploy.strategies.port import Step, Strategy
 from modelworks.lineage import graph
 from modelworks.lineage.edge import Edge
 from modelworks.models.signature import Signature
+from modelworks.pipelines import rollout
 from modelworks.pipelines.basis import ARTIFACT
 from modelworks.pipelines.context import Stations
 from modelworks.pipelines.project import Model
@@ -32,10 +35,11 @@ from modelworks.train.candidate import Candidate
 WAITING = "candidate"
 """Alias of a version that passed its gates and waits for a person."""
 
+_AT_ONCE = Direct()
 _TOLD = 2
 """Gates whose sentences stand in the reason of a promotion."""
 
-Action = Literal["promote", "refuse", "wait", "fail"]
+Action = Literal["promote", "begin", "refuse", "wait", "fail"]
 
 
 @dataclass(frozen=True)
@@ -136,10 +140,17 @@ def record(
     stations.registry.record_verdicts(db, [(version, verdicts) for version, _, verdicts in judged])
     results = [_result(model, version, passed, verdicts) for version, passed, verdicts in judged]
     brought = [(version, result) for (version, _, _), result in zip(judged, results, strict=True)]
-    stations.deploy.promote_many(
+    how = model.strategy.to_json()
+    steps = stations.deploy.bring_out(
         db,
-        [Promotion(v.model, v.segment, v.version, r.reason) for v, r in brought if r.action == "promote"],
+        [
+            Promotion(v.model, v.segment, v.version, r.reason, how)
+            for v, r in brought
+            if r.action == "promote"
+        ],
     )
+    stations.monitor.rollouts_over(db, model.name, [v.segment for v, r in brought if r.action == "promote"])
+    results = _begun(results, steps)
     for version, result in brought:
         if result.action == "wait":
             stations.registry.set_alias(db, version.model, version.segment, WAITING, version.version)
@@ -172,6 +183,18 @@ def record(
         ],
     )
     return results
+
+
+def _begun(results: Sequence[Result], steps: Sequence[Step]) -> list[Result]:
+    """The results, those that are not champion at once said to begin a rollout."""
+    first = iter(steps)
+    told = []
+    for result in results:
+        step = next(first) if result.action == "promote" else None
+        if step is not None and step.action == "go_on":
+            result = replace(result, action="begin", reason=f"{step.reason}; {result.reason}")
+        told.append(result)
+    return told
 
 
 def _tags(candidate: Candidate) -> dict[str, str]:
@@ -236,24 +259,38 @@ def because(verdicts: Sequence[Verdict]) -> str:
     return "; ".join([*said, *([f"{more} more gates let it pass"] if more else [])]) or "no gate is defined"
 
 
-def deploy(stations: Stations, ref: Ref, reason: str) -> dict[str, Any]:
+def deploy(stations: Stations, ref: Ref, reason: str, gradually: bool = False) -> dict[str, Any]:
     """Make a version the champion of its segment, whatever the gates said; the reason says why.
+
+    Args:
+        stations: The belt.
+        ref: The version.
+        reason: Why.
+        gradually: By the model's rollout strategy instead of at once.
 
     Raises:
         NotFound: there is no such version.
         NotReady: it was kept as it came, and cannot be served.
     """
     version = stations.registry.get(ref)
-    return _bring_out(stations, version, reason)
+    return _bring_out(stations, version, reason, _strategy(stations, version) if gradually else _AT_ONCE)
+
+
+def _strategy(stations: Stations, version: ModelVersion) -> Strategy:
+    model = stations.project.models.get(version.model)
+    return _AT_ONCE if model is None else model.strategy
 
 
 def rollback(stations: Stations, ref: Ref, reason: str) -> dict[str, Any]:
-    """Give a segment the champion back that it had before.
+    """Undo the last change of a segment: abandon its rollout, or give it the champion back that it had before.
 
     Raises:
         NotFound: nothing is deployed there.
         Conflict: there is no earlier champion.
     """
+    going = rollout.running(stations, ref)
+    if going is not None:
+        return rollout.abandon(stations, going, reason)
     deployment = stations.deploy.state_of(ref.name, ref.segment)
     if deployment.previous is None:
         raise Conflict(
@@ -262,7 +299,7 @@ def rollback(stations: Stations, ref: Ref, reason: str) -> dict[str, Any]:
             "deploy another version with 'modelworks deploy'",
         )
     version = stations.registry.get(Ref(ref.name, ref.segment, deployment.previous))
-    return _bring_out(stations, version, f"rolled back from {deployment.champion}: {reason}")
+    return _bring_out(stations, version, f"rolled back from {deployment.champion}: {reason}", _AT_ONCE)
 
 
 def approve(stations: Stations, ref: Ref, who: str) -> dict[str, Any]:
@@ -272,7 +309,7 @@ def approve(stations: Stations, ref: Ref, who: str) -> dict[str, Any]:
         Conflict: it does not wait.
     """
     version = _waiting(stations, ref)
-    return _bring_out(stations, version, f"approved by {who}")
+    return _bring_out(stations, version, f"approved by {who}", _strategy(stations, version))
 
 
 def reject(stations: Stations, ref: Ref, who: str, reason: str) -> dict[str, Any]:
@@ -301,7 +338,7 @@ def _waiting(stations: Stations, ref: Ref) -> ModelVersion:
     return waiting
 
 
-def _bring_out(stations: Stations, version: ModelVersion, reason: str) -> dict[str, Any]:
+def _bring_out(stations: Stations, version: ModelVersion, reason: str, strategy: Strategy) -> dict[str, Any]:
     if version.package.kept:
         raise NotReady(
             f"{version.ref} cannot be served",
@@ -309,15 +346,17 @@ def _bring_out(stations: Stations, version: ModelVersion, reason: str) -> dict[s
             f"if you know who made it: modelworks models trust '{version.ref}'",
         )
     with stations.stores.ledger.write() as db:
-        promotion = Promotion(version.model, version.segment, version.version, reason)
-        deployments = stations.deploy.promote_many(db, [promotion])
-        _settle(db, stations, version, "promote", reason)
-    return {
-        "ref": str(version.ref),
-        "action": "deploy",
-        "reason": reason,
-        "revision": deployments[0].revision,
-    }
+        how = strategy.to_json()
+        promotion = Promotion(version.model, version.segment, version.version, reason, how)
+        (step,) = stations.deploy.bring_out(db, [promotion])
+        stations.monitor.rollouts_over(db, version.model, [version.segment])
+        if step.action == "go_on":
+            reason = f"{step.reason}; {reason}"
+        _settle(db, stations, version, "begin" if step.action == "go_on" else "promote", reason)
+    told: dict[str, Any] = {"ref": str(version.ref), "action": "deploy", "reason": reason}
+    if step.action == "go_on":
+        return {**told, "action": "begin"}
+    return {**told, "revision": stations.deploy.state_of(version.model, version.segment).revision}
 
 
 def _settle(db: Connection, stations: Stations, version: ModelVersion, action: Action, reason: str) -> None:

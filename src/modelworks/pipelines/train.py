@@ -46,6 +46,7 @@ class TrainReport:
         trained: Segments that got a new version.
         failed: Segments that could not be trained, with the reason.
         promoted: New champions.
+        begun: Versions that are being rolled out.
         refused: Versions that a gate turned down.
         waiting: Versions that wait for a person's approval.
         skipped: Segments that an earlier, interrupted run of the same campaign had finished.
@@ -62,6 +63,7 @@ class TrainReport:
     trained: int = 0
     failed: int = 0
     promoted: int = 0
+    begun: int = 0
     refused: int = 0
     waiting: int = 0
     skipped: int = 0
@@ -104,6 +106,7 @@ def described(model: Model) -> dict[str, object]:
         **({} if definition.learn == "scratch" else {"learn": definition.learn}),
         "gate": [repr(gate) for gate in model.gates],
         "rollout": repr(model.strategy),
+        **({} if model.control is None else {"control": model.control.to_json()}),
         "retrain": [repr(trigger) for trigger in model.policy.triggers],
         "approval": model.approval,
         "value": None if model.value is None else repr(model.value),
@@ -376,6 +379,7 @@ class _Tally:
             trained=self.seen - len(self.failures),
             failed=len(self.failures),
             promoted=self.actions["promote"],
+            begun=self.actions["begin"],
             refused=self.actions["refuse"],
             waiting=self.actions["wait"],
             skipped=base.skipped,

@@ -13,6 +13,9 @@ from modelworks.models.package import Package
 CHAMPION = "champion"
 """Alias of the version that answers; moved only by deploying."""
 
+CHALLENGER = "rollout"
+"""Alias of the version that is being rolled out; it follows from the rollouts."""
+
 LATEST = "latest"
 """Stands for the highest version; never stored."""
 

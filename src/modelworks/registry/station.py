@@ -14,7 +14,14 @@ from modelworks.core.plain import plain
 from modelworks.core.ref import Ref, Segment, check_name, segment_text
 from modelworks.registry.gates.port import Verdict
 from modelworks.registry.missing import archived, no_alias, no_model, no_segment, no_version
-from modelworks.registry.model_version import CHAMPION, LATEST, Draft, ModelSummary, ModelVersion
+from modelworks.registry.model_version import (
+    CHALLENGER,
+    CHAMPION,
+    LATEST,
+    Draft,
+    ModelSummary,
+    ModelVersion,
+)
 from modelworks.registry.rows import Key, at, from_row, key, near, to_row
 from modelworks.stores.ledger import Ledger
 from modelworks.stores.ledger.portable import chunks, insert_many, queue_up, upsert
@@ -243,10 +250,10 @@ class RegistryStation:
         """Give a version a name; a version that had it loses it.
 
         Raises:
-            Invalid: ``latest`` and ``champion`` are not given by hand, or the name is no name.
+            Invalid: ``latest``, ``champion`` and ``rollout`` are not given by hand, or the name is no name.
             NotFound: there is no such version.
         """
-        if alias in (LATEST, CHAMPION):
+        if alias in (LATEST, CHAMPION, CHALLENGER):
             why = "it follows from what is registered and deployed"
             fix = "deploy the version" if alias == CHAMPION else "choose another name"
             raise Invalid(f"the alias {alias!r} cannot be set", why, fix)

@@ -82,6 +82,7 @@ def merge(
     time: str | None,
     nullable: frozenset[str],
     per_kinds: dict[str, Kind],
+    more: Iterable[str] = (),
 ) -> tuple[Column, ...]:
     """The columns that rows must have so that any of several versions can answer them.
 
@@ -95,6 +96,7 @@ def merge(
         time: The dataset's event-time column; optional in a row.
         nullable: Columns that the dataset's contract allows to be missing.
         per_kinds: What the contract says of `per` columns; text where it says nothing.
+        more: Further columns that a row may have, text or numbers.
     """
     seen: dict[str, tuple[set[Kind], bool, int]] = {}
     total = 0
@@ -111,6 +113,9 @@ def merge(
         known = columns.get(name)
         kinds_ = known.kinds if known else (per_kinds.get(name, Kind.TEXT),)
         columns[name] = Column(name, kinds_, name in nullable, True)
+    for name in more:
+        if name not in columns:
+            columns[name] = Column(name, (Kind.TEXT, Kind.NUMBER), True, True)
     if key is not None and key not in columns:
         columns[key] = Column(key, (Kind.TEXT, Kind.NUMBER), True, True)
     if time is not None and time not in columns:
@@ -163,6 +168,10 @@ class Rows:
         if text and any(self.columns[name].nullable for name in names):
             return lambda row: tuple(value or "" for value in read(row))
         return read
+
+    def value(self, row: Row, name: str) -> Any:
+        """The value of one column; ``UNSET`` where the row has none."""
+        return getattr(row, self._attribute[name])
 
     def checker(self, signature: Signature) -> Callable[[Row], None] | None:
         """A function that raises `Invalid` for a row this version cannot take; ``None`` if not needed."""

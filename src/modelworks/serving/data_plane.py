@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import orjson
 
 from modelworks.core.clock import new_id
@@ -20,8 +21,10 @@ from modelworks.serving.inference_protocol import describe, manage
 from modelworks.serving.metrics import metrics_text
 from modelworks.serving.replica import Replica
 from modelworks.serving.replies import WORTH, Mixed, Reply, accepted, compress, error_reply, media
+from modelworks.serving.shadows import Shadows
 from modelworks.serving.spool import OUTCOME, OUTCOMES, PREDICTIONS, Entry, Spool
-from modelworks.serving.target import Job, Piece, Target, predictions
+from modelworks.serving.standby import stand_in
+from modelworks.serving.target import Job, Piece, Target, predictions, spread
 
 _log = logging.getLogger("modelworks.serving")
 _BINARY_HEADER = b"inference-header-content-length"
@@ -52,6 +55,7 @@ class DataPlane:
         self.max_body = max_body
         self.predictions = Spool(spool, PREDICTIONS)
         self.outcomes = Spool(spool, OUTCOMES)
+        self.shadows = Shadows(self.predictions)
         self.unknown = 0
 
     def refresh(self) -> bool:
@@ -82,6 +86,7 @@ class DataPlane:
         snapshot = self.fleet.snapshot
         results: list[bytes | ModelworksError] = [b""] * len(requests)
         jobs: list[tuple[int, Target, Job]] = []
+        divided: list[Job] = []
         groups: dict[Replica, list[Piece]] = {}
         bodies = [body for _, body in requests]
         for index, (path, body) in enumerate(requests):
@@ -101,11 +106,16 @@ class DataPlane:
                 else:
                     pieces.append(piece)
             jobs.append((index, target, job))
+            if job.divided:
+                divided.append(job)
         for replica, pieces in groups.items():
             _predict(replica, pieces)
+        if divided:
+            stand_in(divided, _predict)
         now = time.time_ns() // 1000
         entries: list[Entry] = []
         answered: list[tuple[int, Target, Job]] = []
+        silent: list[tuple[Job, Target, bytes, str]] = []
         for one in jobs:
             index, target, job = one
             try:
@@ -118,9 +128,13 @@ class DataPlane:
             except Exception as error:
                 results[index] = self._refused(target, error)
                 continue
+            if job.divided:
+                logged = b'%b,"arms":%b}' % (logged[:-1], _notes(job))
             kind, body = target.logged(bodies[index])
             entries.append(Entry(kind, target.schema, now, body, logged))
             answered.append(one)
+            if job.shadows:
+                silent.append((job, target, bodies[index], request.decode()))
         if entries:
             try:
                 self.predictions.append(entries)
@@ -128,6 +142,8 @@ class DataPlane:
                 for index, target, _ in answered:
                     results[index] = self._refused(target, error)
                 return results
+        for job, target, body, of in silent:
+            self.shadows.add(job.shadows, *target.logged(body), target.schema, target.prefix, of)
         seconds = time.perf_counter() - begun
         for _, target, job in answered:
             target.counters.answered(job.size, seconds)
@@ -237,6 +253,7 @@ class DataPlane:
 
     def close(self) -> None:
         """Let go of the log."""
+        self.shadows.close()
         self.predictions.close()
         self.outcomes.close()
 
@@ -272,33 +289,47 @@ def _methods(path: bytes) -> tuple[str, ...]:
 
 def _predict(replica: Replica, pieces: list[Piece]) -> None:
     """Answer the pieces of one replica together; where that fails each alone, so that none spoils another."""
+    begun = time.perf_counter()
     try:
         if len(pieces) == 1:
             piece = pieces[0]
             piece.outputs = replica.predict(piece.numbers, piece.texts)
             fragments = replica.fragments(piece.outputs)
-            if fragments is None:
+            if fragments is None or len(fragments) != len(piece.numbers):
                 raise _no_number(replica)
             piece.fragments = fragments
+            piece.seconds = time.perf_counter() - begun
             return
         outputs = replica.predict(
             [values for piece in pieces for values in piece.numbers],
             [values for piece in pieces for values in piece.texts],
         )
         fragments = replica.fragments(outputs)
-        if fragments is None:
+        if fragments is None or len(fragments) != sum(len(piece.numbers) for piece in pieces):
             raise _no_number(replica)
+        seconds = time.perf_counter() - begun
         start = 0
         for piece in pieces:
             end = start + len(piece.numbers)
             piece.outputs, piece.fragments = outputs[start:end], fragments[start:end]
+            piece.seconds = seconds
             start = end
-    except ModelworksError as error:
+    except Exception as error:
         if len(pieces) == 1:
-            pieces[0].error = error
+            pieces[0].error = error if isinstance(error, ModelworksError) else _broken(replica, error)
         else:
             for piece in pieces:
                 _predict(replica, [piece])
+
+
+def _broken(replica: Replica, error: Exception) -> ModelworksError:
+    _log.error("%s gives what cannot be read", replica.ref, exc_info=error)
+    return ModelworksError(f"{replica.ref} gives what cannot be read", str(error), "roll back")
+
+
+def _notes(job: Job) -> bytes:
+    """What is logged of each row beside its answer."""
+    return msgspec.json.encode(spread(job, [piece.note for piece in job.pieces]))
 
 
 def _no_number(replica: Replica) -> Invalid:

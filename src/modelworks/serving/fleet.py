@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
@@ -17,9 +17,12 @@ from sqlalchemy import Connection, func, select
 from modelworks.core.errors import ModelworksError, NotFound, NotReady
 from modelworks.core.ref import Ref, Segment, parse_segment
 from modelworks.core.schema import Field, Kind
+from modelworks.deploy.holdout import Holdout
 from modelworks.models.package import Package
 from modelworks.models.packaging import load
 from modelworks.models.predictor import Predictor
+from modelworks.serving import trials
+from modelworks.serving.arms import Division
 from modelworks.serving.columns import Rows, merge, rows_of
 from modelworks.serving.metrics import Counters
 from modelworks.serving.paths import parse
@@ -27,6 +30,7 @@ from modelworks.serving.replica import Replica
 from modelworks.serving.residency import Residency, Resident
 from modelworks.serving.target import Route, RowsTarget, Target
 from modelworks.serving.tensor_target import MATRIX, TensorTarget
+from modelworks.serving.trials import Trials
 from modelworks.stores.artifacts import Artifacts
 from modelworks.stores.ledger import Ledger
 from modelworks.stores.ledger.tables import datasets, deployments, model_versions, models
@@ -50,6 +54,7 @@ class Declared:
         contract: The dataset's columns, and the features that are computed of them.
         dataset: Its name, if any.
         features: Those inputs of the model that are computed.
+        holdout: The share of its traffic that it does not serve, if any.
     """
 
     name: str
@@ -59,6 +64,7 @@ class Declared:
     contract: tuple[Field, ...] = ()
     dataset: str | None = None
     features: tuple[str, ...] = ()
+    holdout: Holdout | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,33 +75,46 @@ class Served:
         declared: What it is.
         replicas: The champions, by segment.
         counters: What was counted of it.
+        divisions: Segments with a rollout or a holdout.
     """
 
     declared: Declared
     replicas: Mapping[Segment, Replica]
     counters: Counters
+    divisions: Mapping[Segment, Division] = field(default_factory=dict)
 
-    def rows(self, replicas: Iterable[Replica], per: tuple[str, ...]) -> Rows:
+    def rows(
+        self, replicas: Iterable[Replica], per: tuple[str, ...], divisions: Collection[Division] = ()
+    ) -> Rows:
         """The decoder for rows that these replicas can answer."""
         declared = self.declared
+        others = [other for division in divisions for other in division.replicas()]
         return rows_of(
             merge(
-                [replica.signature for replica in replicas],
+                [replica.signature for replica in [*replicas, *others]],
                 per,
                 declared.key,
                 declared.time,
                 frozenset(one.name for one in declared.contract if one.nullable),
                 {one.name: one.kind for one in declared.contract if one.kind is not Kind.TIME},
+                sorted(trials.columns(divisions)),
             )
         )
 
-    def route(self, segment: Segment | None, version: int | None, pinned: Callable[[Ref], Replica]) -> Route:
+    def route(
+        self,
+        segment: Segment | None,
+        version: int | None,
+        pinned: Callable[[Ref], Replica],
+        silent: bool = True,
+    ) -> Route:
         """Where rows go: by their own columns, or all to one segment's replica.
 
         Args:
             segment: ``None`` for routing by the rows' columns.
             version: One version instead of the champion.
             pinned: Gives the replica of a version that is not live.
+            silent: Whether a row may be told nothing.
 
         Raises:
             NotFound: the model has no such segment or version.
@@ -106,11 +125,15 @@ class Served:
             raise NotReady(
                 f"model {declared.name!r} is not live", "it has no champion yet", "train and deploy it"
             )
+        divisions = self.divisions if silent else {key: one.voiced for key, one in self.divisions.items()}
         if segment is None and version is None and declared.per:
-            rows = self.rows(self.replicas.values(), declared.per)
-            return Route(declared.name, declared.per, rows, self.replicas)
+            rows = self.rows(self.replicas.values(), declared.per, divisions.values())
+            return Route(declared.name, declared.per, rows, self.replicas, divisions)
         replica = self._one(segment or (), version, pinned)
-        return Route(declared.name, (), self.rows([replica], ()), {(): replica})
+        mine: dict[Segment, Division] = {}
+        if version is None and replica.ref.segment in divisions:
+            mine[()] = divisions[replica.ref.segment]
+        return Route(declared.name, (), self.rows([replica], (), mine.values()), {(): replica}, mine)
 
     def _one(self, segment: Segment, version: int | None, pinned: Callable[[Ref], Replica]) -> Replica:
         declared = self.declared
@@ -178,8 +201,9 @@ class Snapshot:
             ref = parsed.ref
             served = self.served(ref.name)
             version = ref.at if isinstance(ref.at, int) else None
-            route = served.route(ref.segment or None, version, pinned)
-            target = self._make(served, route, ref, parsed.verb != "predict")
+            rows = parsed.verb == "predict"
+            route = served.route(ref.segment or None, version, pinned, silent=rows)
+            target = self._make(served, route, ref, not rows)
             # A pinned version is kept by the fleet, which also lets go of it.
             if version is None and len(self.targets) < _TARGETS:
                 self.targets[path] = target
@@ -227,6 +251,9 @@ class Fleet:
         self._pins: OrderedDict[str, Replica] = OrderedDict()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self.trials = Trials(self._replica)
+        self._ways_back: dict[tuple[str, Segment], Replica] = {}
+        self._held: set[Replica] = set()
 
     @property
     def ready(self) -> bool:
@@ -262,26 +289,35 @@ class Fleet:
                 if standing is not None and standing.version == row.champion:
                     continue
                 try:
-                    fresh = self._replica(row.model, segment, row.champion, row.package)
+                    fresh = self._ready(row.model, segment, row.champion) or self._replica(
+                        row.model, segment, row.champion, row.package
+                    )
                     if standing is not None or not self.residency.full:
                         self.residency.load(fresh.predictor)
+                    self._keep_way_back(row, segment, standing)
                     mine[segment] = fresh
                 except Exception as error:
                     failures[row.model, row.segment] = f"version {row.champion}: {error}"
                     _log.exception("%s@%s cannot be loaded", Ref(row.model, segment), row.champion)
+            holdouts = {name: one.holdout for name, one in declared.items() if one.holdout is not None}
+            keys = {name: one.key for name, one in declared.items()}
+            with self.ledger.read() as db:
+                divisions = self.trials.divisions(db, replicas, holdouts, keys)
             fleet: dict[str, Served] = {}
             for name in declared.keys() | {model for model, _ in live}:
                 mine = replicas.get(name, {})
                 kept = {segment: one for segment, one in mine.items() if (name, one.text) in live}
                 what = declared.get(name, Declared(name, ()))
                 old = before.get(name)
-                if old is not None and old.declared == what and dict(old.replicas) == kept:
+                divided = {at: one for at, one in divisions.get(name, {}).items() if at in kept}
+                same = old is not None and old.declared == what and dict(old.replicas) == kept
+                if old is not None and same and dict(old.divisions) == divided:
                     fleet[name] = old
                 else:
                     counters = self.counters.setdefault(name, Counters())
-                    fleet[name] = Served(what, MappingProxyType(kept), counters)
+                    fleet[name] = Served(what, MappingProxyType(kept), counters, MappingProxyType(divided))
             self.snapshot = self._prepared(Snapshot(mark[0], MappingProxyType(fleet)))
-            self._release(before, fleet)
+            self._release()
             self.failures = failures
             self._mark = mark
             failed = [row.revision for row in changed if (row.model, row.segment) in failures]
@@ -335,15 +371,25 @@ class Fleet:
                 self.residency.release(self._pins.popitem(last=False)[1].predictor)
         return found
 
-    def _release(self, before: Mapping[str, Served], now: Mapping[str, Served]) -> None:
-        """Give up the models that are not live any more."""
-        for name, old in before.items():
-            kept = now.get(name)
-            if kept is old:
-                continue
-            for segment, replica in old.replicas.items():
-                if kept is None or kept.replicas.get(segment) is not replica:
-                    self.residency.release(replica.predictor)
+    def _release(self) -> None:
+        """Give up the models that are neither live, nor on trial, nor a way back any more."""
+        live = {one for served in self.snapshot.models.values() for one in served.replicas.values()}
+        kept = live | self.trials.held() | set(self._ways_back.values())
+        for gone in self._held - kept:
+            self.residency.release(gone.predictor)
+        self._held = kept
+
+    def _ready(self, model: str, segment: Segment, version: int) -> Replica | None:
+        """A version that is in memory already, as a challenger or as the way back."""
+        back = self._ways_back.get((model, segment))
+        return back if back and back.version == version else self.trials.loaded(model, segment, version)
+
+    def _keep_way_back(self, row: Any, segment: Segment, before: Replica | None) -> None:
+        """Keep the champion that was, where the strategy wants an instant way back to it."""
+        if row.strategy.get("kind") == "blue_green" and before is not None:
+            self._ways_back[row.model, segment] = before
+        else:
+            self._ways_back.pop((row.model, segment), None)
 
     def _replica(self, model: str, segment: Segment, version: int, stored: Mapping[str, Any]) -> Replica:
         package = Package.from_json(stored)
@@ -361,6 +407,7 @@ class Fleet:
             while not self._stop.wait(seconds):
                 try:
                     self.refresh()
+                    self.trials.beat(self.ledger)
                     after()
                 except Exception as error:
                     # The ledger does not answer: what is live stays live.
@@ -377,6 +424,7 @@ class Fleet:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+        self.trials.close(self.ledger)
 
 
 def _mark(db: Connection) -> tuple[Any, ...]:
@@ -384,21 +432,32 @@ def _mark(db: Connection) -> tuple[Any, ...]:
     deployed = db.execute(select(func.max(deployments.c.revision), func.count())).one()
     told = db.execute(select(func.max(models.c.updated), func.count())).one()
     based = db.execute(select(func.max(datasets.c.updated), func.count()).select_from(datasets)).one()
-    return (deployed[0] or 0, deployed[1], *told, *based)
+    return (deployed[0] or 0, deployed[1], *told, *based, *trials.mark(db))
 
 
 def declared_models(db: Connection) -> dict[str, Declared]:
     """Every model that is declared, by name."""
     d, m = datasets.c, models.c
     query = select(
-        m.name, m.per, m.features, d.key, d.time, d.contract, d.features.label("computed"), m.dataset
+        m.name,
+        m.per,
+        m.features,
+        m.definition,
+        d.key,
+        d.time,
+        d.contract,
+        d.features.label("computed"),
+        m.dataset,
     )
     found = {}
     for row in db.execute(query.join(datasets, d.name == m.dataset, isouter=True)):
         computed = row.computed or {}
         fields = (*_fields(row.contract), *_fields(computed))
         features = tuple(name for name in row.features if name in computed)
-        found[row.name] = Declared(row.name, tuple(row.per), row.key, row.time, fields, row.dataset, features)
+        holdout = Holdout.from_json(row.definition.get("control"))
+        found[row.name] = Declared(
+            row.name, tuple(row.per), row.key, row.time, fields, row.dataset, features, holdout
+        )
     return found
 
 
@@ -419,6 +478,7 @@ def _changed(db: Connection, seen: int) -> list[Any]:
             deployments.c.segment,
             deployments.c.champion,
             deployments.c.revision,
+            deployments.c.strategy,
             model_versions.c.package,
         )
         .join(

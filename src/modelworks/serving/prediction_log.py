@@ -22,6 +22,7 @@ from modelworks.core.clock import utc
 from modelworks.core.errors import ModelworksError
 from modelworks.models.predictor import watched
 from modelworks.serving import forms, outcomes
+from modelworks.serving.arms import Note
 from modelworks.serving.spool import OUTCOMES, PREDICTIONS, ROWS, Block, Entry, SpoolFile, files
 from modelworks.serving.tensor_target import MATRIX
 from modelworks.serving.tensors import read_data
@@ -40,8 +41,16 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "inputs": pl.String,
     "output": pl.Float64,
     "outputs": pl.String,
+    "arm": pl.String,
+    "rollout": pl.String,
+    "seconds": pl.Float64,
+    "failure": pl.String,
+    "shadow_of": pl.String,
 }
-"""Columns of the table ``predictions``."""
+"""Columns of the table ``predictions``; see `serving.arms.Note` for those of rows that are divided.
+
+``shadow_of`` is the id of the champion's answer that a challenger's silent one stands beside.
+"""
 
 _DIGITS = tuple(b"%c" % character for character in b"-0123456789")
 _BATCH_BYTES = 64 * 1024 * 1024
@@ -60,11 +69,17 @@ class _Prediction(Struct, gc=False):
 
 
 class _Answer(Struct, gc=False):
+    """What was answered; of some `rows` of the request alone, silently beside the answer `of`, where that is so."""
+
     model: str
     predictions: list[_Prediction]
+    arms: list[Note] | None = None
+    rows: list[int] | None = None
+    of: str = ""
 
 
 _ANSWER = msgspec.json.Decoder(_Answer)
+_USUAL = Note("champion")
 _Logged = tuple[str, str | None, int | None]
 """The row as JSON, its key, its time in microseconds."""
 
@@ -127,10 +142,23 @@ def _reader(schema: bytes) -> _Reader:
 def table(entries: Iterable[Entry]) -> pl.DataFrame:
     """Logged requests as rows of the table ``predictions``."""
     columns: dict[str, list[Any]] = {name: [] for name in SCHEMA}
-    ids, times, events, models, segments, versions, keys, inputs, scores, texts = columns.values()
+    ids, times, events, models, segments, versions, keys, inputs, scores, texts, *more = columns.values()
+    arms, rollouts, seconds, failures, beside = more
     for entry in entries:
         answer = _ANSWER.decode(entry.answer)
-        for (row, key, event), one in zip(_reader(entry.schema).read(entry), answer.predictions, strict=True):
+        logged: Iterable[_Logged] = _reader(entry.schema).read(entry)
+        if answer.rows is not None:
+            every = list(logged)
+            logged = [every[place] for place in answer.rows]
+            beside += [f"{answer.of}-{place}" for place in answer.rows]
+        else:
+            beside += [None] * len(answer.predictions)
+        for note in answer.arms or [_USUAL] * len(answer.predictions):
+            arms.append(note.arm)
+            rollouts.append(note.rollout)
+            seconds.append(note.seconds)
+            failures.append(note.failure)
+        for (row, key, event), one in zip(logged, answer.predictions, strict=True):
             output = bytes(one.output)
             ids.append(one.id)
             times.append(entry.time)
@@ -145,8 +173,13 @@ def table(entries: Iterable[Entry]) -> pl.DataFrame:
     return pl.DataFrame(columns, schema=SCHEMA)
 
 
-def _score(output: bytes) -> float:
-    """The main score: the number that was answered, or the largest of several probabilities; else see `watched`."""
+def _score(output: bytes) -> float | None:
+    """The main score: the number that was answered, or the largest of several probabilities; else see `watched`.
+
+    ``None`` where nothing was answered.
+    """
+    if output == b"null":
+        return None
     if output[:1] in _DIGITS:
         return float(output)
     answer = msgspec.json.decode(output)

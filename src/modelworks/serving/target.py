@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Protocol, TypeVar
 
 import orjson
 
-from modelworks.core.errors import ModelworksError, NotFound
+from modelworks.core.errors import Invalid, ModelworksError, NotFound
 from modelworks.core.ref import Segment, segment_text
+from modelworks.serving.arms import Arm, Division, Note, Trial
 from modelworks.serving.columns import Row, Rows, Values, as_text
 from modelworks.serving.metrics import Counters
 from modelworks.serving.replica import Replica
 from modelworks.serving.spool import ROWS
+
+T = TypeVar("T")
+NONE: Mapping[Segment, Division] = MappingProxyType({})
+"""No segment is divided."""
 
 
 @dataclass(slots=True, eq=False)
@@ -28,6 +35,11 @@ class Piece:
         fragments: The answers, once there are any.
         outputs: The answers as numbers, shape (rows, classes).
         error: Why there are none.
+        arm: Whose answers they are.
+        trial: The rollout that they are evidence of.
+        instead: The champion's piece, where another one answers.
+        failure: What went wrong with the challenger.
+        seconds: How long the call took.
     """
 
     replica: Replica
@@ -37,6 +49,16 @@ class Piece:
     fragments: Sequence[bytes] = ()
     outputs: Any = None
     error: ModelworksError | None = None
+    arm: Arm = "champion"
+    trial: Trial | None = None
+    instead: Piece | None = None
+    failure: str | None = None
+    seconds: float | None = None
+
+    @property
+    def note(self) -> Note:
+        """What is logged beside its answers."""
+        return Note(self.arm, None if self.trial is None else self.trial.id, self.seconds, self.failure)
 
 
 @dataclass(slots=True, eq=False)
@@ -47,11 +69,15 @@ class Job:
         pieces: Its rows by replica.
         size: Number of rows.
         request: What the target needs to word its answer.
+        divided: Whether not all of it is answered by champions, or beside a rollout.
+        shadows: What challengers answer silently.
     """
 
     pieces: list[Piece]
     size: int
     request: Any = None
+    divided: bool = False
+    shadows: Sequence[Piece] = ()
 
 
 class Target(Protocol):
@@ -93,7 +119,10 @@ class Target(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Bound:
-    """A replica, and how to read its inputs out of the rows of its model."""
+    """A replica, and how to read its inputs out of the rows of its model.
+
+    Where its segment is divided, `division` says who answers a row, and `others` holds the challenger and the holdout.
+    """
 
     replica: Replica
     numbers: Callable[[Row], Values]
@@ -101,13 +130,21 @@ class Bound:
     check: Callable[[Row], None] | None
     number_names: tuple[str, ...]
     text_names: tuple[str, ...]
+    division: Division | None = None
+    others: Mapping[Arm, Bound] = field(default_factory=dict)
 
 
-def bind(replica: Replica, rows: Rows) -> Bound:
+def bind(replica: Replica, rows: Rows, division: Division | None = None) -> Bound:
     """Join a replica to its model's rows."""
     numbers, texts = replica.signature.numbers, replica.signature.texts
     check = rows.checker(replica.signature)
-    return Bound(replica, rows.reader(numbers), rows.reader(texts, text=True), check, numbers, texts)
+    others: dict[Arm, Bound] = {}
+    if division is not None and division.trial is not None:
+        others["challenger"] = others["shadow"] = bind(division.trial.replica, rows)
+    if division is not None and division.control is not None:
+        others["holdout"] = bind(division.control.replica, rows)
+    reading = (rows.reader(numbers), rows.reader(texts, text=True), check)
+    return Bound(replica, *reading, numbers, texts, division, others)
 
 
 class Route:
@@ -118,15 +155,23 @@ class Route:
         per: Columns that route; empty for a target that is one replica's.
         rows: The model's rows.
         replicas: The live replicas; ``()`` is the global one.
+        divisions: What goes on for some of these segments.
     """
 
     def __init__(
-        self, model: str, per: Sequence[str], rows: Rows, replicas: Mapping[Segment, Replica]
+        self,
+        model: str,
+        per: Sequence[str],
+        rows: Rows,
+        replicas: Mapping[Segment, Replica],
+        divisions: Mapping[Segment, Division] = NONE,
     ) -> None:
         self.model = model
         self.per = tuple(per)
         self.rows = rows
-        self.bound = {segment: bind(replica, rows) for segment, replica in replicas.items()}
+        self.bound = {
+            segment: bind(replica, rows, divisions.get(segment)) for segment, replica in replicas.items()
+        }
         self._all_text = all(
             rows.columns[name].kinds == ("text",) and not rows.columns[name].nullable for name in per
         )
@@ -139,6 +184,14 @@ class Route:
             NotFound: neither the segment nor any of its parents is live.
         """
         return self.at(self._key(row))
+
+    @property
+    def replicas(self) -> list[Replica]:
+        """All that may answer: champions, challengers, and what stands in for a model."""
+        bound = list(self.bound.values())
+        return [one.replica for one in bound] + [
+            other for one in bound if one.division is not None for other in one.division.replicas()
+        ]
 
     def at(self, values: Segment) -> Bound:
         """The replica for ``per`` values."""
@@ -176,10 +229,11 @@ class RowsTarget:
         if len(rows) == 1:
             row = rows[0]
             bound = self.route.of(row)
-            if bound.check is not None:
-                bound.check(row)
-            return Job([Piece(bound.replica, (bound.numbers(row),), (bound.texts(row),))], 1)
-        return Job(pieces(rows, self.route), len(rows))
+            if bound.division is None:
+                if bound.check is not None:
+                    bound.check(row)
+                return Job([Piece(bound.replica, (bound.numbers(row),), (bound.texts(row),))], 1)
+        return _job(rows, self.route)
 
     def logged(self, body: bytes) -> tuple[int, bytes]:
         """See `Target.logged`."""
@@ -190,23 +244,109 @@ class RowsTarget:
         return logged
 
 
-def pieces(rows: Sequence[Row], route: Route) -> list[Piece]:
+def _job(rows: Sequence[Row], route: Route) -> Job:
     """Rows grouped by the replica that answers them."""
     groups: dict[Bound, list[int]] = {}
     for position, row in enumerate(rows):
-        bound = route.of(row)
+        groups.setdefault(route.of(row), []).append(position)
+
+    def make(bound: Bound, positions: list[int]) -> Piece:
         if bound.check is not None:
-            bound.check(row)
-        groups.setdefault(bound, []).append(position)
-    return [
-        Piece(
+            for position in positions:
+                bound.check(rows[position])
+        return Piece(
             bound.replica,
             [bound.numbers(rows[position]) for position in positions],
             [bound.texts(rows[position]) for position in positions],
-            positions if len(groups) > 1 else None,
+            positions,
         )
-        for bound, positions in groups.items()
-    ]
+
+    return job_of(groups, len(rows), make, lambda position, name: route.rows.value(rows[position], name))
+
+
+def job_of(
+    groups: Mapping[Bound, list[int]],
+    size: int,
+    make: Callable[[Bound, list[int]], Piece],
+    value: Callable[[int, str], Any],
+    request: Any = None,
+) -> Job:
+    """A request of `size` rows.
+
+    Args:
+        groups: Its rows by the champion that they are routed to.
+        size: Number of rows.
+        make: Makes a piece of some rows; raises `Invalid` where the replica cannot take one of them.
+        value: Of a row (its position) and a column.
+        request: See `Job`.
+    """
+    pieces: list[Piece] = []
+    shadows: list[Piece] = []
+    divided = False
+    for bound, positions in groups.items():
+        if bound.division is None:
+            pieces.append(make(bound, positions))
+        else:
+            divided = True
+            _divide(bound, positions, make, value, pieces, shadows)
+    if len(pieces) == 1:
+        pieces[0].rows = None
+    return Job(pieces, size, request, divided, shadows)
+
+
+def _divide(
+    bound: Bound,
+    positions: Sequence[int],
+    make: Callable[[Bound, list[int]], Piece],
+    value: Callable[[int, str], Any],
+    pieces: list[Piece],
+    shadows: list[Piece],
+) -> None:
+    """Give the rows of a segment to its arms."""
+    division = bound.division
+    assert division is not None
+    arms: dict[Arm, list[int]] = {}
+    for position in positions:
+        arms.setdefault(division.arm(partial(value, position)), []).append(position)
+    trial = division.trial
+    silent = arms.get("shadow", [])
+    champions = sorted([*arms.get("champion", []), *silent])
+    if champions:
+        mine = make(bound, champions)
+        mine.trial = trial
+        pieces.append(mine)
+    if silent and trial is not None:
+        for piece in _willing(bound.others["shadow"], silent, make):
+            piece.arm, piece.trial = "shadow", trial
+            shadows.append(piece)
+    if held := arms.get("holdout"):
+        other = make(bound.others["holdout"], held)
+        other.arm, other.instead = "holdout", make(bound, held)
+        pieces.append(other)
+    if given := arms.get("challenger"):
+        if trial is None or trial.breaker.open():
+            pieces.append(make(bound, given))  # no evidence of anything: the rows were not meant for it
+            return
+        for piece in _willing(bound.others["challenger"], given, make):
+            assert piece.rows is not None
+            standby = make(bound, piece.rows)
+            standby.trial = piece.trial = trial
+            if piece.failure is None:
+                piece.arm, piece.instead = "challenger", standby
+                pieces.append(piece)
+            else:
+                standby.failure = piece.failure
+                pieces.append(standby)
+
+
+def _willing(bound: Bound, positions: list[int], make: Callable[[Bound, list[int]], Piece]) -> list[Piece]:
+    """The rows as pieces; those that the replica does not take are pieces of their own, with that failure."""
+    try:
+        return [make(bound, positions)]
+    except Invalid as error:
+        if len(positions) == 1:
+            return [Piece(bound.replica, (), (), positions, failure=f"rejected: {error}"[:500])]
+    return [piece for position in positions for piece in _willing(bound, [position], make)]
 
 
 def predictions(job: Job, request: bytes) -> bytes:
@@ -234,11 +374,11 @@ def texts(job: Job) -> list[str]:
     return rows
 
 
-def spread(job: Job, values: Sequence[str]) -> list[str]:
+def spread(job: Job, values: Sequence[T]) -> list[T]:
     """A value a piece as a value a row."""
     if len(job.pieces) == 1:
         return [values[0]] * job.size
-    rows = [""] * job.size
+    rows = [values[0]] * job.size
     for piece, value in zip(job.pieces, values, strict=True):
         for row in piece.rows or ():
             rows[row] = value

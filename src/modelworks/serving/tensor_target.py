@@ -21,7 +21,7 @@ from modelworks.serving.forms import InferRequest
 from modelworks.serving.metrics import Counters
 from modelworks.serving.replica import Replica
 from modelworks.serving.replies import undecodable
-from modelworks.serving.target import Bound, Job, Piece, Route, spread, texts
+from modelworks.serving.target import Bound, Job, Piece, Route, job_of, spread, texts
 from modelworks.serving.tensors import DATATYPE, NUMERIC, TAKES, InputTensor, RawTensor, numbers_of, read_data
 
 MATRIX = "input"
@@ -45,7 +45,7 @@ class TensorTarget:
         self.prefix = b'{"model":' + orjson.dumps(route.model) + b',"predictions":['
         self._columns = route.rows.columns
         replicas = [bound.replica for bound in route.bound.values()]
-        self.outputs = outputs_of(replicas)
+        self.outputs = outputs_of(route.replicas)
         self._labels = tuple(self.outputs[0].get("parameters", {}).get("labels", ()))
         self._plain = any(replica.signature.task == "other" for replica in replicas)
         self._forms: dict[Replica, tuple[bytes, list[bytes]]] = {}
@@ -81,9 +81,12 @@ class TensorTarget:
         ):
             numbers = self._from_matrix(first, self._matrix)
             assert self.only is not None
-            return Job([Piece(self.only, numbers, [()] * len(numbers))], len(numbers), request)
+            if self.route.bound[()].division is None:
+                return Job([Piece(self.only, numbers, [()] * len(numbers))], len(numbers), request)
+            columns = dict(zip(self._matrix, map(list, zip(*numbers, strict=True)), strict=True))
+            return self._job(columns, len(numbers), request)
         columns, size = self._from_columns(request.inputs)
-        return Job(self._pieces(columns, size), size, request)
+        return self._job(columns, size, request)
 
     def logged(self, body: bytes) -> tuple[int, bytes]:
         """See `Target.logged`."""
@@ -160,18 +163,23 @@ class TensorTarget:
             raise Invalid(f"the request has no input {name!r}", f"model {self.name!r} needs it", "add it")
         return columns, size
 
-    def _pieces(self, columns: Mapping[str, list[Any]], size: int) -> list[Piece]:
+    def _job(self, columns: Mapping[str, list[Any]], size: int, request: InferRequest) -> Job:
         route = self.route
-        if not route.per:
-            bound = route.at(())
-            return [_piece(bound, columns, range(size), None)]
         groups: dict[Bound, list[int]] = {}
-        for position, key in enumerate(zip(*(columns[name] for name in route.per), strict=True)):
-            groups.setdefault(route.at(key), []).append(position)
-        return [
-            _piece(bound, columns, positions, positions if len(groups) > 1 else None)
-            for bound, positions in groups.items()
-        ]
+        if route.per:
+            for position, key in enumerate(zip(*(columns[name] for name in route.per), strict=True)):
+                groups.setdefault(route.at(key), []).append(position)
+        else:
+            bound = route.at(())
+            if bound.division is None:
+                return Job([_piece(bound, columns, range(size))], size, request)
+            groups[bound] = list(range(size))
+
+        def value(position: int, name: str) -> Any:
+            column = columns.get(name)
+            return None if column is None else column[position]
+
+        return job_of(groups, size, lambda bound, rows: _piece(bound, columns, rows), value, request)
 
     def word(self, job: Job, request: bytes, logged: bytes) -> bytes:
         """See `Target.word`."""
@@ -303,9 +311,7 @@ def outputs_of(replicas: Sequence[Replica]) -> list[dict[str, Any]]:
     ]
 
 
-def _piece(
-    bound: Bound, columns: Mapping[str, list[Any]], rows: Sequence[int], positions: list[int] | None
-) -> Piece:
+def _piece(bound: Bound, columns: Mapping[str, list[Any]], rows: Sequence[int]) -> Piece:
     signature = bound.replica.signature
     for field in signature.inputs if bound.check is not None else ():
         if field.name not in columns and not field.nullable:
@@ -318,7 +324,7 @@ def _piece(
         bound.replica,
         _tuples([columns.get(name) for name in bound.number_names], rows, None),
         _tuples([columns.get(name) for name in bound.text_names], rows, ""),
-        positions,
+        None if isinstance(rows, range) else list(rows),
     )
 
 

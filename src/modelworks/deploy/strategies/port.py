@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
+
+from modelworks.deploy.strategies.seen import Arm, Sums
 
 
 @dataclass(frozen=True)
@@ -15,29 +16,39 @@ class Rollout:
     Attributes:
         champion: The version that answers; ``None`` where the segment has none yet.
         challenger: The version that is to replace it.
-        share: Share of the requests that the challenger answers, 0 to 1.
+        share: Share of the requests that the challenger answers (or answers silently), 0 to 1.
         since: When that share was set, UTC; ``None`` before the first step.
+        rows: Rows that the challenger had been given until then.
     """
 
     champion: int | None
     challenger: int
     share: float = 0.0
     since: datetime | None = None
+    rows: int = 0
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What was seen since the last step.
+    """What was seen since the rollout began.
 
     Attributes:
         now: The time, UTC.
-        rows: Requests that each of the two answered: ``{"champion": 900, "challenger": 100}``.
-        metrics: Their values on requests whose outcome is known, in the same form.
+        champion: Of the rows that the champion answered beside it.
+        challenger: Of the rows that the challenger was given.
+        pairs: Loss of the challenger less that of the champion, on rows that both have answered.
+        servers: Servers that run.
+        loaded: Those of them that have the challenger in memory.
+        broken: Why a server cannot load it; ``""`` where none said so.
     """
 
     now: datetime
-    rows: Mapping[str, int] = field(default_factory=dict)
-    metrics: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    champion: Arm = field(default_factory=Arm)
+    challenger: Arm = field(default_factory=Arm)
+    pairs: Sums = field(default_factory=Sums)
+    servers: int = 0
+    loaded: int = 0
+    broken: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,18 +60,21 @@ class Step:
             both run on, with `share` of the requests to the challenger.
         reason: Why, one sentence without a full stop.
         share: Share of the requests that the challenger answers from now on, 0 to 1.
+        silent: Whether it answers beside the champion and nobody is told what it says.
     """
 
     action: Literal["promote", "go_on", "abandon"]
     reason: str
     share: float = 1.0
+    silent: bool = False
 
 
 class Strategy(Protocol):
     """A way to replace a champion.
 
     Pure: the same state and observation give the same step. It is a frozen dataclass: its ``repr`` is how it
-    is written in ``factory.py``, and stands in the ledger.
+    is written in ``factory.py``; its class, called with what `to_json` gives less ``"kind"``, makes it again.
+    The first step of a rollout is asked for with nothing seen.
     """
 
     def next(self, state: Rollout, seen: Observation) -> Step:
@@ -68,5 +82,5 @@ class Strategy(Protocol):
         ...
 
     def to_json(self) -> dict[str, Any]:
-        """The strategy as data, its name in the catalog under ``"kind"``."""
+        """The strategy as data, its name in the catalog under ``"kind"``; ``"by"`` is the column that rows stick by."""
         ...

@@ -23,6 +23,7 @@ from modelworks.stores.ledger.tables.models import (
     models,
     verdicts,
 )
+from modelworks.stores.ledger.tables.rollouts import rollout_steps, rollouts, servers
 from modelworks.stores.ledger.tables.runs import (
     campaigns,
     run_journals,
@@ -61,12 +62,15 @@ __all__ = [
     "metadata",
     "model_versions",
     "models",
+    "rollout_steps",
+    "rollouts",
     "run_journals",
     "run_links",
     "run_points",
     "run_values",
     "runs",
     "searches",
+    "servers",
     "tokens",
     "tuned",
     "verdicts",
