@@ -293,7 +293,7 @@ class Fleet:
                         row.model, segment, row.champion, row.package
                     )
                     if standing is not None or not self.residency.full:
-                        self.residency.load(fresh.predictor)
+                        fresh.load()
                     self._keep_way_back(row, segment, standing)
                     mine[segment] = fresh
                 except Exception as error:

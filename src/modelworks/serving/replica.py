@@ -57,6 +57,14 @@ class Replica:
         self._column = 1 if self._binary else 0
         self._plain = signature.task == "other"
 
+    def load(self) -> None:
+        """Have it in memory before somebody asks.
+
+        Raises:
+            Exception: whatever keeps it from being loaded.
+        """
+        self.predictor.home.load(self.predictor)
+
     def predict(self, numbers: Sequence[tuple[Any, ...]], texts: Sequence[tuple[Any, ...]]) -> Outputs:
         """Answer rows; one with ``None`` for a missing number.
 

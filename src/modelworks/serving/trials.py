@@ -153,6 +153,7 @@ class Trials:
                 ref = Ref(wanted.model, wanted.segment, wanted.version)
                 raise Invalid(f"there is no {ref}", "", "register it")
             replica = self._load(wanted.model, wanted.segment, wanted.version, package)
+            replica.load()
             _warm(replica)
             self._loaded[wanted] = replica
         return self._loaded[wanted]
