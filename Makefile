@@ -13,7 +13,7 @@ CLIENTS_STAMP := .venv-clients/.set-up-$(shell cat $(CLIENTS_LOCK) | cksum | tr 
 MLFLOW_STAMP := .venv-mlflow/.set-up-$(shell cat $(MLFLOW_LOCK) | cksum | tr ' ' '-')
 STAMP := .venv/.set-up-$(shell cat requirements.lock pyproject.toml | cksum | tr ' ' '-')
 
-.PHONY: help setup test demo bench-serve bench-many bench-fanout bench-features bench-ingest bench-segments bench-stream bench-track bench-register bench-predict mlflow clients proto lock clean
+.PHONY: help setup test demo demo-ner bench-serve bench-many bench-fanout bench-features bench-ingest bench-segments bench-stream bench-track bench-register bench-predict mlflow clients proto lock clean
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ test: setup mlflow clients  ## Style, types, floors, tests
 
 demo: setup  ## The factory on a year of real flights; ARGS=--exit ends it when the year is over
 	$(BIN)/modelworks demo flights $(ARGS)
+
+demo-ner: setup  ## Names in a text, while somebody types; ARGS=--exit ends it after some sentences
+	$(BIN)/modelworks demo ner $(ARGS)
 
 bench-serve: setup  ## One row per request against an echo and plain scikit-learn
 	$(BIN)/python benchmarks/bench_serve.py $(ARGS)

@@ -36,13 +36,15 @@ def init(
 
 def demo(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="flights: a year of New York's departures.")] = "flights",
+    name: Annotated[
+        str, typer.Argument(help="flights: a year of departures. ner: names in a text.")
+    ] = "flights",
     exit: Annotated[
-        bool, typer.Option("--exit", help="End when the year is over instead of serving on.")
+        bool, typer.Option("--exit", help="End when all is shown instead of serving on.")
     ] = False,
     folder: Annotated[Path | None, typer.Option(help="Where to build it; made anew.")] = None,
     port: Annotated[int, typer.Option(help="Port of the server; 0 lets the system choose.")] = 8000,
-    days: Annotated[int, typer.Option(help="Days to replay.", min=1, max=306)] = 306,
+    days: Annotated[int, typer.Option(help="Days to replay, of flights.", min=1, max=306)] = 306,
     stream: Annotated[
         bool, typer.Option("--stream", help="Flights come through a NATS server instead of files.")
     ] = False,

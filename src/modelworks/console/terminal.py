@@ -124,19 +124,30 @@ def labels(said: dict[str, Any]) -> list[tuple[str, Any]]:
     return [("owner", said["owner"]), ("tags", tags), ("note", said["note"]), ("stage", said["stage"])]
 
 
+_ANSWER = 60
+"""Characters that are shown of an answer."""
+
+
 def why_tree(told: dict[str, Any]) -> Tree:
     """The answer of `why` as a tree."""
     p, version, data = told["prediction"], told["model_version"], told["dataset"]
-    tree = Tree(f"[bold]{p['id']}[/bold]  {cell(p['output'])}  for {cell(p.get('key') or 'a row')}")
+    answer = p["output"] if p["outputs"] is None else p["outputs"]
+    if isinstance(answer, str) and len(answer) > _ANSWER:
+        answer = answer[:_ANSWER] + "..."
+    tree = Tree(f"[bold]{p['id']}[/bold]  {cell(answer)}  for {cell(p.get('key') or 'a row')}")
     made = tree.add(
         f"[cyan]{cell(version['ref'])}[/cyan], {version['served']}, made {when(version['created'])}"
     )
-    made.add("at validation: " + " ".join(f"{k} {cell(v)}" for k, v in version["metrics"].items()))
+    if version["metrics"]:
+        made.add("at validation: " + " ".join(f"{k} {cell(v)}" for k, v in version["metrics"].items()))
     proof = version["proof"]
     if proof["largest_difference"] is not None:
         made.add(f"compiled = original within {proof['largest_difference']:.1g} on {proof['rows']} rows")
-    rows = " and ".join(f"{k} {v}" for k, v in data["rows_filter"].items())
-    made.add(f"learned from [cyan]{cell(data['ref'])}[/cyan] where {cell(rows)}")
+    if data["ref"] is None:
+        made.add("learned from nothing that the factory knows: it was brought in")
+    else:
+        rows = " and ".join(f"{k} {v}" for k, v in data["rows_filter"].items())
+        made.add(f"learned from [cyan]{cell(data['ref'])}[/cyan] where {cell(rows)}")
     for one in told.get("outcomes", [])[:3]:
         tree.add(f"turned out {cell(one['label'] if one['value'] is None else one['value'])}")
     for verdict in told["verdicts"]:

@@ -85,7 +85,7 @@ def why(stations: Stations, prediction_id: str) -> dict[str, Any]:
         "run": {key: run[key] for key in ("id", "status", "params", "started", "ended")},
         "campaign": None if campaign is None else {key: campaign[key] for key in ("id", "reason", "created")},
         "dataset": {
-            "ref": f"{version.dataset}@{version.dataset_version}",
+            "ref": None if version.dataset is None else f"{version.dataset}@{version.dataset_version}",
             "rows_filter": version.rows_filter,
             "version": plain(dataset),
         },

@@ -6,14 +6,12 @@ server before every departure, outcomes follow, the day's file arrives, and the 
 
 from __future__ import annotations
 
-import shutil
 import signal
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
-from importlib.resources import files
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -33,19 +31,18 @@ from rich.table import Table
 
 from modelworks.console.terminal import seconds, why_tree
 from modelworks.core.clock import FrozenClock
-from modelworks.core.errors import Conflict
 from modelworks.core.plain import plain
 from modelworks.core.ref import Segment
 from modelworks.demos.flights import feed, prepare
 from modelworks.demos.flights.replay import Booking
 from modelworks.demos.flights.report import ARMS, Month, frozen_scores, months
+from modelworks.demos.folder import make
 from modelworks.factory import Factory
 from modelworks.models.package import Package
 from modelworks.pipelines.apply import ApplyReport
 from modelworks.sdk.process import start
 
 MARCH = date(2013, 3, 1)
-_MARK = ".made-by-modelworks-demo"
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,7 @@ def run(
     with ExitStack() as opened, Progress(*columns, console=console, disable=quiet) as bars:
         task = bars.add_task("reading 336,776 flights", total=3, note="")
         with laps.lap("prepare"):
-            _make(folder)
+            make(folder, "modelworks.demos.flights.project", "[serve]\npoll = 0.2\n")
             raw = prepare.load()
             bars.advance(task)
             flights = prepare.prepared(raw)
@@ -151,23 +148,6 @@ def run(
                     with suppress(KeyboardInterrupt):
                         signal.pause()
     return told
-
-
-def _make(folder: Path) -> None:
-    """A fresh project; only what an earlier demo made is removed."""
-    if folder.exists():
-        if any(folder.iterdir()) and not (folder / _MARK).exists():
-            raise Conflict(
-                f"{folder} holds something that is not this demo",
-                "it is not removed",
-                "name another with --folder",
-            )
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
-    (folder / _MARK).touch()
-    source = files("modelworks.demos.flights.project").joinpath("factory.py").read_text(encoding="utf-8")
-    (folder / "factory.py").write_text(source)
-    (folder / "modelworks.toml").write_text("[serve]\npoll = 0.2\n")
 
 
 class _Laps:
