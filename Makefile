@@ -57,7 +57,7 @@ test: setup mlflow clients  ## Style, types, floors, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 demo: setup  ## The factory on a year of real flights; ARGS=--exit ends it when the year is over
 	$(BIN)/modelworks demo flights $(ARGS)

@@ -239,3 +239,8 @@ def test_what_cannot_be_meant_is_refused_when_it_is_written(make: object) -> Non
 def test_strategies_are_written_as_they_are_read() -> None:
     strategy: Strategy = Canary(steps=[1, 100])
     assert repr(strategy).startswith("Canary(")
+
+
+def test_a_slowness_beyond_all_measure_is_told() -> None:
+    usual, endless = (replace(NOTHING, seconds=Sums(30, total, 0.0)) for total in (0.0, 30_000.0))
+    assert "times as long" in Guard().objection(seen(usual, endless))

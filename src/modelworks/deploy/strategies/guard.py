@@ -11,6 +11,8 @@ from modelworks.deploy.strategies.port import Observation
 from modelworks.deploy.strategies.sequential import ENOUGH, above, distance, mean_above, radius, rate_above
 
 _RAILS = 5
+_LONGEST = 20.0
+"""Logarithm of the largest ratio that is worth telling."""
 _DOUBT = 5.0
 """How many times more easily a rollout is held than rolled back."""
 
@@ -80,7 +82,7 @@ class Guard:
             evidence = above(slower - math.log(self.slower), max(variance, 1e-6), math.log(2))
             if evidence >= limit:
                 yield (
-                    f"its calls take {math.exp(slower):.1f} times as long as the champion's, "
+                    f"its calls take {math.exp(min(slower, _LONGEST)):.1f} times as long as the champion's, "
                     f"{self.slower:g} times is allowed"
                 )
         given, beside = sum(one.outputs.values()), sum(other.outputs.values())
