@@ -1,6 +1,7 @@
 """Tokens and the audit trail."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from sqlalchemy import Connection, select
 
 from modelworks.access import audit, tokens
+from modelworks.access.allowance import Allowance
 from modelworks.core.errors import Conflict, Invalid, NotFound
 from modelworks.stores.ledger import Ledger
 from modelworks.stores.ledger.tables import tokens as table
@@ -27,11 +29,11 @@ def test_a_token_is_known_until_it_is_revoked(db: Connection) -> None:
     assert not tokens.any_in_force(db)
     token = tokens.create(db, "ci", "builder", NOW)
     assert tokens.any_in_force(db)
-    assert tokens.role_of(db, token) == ("ci", "builder")
+    assert tokens.found(db, token) == tokens.Token("ci", "builder")
     for other in ("", token[:-1], token + "x", token.upper(), tokens.digest(token)):
-        assert tokens.role_of(db, other) is None
+        assert tokens.found(db, other) is None
     tokens.revoke(db, "ci", NOW)
-    assert tokens.role_of(db, token) is None
+    assert tokens.found(db, token) is None
     assert not tokens.any_in_force(db)
     with pytest.raises(NotFound):
         tokens.revoke(db, "ci", NOW)
@@ -58,16 +60,78 @@ def test_a_name_is_free_again_after_revoking(db: Connection) -> None:
     first = tokens.create(db, "ci", "reader", NOW)
     tokens.revoke(db, "ci", NOW)
     second = tokens.create(db, "ci", "admin", NOW)
-    assert tokens.role_of(db, first) is None
-    assert tokens.role_of(db, second) == ("ci", "admin")
+    assert tokens.found(db, first) is None
+    assert tokens.found(db, second) == tokens.Token("ci", "admin")
 
 
 def test_each_role_may_what_those_before_it_may() -> None:
     may = {(role, needed) for role in tokens.ROLES for needed in tokens.ROLES if tokens.allows(role, needed)}
     assert may == {
+        ("caller", "caller"), ("reader", "caller"), ("builder", "caller"), ("admin", "caller"),
         ("reader", "reader"), ("builder", "reader"), ("builder", "builder"),
         ("admin", "reader"), ("admin", "builder"), ("admin", "admin"),
     }  # fmt: skip
+
+
+def test_a_token_may_be_for_some_models_and_for_so_many_requests(db: Connection) -> None:
+    secret = tokens.create(db, "shop", "caller", NOW, ["delay", "churn*"], 2.5)
+    found = tokens.found(db, secret)
+    assert found == tokens.Token("shop", "caller", ("delay", "churn*"), 2.5)
+    assert found is not None
+    assert [found.covers(name) for name in ("delay", "churn", "churn_eu", "delays", "value")] == [
+        True, True, True, False, False,
+    ]  # fmt: skip
+    assert tokens.Token("all", "caller").covers("anything")
+    (told,) = tokens.listed(db)
+    assert (told["models"], told["rate"]) == (["delay", "churn*"], 2.5)
+    for wrong in (["../x"], [""], ["a" * 101], ["m"] * 101):
+        with pytest.raises(Invalid, match="pattern"):
+            tokens.create(db, "other", "caller", NOW, wrong)
+    for rate in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(Invalid, match="rate"):
+            tokens.create(db, "other", "caller", NOW, rate=rate)
+
+
+class Clock:
+    """Seconds as a test says."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_an_allowance_fills_steadily_up_to_a_second_of_requests() -> None:
+    clock = Clock()
+    allowance = Allowance("shop", 5, clock)
+    assert [allowance.spend() for _ in range(5)] == [None] * 5
+    refused = allowance.spend()
+    assert refused is not None
+    assert refused.after == pytest.approx(0.2)
+    assert "5 requests a second" in refused.why
+    clock.now += 0.2
+    assert allowance.spend() is None
+    assert allowance.spend() is not None
+    clock.now += 1000
+    assert [allowance.spend() is None for _ in range(7)] == [True] * 5 + [False] * 2
+
+
+def test_less_than_a_request_a_second_is_one_now_and_then() -> None:
+    clock = Clock()
+    allowance = Allowance("shop", 0.1, clock)
+    assert allowance.spend() is None
+    refused = allowance.spend()
+    assert refused is not None
+    assert refused.after == pytest.approx(10)
+    clock.now += 10
+    assert allowance.spend() is None
+
+
+def test_threads_spend_no_more_than_there_is() -> None:
+    allowance = Allowance("shop", 1000, Clock())
+    with ThreadPoolExecutor(8) as pool:
+        spent = list(pool.map(lambda _: allowance.spend() is None, range(3000)))
+    assert sum(spent) == 1000
 
 
 def test_the_trail_is_kept_in_order(db: Connection) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from modelworks.cli.template import make
 from modelworks.core.clock import system_clock
-from modelworks.core.errors import Denied, Invalid, NotFound
+from modelworks.core.errors import Denied, Invalid, NotFound, TooMany, Unknown
 from modelworks.data.arrow import MEDIA, to_arrow
 from modelworks.factory import VERBS, Factory
 from modelworks.sdk.client import connect
@@ -110,6 +110,8 @@ def test_a_token_opens_what_its_role_allows(tmp_path: Path, row: dict[str, float
         with factory.stores.ledger.write() as db:
             reader = tokens.create(db, "page", "reader", system_clock())
             admin = tokens.create(db, "me", "admin", system_clock())
+            caller = tokens.create(db, "shop", "caller", system_clock(), ["diag*"], 0.01)
+            other = tokens.create(db, "other", "caller", system_clock(), ["churn"])
     with start(tmp_path) as server:
         assert httpx.get(f"{server.url}/healthz").status_code == 200
         assert httpx.get(f"{server.url}/api/models").status_code == 401
@@ -123,8 +125,16 @@ def test_a_token_opens_what_its_role_allows(tmp_path: Path, row: dict[str, float
                 client.audit()
         with connect(server.url, admin) as client:
             assert client.audit()
-        with connect(server.url, "mw_wrong") as client, pytest.raises(Denied):
+        with connect(server.url, "mw_wrong") as client, pytest.raises(Unknown):
             client.models()
+        with connect(server.url, caller) as client:
+            assert client.predict("diagnosis", [row])["predictions"]
+            with pytest.raises(TooMany, match=r"'shop' asks too often; 0\.01 requests a second"):
+                client.predict("diagnosis", [row])
+            with pytest.raises(Denied, match="a reader is needed"):
+                client.models()
+        with connect(server.url, other) as client, pytest.raises(Denied, match="may not ask the model"):
+            client.predict("diagnosis", [row])
 
 
 def test_it_will_not_listen_to_the_world_without_a_token(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from modelworks.core.errors import Denied
+from modelworks.access.allowance import Allowance
+from modelworks.core.errors import Denied, Unknown
 from modelworks.serving import server
 from modelworks.serving.asgi import Authorize, anybody
 from modelworks.serving.protocol import Limits
@@ -19,9 +20,15 @@ from modelworks.stores import open_stores
 def bearer(file: Path) -> Authorize:
     """Lets those in who have the token that stands in a file."""
 
-    def authorize(authorization: bytes | None) -> None:
-        if authorization != b"Bearer " + file.read_bytes():
-            raise Denied("this token may not predict", "", "ask for one")
+    allowances: dict[bytes, Allowance] = {}
+
+    def authorize(authorization: bytes | None, model: str | None) -> Allowance | None:
+        token, *rate = file.read_bytes().split(b" ")
+        if authorization != b"Bearer " + token:
+            raise Unknown("this token is not known", "", "ask for one")
+        if model == "secret":
+            raise Denied("this token may not ask that model", "", "ask for another")
+        return allowances.setdefault(token, Allowance("tester", float(rate[0]))) if rate else None
 
     return authorize
 

@@ -223,6 +223,8 @@ def test_a_token_is_asked_for_but_not_by_the_probe(stores: Stores, tmp_path: Pat
         assert call(channel, "ModelInfer", request(), metadata=right).model_name == "score"
         asked = health_pb2.HealthCheckRequest()
         assert health_pb2_grpc.HealthStub(channel).Check(asked, timeout=30).status == 1
+        secret = pb.ModelInferRequest(model_name="secret")
+        assert refused(channel, "ModelInfer", secret, metadata=right)[0] is grpc.StatusCode.PERMISSION_DENIED
 
 
 def test_a_second_server_on_the_port_says_so(stores: Stores, ports: tuple[int, int]) -> None:

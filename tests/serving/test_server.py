@@ -322,13 +322,41 @@ def test_who_may_predict_and_who_may_no_longer(stores: Stores, tmp_path: Path) -
             assert wire.answer()[0] == 200
             wire.send(REQUEST)
             status, headers, answer = wire.answer()
-            assert (status, headers["www-authenticate"], answer["error"]["code"]) == (401, "Bearer", "denied")
+            assert (status, headers["www-authenticate"], answer["error"]["code"]) == (
+                401,
+                "Bearer",
+                "unknown",
+            )
         token.write_text("second")
         status = 200
         while status == 200:  # until the head that was remembered is asked for again
             wire.send(known)
             status = wire.answer()[0]
         assert status == 401
+
+
+def test_who_asks_too_often_is_told_so_in_its_place(stores: Stores, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("first 0.01")
+    with world.server_process(stores.spool.parent, token=str(token)) as (_, port), Wire(port) as wire:
+        known = REQUEST.replace(b"Host: x", b"Authorization: Bearer first")
+        wire.send(known)
+        assert wire.answer()[0] == 200
+        wire.send(known * 3)  # one after the other on the wire, and parsed each
+        for _ in range(3):
+            status, headers, answer = wire.answer()
+            assert (status, answer["error"]["code"]) == (429, "too_many")
+            assert 50 < int(headers["retry-after"]) <= 100
+        wire.send(known)  # a head that is known, if the first one was kept
+        assert wire.answer()[0] == 429
+        chunked = b"POST /predict/delay HTTP/1.1\r\nAuthorization: Bearer first\r\nTransfer-Encoding: chunked\r\n\r\n"
+        wire.send(chunked + b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY))
+        assert wire.answer()[0] == 429
+        secret = known.replace(b"/predict/delay", b"/predict/secret")
+        wire.send(secret)
+        status, headers, answer = wire.answer()
+        assert (status, answer["error"]["code"]) == (403, "denied")
+        assert "www-authenticate" not in headers
 
 
 def test_a_second_server_on_the_port_says_so(stores: Stores, port: int) -> None:

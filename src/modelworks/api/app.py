@@ -20,7 +20,7 @@ from modelworks.api.guard import Guard
 from modelworks.api.openapi import described
 from modelworks.console import page
 from modelworks.console.card import page as card_page
-from modelworks.core.errors import Denied, Invalid, ModelworksError, NotFound, TooLarge
+from modelworks.core.errors import Invalid, ModelworksError, NotFound, TooLarge, Unknown
 from modelworks.core.plain import plain, to_json
 from modelworks.data.arrow import MEDIA, frame_of
 from modelworks.factory import VERBS, Factory, Route
@@ -30,7 +30,9 @@ log = logging.getLogger("modelworks.api")
 
 STATUS = {
     "invalid": 400,
+    "unknown": 401,
     "denied": 403,
+    "too_many": 429,
     "not_found": 404,
     "conflict": 409,
     "too_large": 413,
@@ -259,9 +261,8 @@ _PUSHED = {
 
 
 def _reply(error: ModelworksError) -> Response:
-    missing = isinstance(error, Denied) and "token" in error.what and "may not" not in error.what
-    headers = {"www-authenticate": "Bearer"} if missing else None
-    return Plain({"error": error.to_json()}, 401 if missing else STATUS.get(error.code, 500), headers)
+    headers = {"www-authenticate": "Bearer"} if isinstance(error, Unknown) else None
+    return Plain({"error": error.to_json()}, STATUS.get(error.code, 500), headers)
 
 
 def _invalid(error: RequestValidationError) -> Invalid:

@@ -9,7 +9,8 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from modelworks.access import tokens
-from modelworks.core.errors import Denied, Invalid
+from modelworks.access.allowance import Allowance
+from modelworks.core.errors import Denied, Invalid, Unknown
 from modelworks.stores.ledger import Ledger
 
 _REMEMBER = 5.0
@@ -46,7 +47,8 @@ class Guard:
         self.ledger = ledger
         self.host = host
         self.token = token
-        self._known: dict[str, tuple[float, tuple[str, tokens.Role] | None]] = {}
+        self._known: dict[str, tuple[float, tokens.Token | None]] = {}
+        self._allowances: dict[str, Allowance] = {}
         self._needed: tuple[float, bool] = (0.0, True)
         if not is_loopback(host) and not self.needed():
             raise Invalid(
@@ -69,44 +71,57 @@ class Guard:
             self._needed = (time.monotonic() + _REMEMBER, needed)
         return needed
 
-    def predict(self, authorization: bytes | None) -> None:
+    def predict(self, authorization: bytes | None, model: str | None) -> Allowance | None:
         """Let a caller predict, or raise: see `serve.asgi.Authorize`."""
-        if self.needed():
-            self.role(authorization, "reader")
+        if not self.needed():
+            return None
+        token = self.role(authorization, "caller")
+        if model is not None and not token.covers(model):
+            raise Denied(
+                f"the token {token.name!r} may not ask the model {model!r}",
+                f"it may ask {', '.join(token.models)}",
+                "use another token",
+            )
+        if token.rate is None:
+            return None
+        mine = self._allowances.get(token.name)
+        if mine is None or mine.rate != token.rate:
+            mine = self._allowances[token.name] = Allowance(token.name, token.rate)
+        return mine
 
-    def role(self, authorization: bytes | str | None, least: tokens.Role) -> str:
-        """The caller's name, if its token gives at least the role `least`.
+    def role(self, authorization: bytes | str | None, least: tokens.Role) -> tokens.Token:
+        """The caller's token, if it gives at least the role `least`.
 
         Raises:
-            Denied: no token, an unknown or revoked one, or too small a role.
+            Unknown: no token, an unknown or revoked one.
+            Denied: too small a role.
         """
         text = authorization.decode("latin-1") if isinstance(authorization, bytes) else authorization or ""
         scheme, _, token = text.partition(" ")
         if scheme.lower() != "bearer" or not token:
-            raise Denied(
+            raise Unknown(
                 "a token is needed",
                 "the request has no 'Authorization: Bearer ...' header",
                 "send your token",
             )
         if self.token and compare_digest(token.encode(), self.token.encode()):
-            return "server.token"
+            return tokens.Token("server.token", "admin")
         found = self._look_up(token.strip())
         if found is None:
-            raise Denied("the token is not known", "it is wrong or was revoked", "ask for a new one")
-        name, role = found
-        if tokens.ROLES.index(role) < tokens.ROLES.index(least):
+            raise Unknown("the token is not known", "it is wrong or was revoked", "ask for a new one")
+        if not tokens.allows(found.role, least):
             raise Denied(
-                f"the token {name!r} may not do this",
-                f"it is a {role}, a {least} is needed",
+                f"the token {found.name!r} may not do this",
+                f"it is a {found.role}, a {least} is needed",
                 "use another token",
             )
-        return name
+        return found
 
-    def _look_up(self, token: str) -> tuple[str, tokens.Role] | None:
+    def _look_up(self, token: str) -> tokens.Token | None:
         until, found = self._known.get(token, (0.0, None))
         if time.monotonic() > until:
             with self.ledger.read() as db:
-                found = tokens.role_of(db, token)
+                found = tokens.found(db, token)
             if len(self._known) >= _MOST:
                 self._known.clear()
             self._known[token] = (time.monotonic() + _REMEMBER, found)

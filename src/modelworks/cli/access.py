@@ -21,21 +21,31 @@ def register(app: typer.Typer) -> None:
 def create(
     context: typer.Context,
     name: str,
-    role: Annotated[str, typer.Option(help="reader, builder or admin")] = "reader",
+    role: Annotated[
+        str, typer.Option(help="caller (predicts and tells outcomes, no more), reader, builder or admin")
+    ] = "",
+    predict: Annotated[
+        str, typer.Option(help="The only models that it may ask, 'delay,churn*'; all by default.")
+    ] = "",
+    rate: Annotated[
+        float | None, typer.Option(help="Requests for predictions a second; any number by default.")
+    ] = None,
 ) -> None:
     """Make a token; it is shown this once."""
     from modelworks.access import tokens
     from modelworks.core.errors import Invalid
 
     door: Door = context.obj
+    role = role or ("caller" if predict or rate else "reader")
+    models = [one.strip() for one in predict.split(",") if one.strip()]
     if role not in tokens.ROLES:
         raise Invalid(
             f"usage: {role!r} is not a role", f"roles are {', '.join(tokens.ROLES)}", "use one of these"
         )
     with door.factory() as factory, factory.stores.ledger.write() as db:
-        made = tokens.create(db, name, role, factory.now())
+        made = tokens.create(db, name, role, factory.now(), models, rate)
     if door.json:
-        return show.raw({"name": name, "role": role, "token": made})
+        return show.raw({"name": name, "role": role, "models": models, "rate": rate, "token": made})
     show.OUT.print(made)
     return show.hint("send it as 'Authorization: Bearer TOKEN'; from now on every caller needs one")
 
@@ -52,11 +62,13 @@ def list_(context: typer.Context) -> None:
         return show.raw(rows)
     show.table(
         "Tokens",
-        ["name", "role", "created", "revoked"],
+        ["name", "role", "models", "requests/s#", "created", "revoked"],
         [
             [
                 r["name"],
                 r["role"],
+                ", ".join(r["models"]) or "all",
+                "any" if r["rate"] is None else r["rate"],
                 r["created"].isoformat()[:16],
                 r["revoked"] and r["revoked"].isoformat()[:16],
             ]

@@ -6,7 +6,9 @@
     ├── Invalid       the input cannot be accepted as it is
     ├── NotReady      it exists but cannot be used yet
     ├── Denied        the caller, or a gate, may not pass
+    │   └── Unknown   who calls is not known
     └── Unavailable   a part that is needed does not answer
+        └── TooMany   more is asked than is allowed, for now
 
 Each says what happened, why, and how to mend it. HTTP statuses are given only in ``api`` and ``serve``,
 exit codes only in ``cli``.
@@ -78,7 +80,30 @@ class Denied(ModelworksError):  # noqa: N818
     code = "denied"
 
 
+class Unknown(Denied):
+    """Who calls is not known: no token, or none that is in force."""
+
+    code = "unknown"
+
+
 class Unavailable(ModelworksError):  # noqa: N818
     """A part that is needed does not answer."""
 
     code = "unavailable"
+
+
+class TooMany(Unavailable):
+    """More is asked than is allowed, for now.
+
+    Args:
+        what: See `ModelworksError`.
+        why: See `ModelworksError`.
+        fix: See `ModelworksError`.
+        after: Seconds after which to ask again.
+    """
+
+    code = "too_many"
+
+    def __init__(self, what: str, why: str = "", fix: str = "", after: float = 1.0) -> None:
+        super().__init__(what, why, fix)
+        self.after = after

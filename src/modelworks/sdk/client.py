@@ -16,13 +16,18 @@ from modelworks.core.errors import (
     NotFound,
     NotReady,
     TooLarge,
+    TooMany,
     Unavailable,
+    Unknown,
 )
 from modelworks.core.plain import plain
 from modelworks.data.arrow import MEDIA, to_arrow
 from modelworks.factory import VERBS
 
-_KINDS = {kind.code: kind for kind in (NotFound, Conflict, Invalid, TooLarge, NotReady, Denied, Unavailable)}
+_KINDS = {
+    kind.code: kind
+    for kind in (NotFound, Conflict, Invalid, TooLarge, NotReady, Unknown, Denied, TooMany, Unavailable)
+}
 
 
 class Client:

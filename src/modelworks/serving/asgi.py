@@ -6,22 +6,24 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from modelworks.core.errors import Denied, ModelworksError, NotFound, TooLarge
+from modelworks.access.allowance import Allowance
+from modelworks.core.errors import ModelworksError, NotFound, TooLarge, TooMany, Unknown
 from modelworks.serving import paths
 from modelworks.serving.data_plane import DataPlane, FullReply, too_large
-from modelworks.serving.replies import error_reply
+from modelworks.serving.replies import error_reply, retry_after
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-Authorize = Callable[[bytes | None], None]
-"""Takes the value of the Authorization header; raises `Denied` if it may not predict. Must be quick."""
+Authorize = Callable[[bytes | None, str | None], Allowance | None]
+"""Takes the value of the Authorization header, and the model that is asked, if it is one. Raises `Denied` if it may
+not be; gives what every request takes from, ``None`` for no limit. Must be quick."""
 
 
-def anybody(_authorization: bytes | None) -> None:
-    """Let everybody predict."""
+def anybody(_authorization: bytes | None, _model: str | None) -> None:
+    """Let everybody predict, as often as they like."""
 
 
 class DataPlaneApp:
@@ -61,13 +63,18 @@ class DataPlaneApp:
     async def _answer(self, scope: Scope, path: bytes, receive: Receive) -> FullReply:
         try:
             headers = {name.lower(): value for name, value in scope["headers"]}
-            self.authorize(headers.get(b"authorization"))
+            model = paths.model_of(path)
+            allowance = self.authorize(headers.get(b"authorization"), model)
+            if allowance is not None and model and scope["method"] == "POST" and (no := allowance.spend()):
+                raise no
             body = await self._body(headers, receive) if scope["method"] == "POST" else b""
         except ModelworksError as error:
             status, content = error_reply(error, path)
             extra = [(b"connection", b"close")] if isinstance(error, TooLarge) else []
-            if isinstance(error, Denied):
-                status, extra = 401, [(b"www-authenticate", b"Bearer")]
+            if isinstance(error, Unknown):
+                extra = [(b"www-authenticate", b"Bearer")]
+            elif isinstance(error, TooMany):
+                extra = [retry_after(error)]
             return status, [(b"content-type", b"application/json"), *extra], content
         return await asyncio.to_thread(self.plane.handle, scope["method"], path, headers, body)
 

@@ -21,7 +21,9 @@ from modelworks.core.errors import (
     ModelworksError,
     NotFound,
     NotReady,
+    TooMany,
     Unavailable,
+    Unknown,
 )
 from modelworks.serving import forms, paths
 from modelworks.serving import inference_pb2 as pb
@@ -36,7 +38,9 @@ _STATUS: tuple[tuple[type[ModelworksError], grpc.StatusCode], ...] = (
     (Conflict, grpc.StatusCode.FAILED_PRECONDITION),
     (Invalid, grpc.StatusCode.INVALID_ARGUMENT),
     (NotReady, grpc.StatusCode.UNAVAILABLE),
-    (Denied, grpc.StatusCode.UNAUTHENTICATED),
+    (Unknown, grpc.StatusCode.UNAUTHENTICATED),
+    (Denied, grpc.StatusCode.PERMISSION_DENIED),
+    (TooMany, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (Unavailable, grpc.StatusCode.UNAVAILABLE),
 )
 _LONGEST_NAME = 500
@@ -117,8 +121,11 @@ class GrpcServer:
 
         async def answered(raw: bytes, context: grpc.aio.ServicerContext) -> bytes:
             try:
-                self.tick.authorize(_authorization(context))
-                answer = await call(_read(kind, raw))
+                request = _read(kind, raw)
+                allowance = self.tick.authorize(_authorization(context), _model(request))
+                if allowance is not None and (refused := allowance.spend()):
+                    raise refused
+                answer = await call(request)
             except ModelworksError as error:
                 code = next(
                     (code for one, code in _STATUS if isinstance(error, one)), grpc.StatusCode.INTERNAL
@@ -212,6 +219,13 @@ def _read(kind: Any, raw: bytes) -> Any:
         raise Invalid(
             f"this is not a {kind.__name__}", str(error), "use the protocol's .proto file"
         ) from None
+
+
+def _model(request: Any) -> str | None:
+    """The model that a request is about."""
+    asked = request.parsed if isinstance(request, forms.Message) else request
+    name = getattr(asked, "model_name", "") or getattr(asked, "name", "")
+    return paths.model_of(_path(name)) if name else None
 
 
 def _path(model: str, version: str = "", verb: str = "") -> bytes:

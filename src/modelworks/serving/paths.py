@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes
 
-from modelworks.core.errors import Invalid, NotFound
+from modelworks.core.errors import Invalid, ModelworksError, NotFound
 from modelworks.core.ref import Ref
 
 PREDICT = b"/predict/"
@@ -38,6 +38,14 @@ def hot(path: bytes) -> bool:
     return path.startswith(PREDICT) or (
         path.endswith(b"/infer") and path.startswith(MODELS) and b"/versions/" not in path
     )
+
+
+def model_of(path: bytes) -> str | None:
+    """The name of the model that a path leads to; ``None`` for no model, or none that can be."""
+    try:
+        return parse(path.split(b"?", 1)[0]).ref.name if path.startswith((PREDICT, MODELS)) else None
+    except ModelworksError:
+        return None
 
 
 @lru_cache(maxsize=16384)

@@ -21,11 +21,12 @@ from typing import Any, NamedTuple
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from modelworks.core.errors import Denied, Invalid, ModelworksError
+from modelworks.access.allowance import Allowance
+from modelworks.core.errors import Denied, Invalid, ModelworksError, TooMany
 from modelworks.serving import paths
 from modelworks.serving.asgi import Authorize, anybody
 from modelworks.serving.data_plane import DataPlane, too_large
-from modelworks.serving.replies import WORTH, Mixed, accepted, compress, error_reply, media
+from modelworks.serving.replies import WORTH, Mixed, accepted, compress, error_reply, media, retry_after
 
 _log = logging.getLogger("modelworks.serving")
 
@@ -63,6 +64,7 @@ class _Known(NamedTuple):
     length: int
     head: int
     accepts: bytes
+    allowance: Allowance | None
 
 
 Reception = asyncio.Future["bytes | ModelworksError"]
@@ -84,21 +86,26 @@ class Tick:
         self.limits = limits
         self.known: dict[bytes, _Known] = {}
         self.now = time.monotonic()
-        self._waiting: list[tuple[FastProtocol | Reception, bytes, bytes, bool, bytes]] = []
+        self._waiting: list[tuple[FastProtocol | Reception, bytes, bytes | TooMany, bool, bytes]] = []
         self._headers: list[tuple[bytes, bytes]] | None = None
         self._ok = b""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connections: set[Any] = set()
 
     def add(
-        self, protocol: FastProtocol, path: bytes, body: bytes, keep: bool = True, accepts: bytes = b""
+        self,
+        protocol: FastProtocol,
+        path: bytes,
+        body: bytes | TooMany,
+        keep: bool = True,
+        accepts: bytes = b"",
     ) -> None:
         """Answer a request at the end of this turn.
 
         Args:
             protocol: Where it came from.
             path: Raw, without a query.
-            body: As it came.
+            body: As it came; or why it is not answered.
             keep: Whether the connection goes on after the answer.
             accepts: The compression that the client accepts.
         """
@@ -124,7 +131,11 @@ class Tick:
         self._waiting = []
         results: Sequence[bytes | ModelworksError]
         try:
-            results = self.plane.results([(path, body) for _, path, body, _, _ in waiting])
+            asked = [(path, body) for _, path, body, _, _ in waiting if not isinstance(body, TooMany)]
+            results = self.plane.results(asked)
+            if len(asked) < len(waiting):  # in the order in which they came, those that were refused as well
+                told = iter(results)
+                results = [body if isinstance(body, TooMany) else next(told) for _, _, body, _, _ in waiting]
         except Exception:
             _log.exception("%d requests could not be answered", len(waiting))
             broken = ModelworksError(
@@ -152,6 +163,8 @@ class Tick:
                 transport.write(b"%b%d\r\n\r\n%b" % (self._ok, len(result), result))
                 continue
             status, body = error_reply(result, path) if isinstance(result, ModelworksError) else (200, result)
+            if isinstance(result, TooMany):
+                headers = [*headers, retry_after(result)]
             transport.write(_response(headers, status, body, keep, accepts))
             if not keep:
                 transport.close()
@@ -195,6 +208,7 @@ class FastProtocol(HttpToolsProtocol):
         self._memo: _Known | None = None
         self._head = -1  # bytes of JSON before raw tensors
         self._accepts = b""
+        self._allowance: Allowance | None = None
         self._since = self._active = self.tick.now
         self.tick.watch(self.loop, self.connections)
 
@@ -213,13 +227,10 @@ class FastProtocol(HttpToolsProtocol):
             if known is not None and len(data) == end + known.length:
                 if self.timeout_keep_alive_task is not None:
                     self._unset_keepalive_if_required()
-                body = data[end:]
-                tick.add(
-                    self,
-                    known.path,
-                    body if known.head < 0 else Mixed.of(body, known.head),
-                    accepts=known.accepts,
-                )
+                body: bytes | TooMany = data[end:] if known.head < 0 else Mixed.of(data[end:], known.head)
+                if known.allowance is not None:
+                    body = known.allowance.spend() or body
+                tick.add(self, known.path, body, accepts=known.accepts)
                 if len(self.connections) == 1:  # nobody to wait for
                     tick.flush()
                 return
@@ -302,7 +313,7 @@ class FastProtocol(HttpToolsProtocol):
             and paths.hot(path)
             and (self.cycle is None or self.cycle.response_complete)
             and not self.pipeline
-            and self._authorized(authorization)
+            and self._authorized(authorization, path)
         ):
             self._hot = path
             self._parts = []
@@ -312,7 +323,7 @@ class FastProtocol(HttpToolsProtocol):
                 self.tick.flush()
                 self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             elif self._keep and size <= _MEMO_HEAD:
-                self._memo = _Known(path, length, self._head, self._accepts)
+                self._memo = _Known(path, length, self._head, self._accepts, self._allowance)
             return
         url, headers, expect = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
@@ -329,10 +340,10 @@ class FastProtocol(HttpToolsProtocol):
         """The bytes that the body may have."""
         return max(self.tick.limits.file if self._file else 0, self.tick.plane.max_body)
 
-    def _authorized(self, authorization: bytes | None) -> bool:
+    def _authorized(self, authorization: bytes | None, path: bytes) -> bool:
         """Whether it may predict; if not, the ASGI application says so."""
         try:
-            self.tick.authorize(authorization)
+            self._allowance = self.tick.authorize(authorization, paths.model_of(path))
         except Denied:
             return False
         return True
@@ -359,11 +370,12 @@ class FastProtocol(HttpToolsProtocol):
             super().on_message_complete()
             return
         path, self._hot = self._hot, None
-        body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        raw = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts = []
         self._closing = not self._keep
-        if self._head >= 0:
-            body = Mixed.of(body, self._head)
+        body: bytes | TooMany = raw if self._head < 0 else Mixed.of(raw, self._head)
+        if self._allowance is not None:
+            body = self._allowance.spend() or body
         self.tick.add(self, path, body, self._keep, self._accepts)
 
     # -- guards ----------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from functools import lru_cache
+from math import ceil
 
 import msgspec
 import orjson
@@ -17,7 +18,9 @@ from modelworks.core.errors import (
     NotFound,
     NotReady,
     TooLarge,
+    TooMany,
     Unavailable,
+    Unknown,
 )
 
 Reply = tuple[int, bytes]
@@ -29,7 +32,9 @@ _STATUS: tuple[tuple[type[ModelworksError], int], ...] = (
     (TooLarge, 413),
     (Invalid, 400),
     (NotReady, 503),
+    (Unknown, 401),
     (Denied, 403),
+    (TooMany, 429),
     (Unavailable, 503),
 )
 WORTH = 1024
@@ -94,6 +99,11 @@ def compress(body: bytes, encoding: bytes) -> bytes:
 def http_status(error: ModelworksError) -> int:
     """The HTTP status of a kind of error."""
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+
+
+def retry_after(error: TooMany) -> tuple[bytes, bytes]:
+    """The header that says when to ask again, in whole seconds."""
+    return b"retry-after", b"%d" % max(ceil(error.after), 1)
 
 
 def error_reply(error: ModelworksError, path: bytes = b"") -> Reply:

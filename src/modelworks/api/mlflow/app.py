@@ -26,7 +26,7 @@ from modelworks.api.mlflow import (  # noqa: F401 - they enter their calls into 
     runs,
 )
 from modelworks.api.mlflow.calls import CALLS, Call, Door, Json, failed
-from modelworks.core.errors import Denied, Invalid, ModelworksError, TooLarge
+from modelworks.core.errors import Invalid, ModelworksError, TooLarge, Unknown
 from modelworks.core.plain import to_json
 from modelworks.factory import Factory
 
@@ -123,7 +123,7 @@ class MlflowApp:
         """
         if not self.guard.needed():
             return self.factory.who
-        return self.guard.role(headers.get("authorization"), role)
+        return self.guard.role(headers.get("authorization"), role).name
 
     def _route(self, method: str, path: str) -> tuple[Call | None, Json]:
         call = self._plain.get((method, path))
@@ -141,7 +141,7 @@ class MlflowApp:
 
     def _failed(self, error: ModelworksError) -> Answer:
         status, told = failed(error)
-        if isinstance(error, Denied) and "token" in error.what and "may not" not in error.what:
+        if isinstance(error, Unknown):
             return (
                 401,
                 to_json({**told, "error_code": "UNAUTHENTICATED"}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Column, Index, String, Table
+from sqlalchemy import JSON, Column, Float, Index, String, Table
 
 from modelworks.stores.ledger.tables.kinds import Digest, Name, Serial, Utc, metadata
 
@@ -41,6 +41,8 @@ tokens = Table(
     Column("name", Name, primary_key=True),
     Column("digest", Digest, nullable=False, unique=True),
     Column("role", String(20), nullable=False),
+    Column("models", JSON, nullable=False),
+    Column("rate", Float),
     Column("created", Utc, nullable=False),
     Column("revoked", Utc),
 )
