@@ -176,6 +176,18 @@ def test_find_and_recent_before_and_after_draining(station: ServeStation) -> Non
     assert station.find("0" * 26 + "-0") is None
 
 
+def test_the_newest_row_may_stand_in_the_oldest_file(station: ServeStation) -> None:
+    station.predict("delay", [world.ROW])
+    other = ServeStation(station.stores)
+    other.predict("delay", [world.ROW] * 5)
+    (newest,) = station.predict("delay", [world.ROW])["predictions"]
+    assert len(files(station.stores.spool, PREDICTIONS)) == 2
+    for limit in (1, 3, 7):
+        assert station.recent(limit=limit)[0]["id"] == newest["id"]
+        assert len(station.recent(limit=limit)) == limit
+    other.close()
+
+
 def test_outcomes_of_all_kinds(station: ServeStation) -> None:
     (one,) = station.predict("delay", [FLIGHT])["predictions"]
     told = [

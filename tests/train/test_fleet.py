@@ -127,8 +127,8 @@ def test_nothing_that_goes_wrong_in_a_segment_stops_the_fleet(executor: Executor
     )
     assert failed["shop 13"].error == "buys[shop 13]: ValueError: wrong"
     tries = {segment[0]: one.tries for segment, one in found.items() if one.tries > 1}
-    tries.pop("shop 07", None)  # perhaps it killed its worker while others were with it, which does not count
-    assert tries == {"shop 05": 2, "shop 09": 2, "shop 11": 2}
+    assert set(tries) >= {"shop 05", "shop 09", "shop 11"}
+    assert set(tries.values()) == {2}  # perhaps others too, which were with one that killed their worker
     assert (
         len((began / "13").read_text()) <= 2
     )  # what is wrong is not tried again, but perhaps beside one that died

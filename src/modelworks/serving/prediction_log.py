@@ -7,7 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -312,24 +312,42 @@ def recent(stores: Stores, model: str | None = None, limit: int = 50) -> list[di
 
 
 def _waiting(stores: Stores, model: str | None, limit: int) -> pl.DataFrame:
-    """Of what has not been drained yet."""
+    """Of what has not been drained yet.
+
+    Several processes write, each into its own files: an old file may end with the newest row, so files are
+    looked at by when they were last written to.
+    """
     rows = pl.DataFrame(schema=SCHEMA)
     paths = files(stores.spool, PREDICTIONS)
     done = stores.tables.transactions(PREDICTIONS, [path.name for path in paths])
-    for path in reversed(paths):
-        if rows.height >= limit:
+    for written, path in sorted(_written(paths), reverse=True):
+        if rows.height >= limit and _milliseconds(rows["id"][limit - 1]) > written:
             break
         try:
             with SpoolFile(path) as file:
                 entries = [entry for block in file.blocks(done.get(path.name, 0)) for entry in block.entries]
         except (FileNotFoundError, ModelworksError):  # drained meanwhile
             continue
+        found = rows.clear()
         for at in range(len(entries), 0, -limit):
             some = table(entries[max(at - limit, 0) : at])
-            rows = pl.concat([rows, some if model is None else some.filter(pl.col("model") == model)])
-            if rows.height >= limit:
+            found = pl.concat([found, some if model is None else some.filter(pl.col("model") == model)])
+            if found.height >= limit:
                 break
-    return rows
+        rows = pl.concat([rows, found]).sort("id", descending=True)
+    return rows.head(limit)
+
+
+def _written(paths: Iterable[Path]) -> Iterator[tuple[int, Path]]:
+    """When each file was last written to, in milliseconds; without those that were drained meanwhile."""
+    for path in paths:
+        with suppress(FileNotFoundError):
+            yield path.stat().st_mtime_ns // 1_000_000, path
+
+
+def _milliseconds(id: str) -> int:
+    """When an id was given."""
+    return int(id[:12], 16)
 
 
 def _newest(stores: Stores, model: str | None, limit: int) -> pl.DataFrame:
