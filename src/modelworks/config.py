@@ -29,6 +29,10 @@ class Settings:
         server_model_memory: Bytes that loaded models may take together: those that were not used for longest make
             room, and are loaded again when they are asked; 0 for any.
         server_max_body: Largest request body, or message of gRPC, bytes.
+        server_max_wait: Seconds that a request for a prediction may have to wait: when there is more to do than that,
+            the newest are told at once to come again (503).
+        server_max_connections: How many connections there may be at once; further ones are told to come again.
+        server_drain: Seconds for which a server that is told to end goes on answering, each connection once more.
         server_grpc_port: Port of the Open Inference Protocol over gRPC, for instance 8001; 0 for none.
         server_max_artifact: Largest file that a client of MLflow may send, bytes.
         server_pickles: ``"accept"`` lets the server take models as pickles from runs elsewhere: reading one runs
@@ -53,6 +57,9 @@ class Settings:
     server_token: str = ""
     server_max_body: int = 16 * 1024 * 1024
     server_model_memory: int = 0
+    server_max_wait: float = 0.5
+    server_max_connections: int = 10_000
+    server_drain: float = 1.0
     server_grpc_port: int = 0
     server_max_artifact: int = 2 * 1024**3
     server_pickles: str = "refuse"

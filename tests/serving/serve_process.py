@@ -12,8 +12,8 @@ from modelworks.access.allowance import Allowance
 from modelworks.core.errors import Denied, Unknown
 from modelworks.serving import server
 from modelworks.serving.asgi import Authorize, anybody
-from modelworks.serving.protocol import Limits
 from modelworks.serving.station import ServeStation
+from modelworks.serving.tick import Limits
 from modelworks.stores import open_stores
 
 
@@ -41,7 +41,13 @@ def serve(state: str, settings: dict[str, Any]) -> None:
         ServeStation(stores, settings.get("max_body", 16 * 1024 * 1024)).plane,
         port=settings.get("port", 0),
         poll=0.02,
-        limits=Limits(settings.get("request", 30.0), settings.get("idle", 75.0)),
+        limits=Limits(
+            settings.get("request", 30.0),
+            settings.get("idle", 75.0),
+            wait=settings.get("wait", 60.0),
+            connections=settings.get("connections", 10_000),
+            drain=settings.get("drain", 1.0),
+        ),
         authorize=bearer(Path(settings["token"])) if "token" in settings else anybody,
         grpc_port=settings.get("grpc_port"),
         ready=lambda port: print(os.getpid(), port, flush=True),

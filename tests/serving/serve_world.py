@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -234,3 +235,41 @@ class Servers:
 def client(port: int) -> httpx.Client:
     """An HTTP client of a server."""
     return httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
+
+
+class Wire:
+    """A raw connection."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+        self.file = self.socket.makefile("rb")
+
+    def __enter__(self) -> Wire:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.file.close()
+        self.socket.close()
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def head(self) -> tuple[int, dict[str, str]]:
+        status = self.file.readline()
+        assert status.startswith(b"HTTP/1.1 "), status
+        headers = {}
+        while (line := self.file.readline().strip()) != b"":
+            name, value = line.decode().split(": ", 1)
+            headers[name.lower()] = value
+        return int(status.split()[1]), headers
+
+    def answer(self) -> tuple[int, dict[str, str], Any]:
+        status, headers = self.head()
+        body = self.file.read(int(headers.get("content-length", 0)))
+        return status, headers, json.loads(body) if body else None
+
+    def ended(self) -> bool:
+        return self.file.read(1) == b""

@@ -33,6 +33,7 @@ STATUS = {
     "unknown": 401,
     "denied": 403,
     "too_many": 429,
+    "busy": 503,
     "not_found": 404,
     "conflict": 409,
     "too_large": 413,
@@ -133,6 +134,8 @@ def create_app(factory: Factory, guard: Guard) -> FastAPI:
 
     @app.get("/readyz", include_in_schema=False)
     def ready() -> Response:
+        if factory.stations.serve.plane.leaving:
+            return Plain({"status": "ending"}, 503)
         with factory.stores.ledger.read():
             return Plain({"status": "ready"})
 

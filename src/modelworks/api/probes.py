@@ -22,6 +22,8 @@ def predictions_only(plane: DataPlane, guard: Guard) -> Starlette:
     def ready(_request: Request) -> Response:
         """Not before all that is to answer is loaded."""
         fleet = plane.fleet
+        if plane.leaving:
+            return _said({"status": "ending"}, 503)
         if fleet.ready and not fleet.failures:
             return _said({"status": "ready"})
         return _said({"status": "loading", "failures": list(fleet.failures.values())}, 503)

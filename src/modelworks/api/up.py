@@ -18,7 +18,7 @@ from modelworks.core.errors import Invalid, ModelworksError
 from modelworks.data.version import IngestReport
 from modelworks.factory import Factory
 from modelworks.serving import server
-from modelworks.serving.protocol import Limits
+from modelworks.serving.tick import Limits
 
 
 def up(
@@ -67,7 +67,12 @@ def up(
             host=host,
             port=settings.server_port if port is None else port,
             poll=settings.serve_poll,
-            limits=Limits(file=settings.server_max_artifact),
+            limits=Limits(
+                file=settings.server_max_artifact,
+                wait=settings.server_max_wait,
+                connections=settings.server_max_connections,
+                drain=settings.server_drain,
+            ),
             authorize=guard.predict,
             grpc_port=settings.server_grpc_port or None,
             ready=ready,

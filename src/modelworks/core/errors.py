@@ -9,6 +9,7 @@
     │   └── Unknown   who calls is not known
     └── Unavailable   a part that is needed does not answer
         └── TooMany   more is asked than is allowed, for now
+            └── Busy  more is asked than can be done, for now
 
 Each says what happened, why, and how to mend it. HTTP statuses are given only in ``api`` and ``serve``,
 exit codes only in ``cli``.
@@ -107,3 +108,9 @@ class TooMany(Unavailable):
     def __init__(self, what: str, why: str = "", fix: str = "", after: float = 1.0) -> None:
         super().__init__(what, why, fix)
         self.after = after
+
+
+class Busy(TooMany):
+    """More is asked than can be done, for now."""
+
+    code = "busy"

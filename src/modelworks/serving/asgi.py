@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+import math
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from modelworks.access.allowance import Allowance
-from modelworks.core.errors import ModelworksError, NotFound, TooLarge, TooMany, Unknown
+from modelworks.core.errors import Busy, ModelworksError, NotFound, TooLarge, TooMany, Unknown
 from modelworks.serving import paths
 from modelworks.serving.data_plane import DataPlane, FullReply, too_large
-from modelworks.serving.replies import error_reply, retry_after
+from modelworks.serving.replies import LATE, busy, error_reply, retry_after
 
+_THREADS = min(32, (os.cpu_count() or 1) + 4)
+"""Of `asyncio.to_thread`."""
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -33,14 +38,22 @@ class DataPlaneApp:
         plane: The data plane.
         rest: The application for all other paths; without one they are not found.
         authorize: Who may predict.
+        wait: Seconds that a request may wait for a thread, by what the last ones took.
     """
 
     def __init__(
-        self, plane: DataPlane, rest: Application | None = None, authorize: Authorize = anybody
+        self,
+        plane: DataPlane,
+        rest: Application | None = None,
+        authorize: Authorize = anybody,
+        wait: float = math.inf,
     ) -> None:
         self.plane = plane
         self.rest = rest
         self.authorize = authorize
+        self.wait = wait
+        self._inside = 0
+        self._seconds = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the ASGI specification, version 3."""
@@ -67,16 +80,31 @@ class DataPlaneApp:
             allowance = self.authorize(headers.get(b"authorization"), model)
             if allowance is not None and model and scope["method"] == "POST" and (no := allowance.spend()):
                 raise no
+            if self._inside * self._seconds > self.wait * _THREADS:
+                self.plane.shed += 1
+                raise busy(LATE.format(self.wait))
             body = await self._body(headers, receive) if scope["method"] == "POST" else b""
         except ModelworksError as error:
             status, content = error_reply(error, path)
             extra = [(b"connection", b"close")] if isinstance(error, TooLarge) else []
             if isinstance(error, Unknown):
                 extra = [(b"www-authenticate", b"Bearer")]
+            elif isinstance(error, Busy):  # its body is not read
+                extra = [retry_after(error), (b"connection", b"close")]
             elif isinstance(error, TooMany):
                 extra = [retry_after(error)]
             return status, [(b"content-type", b"application/json"), *extra], content
-        return await asyncio.to_thread(self.plane.handle, scope["method"], path, headers, body)
+        self._inside += 1
+        try:
+            return await asyncio.to_thread(self._handle, scope["method"], path, headers, body)
+        finally:
+            self._inside -= 1
+
+    def _handle(self, method: str, path: bytes, headers: Mapping[bytes, bytes], body: bytes) -> FullReply:
+        begun = time.perf_counter()
+        reply = self.plane.handle(method, path, headers, body)
+        self._seconds += 0.1 * (time.perf_counter() - begun - self._seconds)
+        return reply
 
     async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
         limit = self.plane.max_body

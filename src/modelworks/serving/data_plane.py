@@ -41,6 +41,10 @@ class DataPlane:
         spool: Folder of the log's spool.
         max_body: Largest request body in bytes, after decompression too.
         features: Computes inputs that are not sent.
+
+    Attributes:
+        shed: Requests that were told to come again, because there was no time for them.
+        leaving: Whether the server is about to end: nobody should send it anything more.
     """
 
     def __init__(
@@ -57,6 +61,8 @@ class DataPlane:
         self.outcomes = Spool(spool, OUTCOMES)
         self.shadows = Shadows(self.predictions)
         self.unknown = 0
+        self.shed = 0
+        self.leaving = False
 
     def refresh(self) -> bool:
         """Follow the ledger now: what is live, and what features look into; true if what is live changed."""
@@ -248,7 +254,7 @@ class DataPlane:
     def metrics_text(self) -> str:
         """What was counted, in Prometheus' text format."""
         return metrics_text(
-            self.fleet.counters, self.fleet.live(), self.fleet.residency.counted, self.unknown
+            self.fleet.counters, self.fleet.live(), self.fleet.residency.counted, self.unknown, self.shed
         )
 
     def close(self) -> None:

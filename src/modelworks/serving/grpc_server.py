@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from modelworks.core.errors import (
+    Busy,
     Conflict,
     Denied,
     Invalid,
@@ -28,7 +29,8 @@ from modelworks.core.errors import (
 from modelworks.serving import forms, paths
 from modelworks.serving import inference_pb2 as pb
 from modelworks.serving.inference_protocol import describe, manage
-from modelworks.serving.protocol import HOT_BODY, Tick
+from modelworks.serving.protocol import HOT_BODY
+from modelworks.serving.tick import Tick
 
 _log = logging.getLogger("modelworks.serving")
 
@@ -40,6 +42,7 @@ _STATUS: tuple[tuple[type[ModelworksError], grpc.StatusCode], ...] = (
     (NotReady, grpc.StatusCode.UNAVAILABLE),
     (Unknown, grpc.StatusCode.UNAUTHENTICATED),
     (Denied, grpc.StatusCode.PERMISSION_DENIED),
+    (Busy, grpc.StatusCode.UNAVAILABLE),
     (TooMany, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (Unavailable, grpc.StatusCode.UNAVAILABLE),
 )

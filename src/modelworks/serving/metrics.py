@@ -39,12 +39,18 @@ class _Reading(Collector):
     """One reading of all counters."""
 
     def __init__(
-        self, counters: Mapping[str, Counters], live: Mapping[str, int], memory: Counted, unknown: int
+        self,
+        counters: Mapping[str, Counters],
+        live: Mapping[str, int],
+        memory: Counted,
+        unknown: int,
+        shed: int,
     ) -> None:
         self.counters = counters
         self.live = live
         self.memory = memory
         self.unknown = unknown
+        self.shed = shed
 
     def collect(self) -> Iterable[Metric]:
         requests = CounterMetricFamily(
@@ -70,7 +76,10 @@ class _Reading(Collector):
         errors.add_metric([""], self.unknown)
         for model, number in sorted(self.live.items()):
             live.add_metric([model], number)
-        return [requests, rows, errors, latency, live, *self._memory()]
+        shed = CounterMetricFamily(
+            "modelworks_shed", "Requests told to come again, since there was no time for them.", self.shed
+        )
+        return [requests, rows, errors, latency, live, shed, *self._memory()]
 
     def _memory(self) -> Iterable[Metric]:
         """Of the models in memory."""
@@ -85,7 +94,7 @@ class _Reading(Collector):
 
 
 def metrics_text(
-    counters: Mapping[str, Counters], live: Mapping[str, int], memory: Counted, unknown: int
+    counters: Mapping[str, Counters], live: Mapping[str, int], memory: Counted, unknown: int, shed: int = 0
 ) -> str:
     """The counters in Prometheus' text format.
 
@@ -94,7 +103,8 @@ def metrics_text(
         live: Model versions that answer, by model.
         memory: What is in memory.
         unknown: Requests for a model that is not there.
+        shed: Requests for which there was no time.
     """
     registry = CollectorRegistry()
-    registry.register(_Reading(dict(counters), live, memory, unknown))
+    registry.register(_Reading(dict(counters), live, memory, unknown, shed))
     return generate_latest(registry).decode()

@@ -1,34 +1,27 @@
 """HTTP/1.1 without a detour: predictions are answered where their bytes arrive, all else goes to ASGI.
 
 A subclass of uvicorn's protocol. For the hot paths it makes no task and no ASGI scope; what arrives in one
-turn of the event loop is predicted and logged together (`Tick`), so batches grow with the load and nobody
-waits for a timer. A request head that is byte for byte one that was parsed before is not parsed again: the
-parser is a function of the bytes, so its result is looked up.
+turn of the event loop is predicted and logged together, see `tick`. A request head that is byte for byte one
+that was parsed before is not parsed again: the parser is a function of the bytes, so its result is looked up.
 
 Guards: size of the body (announced and chunked), time for a request to arrive, idle connections, requests
-that are pipelined, ``Expect: 100-continue``, ``Connection: close``, HTTP/1.0, clients that do not read.
+that are pipelined, ``Expect: 100-continue``, ``Connection: close``, HTTP/1.0, clients that do not read, too
+many connections.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from modelworks.access.allowance import Allowance
 from modelworks.core.errors import Denied, Invalid, ModelworksError, TooMany
 from modelworks.serving import paths
-from modelworks.serving.asgi import Authorize, anybody
-from modelworks.serving.data_plane import DataPlane, too_large
-from modelworks.serving.replies import WORTH, Mixed, accepted, compress, error_reply, media, retry_after
-
-_log = logging.getLogger("modelworks.serving")
+from modelworks.serving.data_plane import too_large
+from modelworks.serving.replies import Mixed, accepted, busy, error_reply, retry_after
+from modelworks.serving.tick import SWEEP, Known, Tick, response
 
 HOT_BODY = 256 * 1024
 """Larger bodies are decoded in a thread, so that they do not hold up the small ones."""
@@ -36,156 +29,6 @@ _MEMO = 4096
 _MEMO_HEAD = 4096
 _LINGER = 5.0
 _END = b"\r\n\r\n"
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a client may take its time for.
-
-    Attributes:
-        request: Seconds for a request to arrive whole.
-        idle: Seconds that a connection may be silent between requests.
-        file: Bytes of a file, the body of a PUT; it may take its time as long as it comes.
-    """
-
-    request: float = 30.0
-    idle: float = 75.0
-    file: int = 0
-
-
-PATIENT = Limits()
-"""What is usual."""
-
-
-class _Known(NamedTuple):
-    """What the parser said of a head."""
-
-    path: bytes
-    length: int
-    head: int
-    accepts: bytes
-    allowance: Allowance | None
-
-
-Reception = asyncio.Future["bytes | ModelworksError"]
-"""Where what came by another way than HTTP is answered."""
-
-
-class Tick:
-    """What arrives in one turn of the event loop, answered at its end.
-
-    Args:
-        plane: Answers.
-        authorize: Who may predict.
-        limits: For slow clients.
-    """
-
-    def __init__(self, plane: DataPlane, authorize: Authorize = anybody, limits: Limits = PATIENT) -> None:
-        self.plane = plane
-        self.authorize = authorize
-        self.limits = limits
-        self.known: dict[bytes, _Known] = {}
-        self.now = time.monotonic()
-        self._waiting: list[tuple[FastProtocol | Reception, bytes, bytes | TooMany, bool, bytes]] = []
-        self._headers: list[tuple[bytes, bytes]] | None = None
-        self._ok = b""
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._connections: set[Any] = set()
-
-    def add(
-        self,
-        protocol: FastProtocol,
-        path: bytes,
-        body: bytes | TooMany,
-        keep: bool = True,
-        accepts: bytes = b"",
-    ) -> None:
-        """Answer a request at the end of this turn.
-
-        Args:
-            protocol: Where it came from.
-            path: Raw, without a query.
-            body: As it came; or why it is not answered.
-            keep: Whether the connection goes on after the answer.
-            accepts: The compression that the client accepts.
-        """
-        waiting = self._waiting
-        waiting.append((protocol, path, body, keep, accepts))
-        if len(waiting) == 1:
-            protocol.loop.call_soon(self.flush)
-
-    async def ask(self, path: bytes, body: bytes) -> bytes | ModelworksError:
-        """Answer what came by another way than HTTP, together with the rest of this turn."""
-        loop = asyncio.get_running_loop()
-        reception: Reception = loop.create_future()
-        self._waiting.append((reception, path, body, True, b""))
-        if len(self._waiting) == 1:
-            loop.call_soon(self.flush)
-        return await reception
-
-    def flush(self) -> None:
-        """Answer what is waiting, in the order in which it came."""
-        waiting = self._waiting
-        if not waiting:
-            return
-        self._waiting = []
-        results: Sequence[bytes | ModelworksError]
-        try:
-            asked = [(path, body) for _, path, body, _, _ in waiting if not isinstance(body, TooMany)]
-            results = self.plane.results(asked)
-            if len(asked) < len(waiting):  # in the order in which they came, those that were refused as well
-                told = iter(results)
-                results = [body if isinstance(body, TooMany) else next(told) for _, _, body, _, _ in waiting]
-        except Exception:
-            _log.exception("%d requests could not be answered", len(waiting))
-            broken = ModelworksError(
-                "the request could not be answered", "an error of the server", "see its log"
-            )
-            results = [broken] * len(waiting)
-        for (protocol, path, _, keep, accepts), result in zip(waiting, results, strict=True):
-            if isinstance(protocol, asyncio.Future):
-                if not protocol.done():  # its client may be gone
-                    protocol.set_result(result)
-                continue
-            transport = protocol.transport
-            protocol.server_state.total_requests += 1
-            if transport.is_closing():
-                continue
-            headers = protocol.server_state.default_headers
-            if headers is not self._headers:  # uvicorn makes a new list each second
-                self._headers = headers
-                self._ok = (
-                    STATUS_LINE[200]
-                    + _joined(headers)
-                    + b"content-type: application/json\r\ncontent-length: "
-                )
-            if keep and type(result) is bytes and not (accepts and len(result) >= WORTH):
-                transport.write(b"%b%d\r\n\r\n%b" % (self._ok, len(result), result))
-                continue
-            status, body = error_reply(result, path) if isinstance(result, ModelworksError) else (200, result)
-            if isinstance(result, TooMany):
-                headers = [*headers, retry_after(result)]
-            transport.write(_response(headers, status, body, keep, accepts))
-            if not keep:
-                transport.close()
-
-    def forget(self) -> None:
-        """Parse every head anew, and ask again who may predict."""
-        self.known = {}
-
-    def watch(self, loop: asyncio.AbstractEventLoop, connections: set[Any]) -> None:
-        """Begin to look after slow and idle connections, once a second."""
-        if self._loop is not loop:
-            self._loop, self._connections = loop, connections
-            self._sweep()
-
-    def _sweep(self) -> None:
-        self.now = time.monotonic()
-        for connection in list(self._connections):
-            if isinstance(connection, FastProtocol):
-                connection.expire(self.now)
-        assert self._loop is not None
-        self._loop.call_later(1.0, self._sweep)
 
 
 class FastProtocol(HttpToolsProtocol):
@@ -205,12 +48,15 @@ class FastProtocol(HttpToolsProtocol):
         self._parts: list[bytes] = []
         self._size = 0
         self._completed = 0
-        self._memo: _Known | None = None
+        self._memo: Known | None = None
         self._head = -1  # bytes of JSON before raw tensors
         self._accepts = b""
         self._allowance: Allowance | None = None
         self._since = self._active = self.tick.now
         self.tick.watch(self.loop, self.connections)
+        if len(self.connections) > self.tick.limits.connections:
+            self.url = b""
+            self._refuse(busy(f"{len(self.connections)} connections are open"), 503)
 
     # -- in --------------------------------------------------------------------------------------------
 
@@ -323,7 +169,7 @@ class FastProtocol(HttpToolsProtocol):
                 self.tick.flush()
                 self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             elif self._keep and size <= _MEMO_HEAD:
-                self._memo = _Known(path, length, self._head, self._accepts, self._allowance)
+                self._memo = Known(path, length, self._head, self._accepts, self._allowance)
             return
         url, headers, expect = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
@@ -332,6 +178,8 @@ class FastProtocol(HttpToolsProtocol):
         try:
             super().on_headers_complete()
             self._asked = True
+            if self.tick.plane.leaving:
+                self.cycle.keep_alive = False
         except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
             self._refuse(Invalid("the address of the request is not valid", "", "percent-encode it"), 400)
 
@@ -399,7 +247,8 @@ class FastProtocol(HttpToolsProtocol):
             return
         self.flow.resume_reading()
         body = error_reply(error, self.url)[1]
-        self.transport.write(_response(self.server_state.default_headers, status, body, keep=False))
+        again = [retry_after(error)] if isinstance(error, TooMany) else []
+        self.transport.write(response([*self.server_state.default_headers, *again], status, body, keep=False))
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._since = self._active = self.tick.now
@@ -414,7 +263,7 @@ class FastProtocol(HttpToolsProtocol):
                 self.transport.close()
         elif self._partial:
             since = self._active if self._file else self._since
-            if now - since > limits.request and not self.flow.read_paused:
+            if now - since > limits.request + SWEEP and not self.flow.read_paused:
                 error = Invalid(
                     "the request did not arrive in time",
                     f"the limit is {limits.request:g} seconds",
@@ -433,6 +282,7 @@ class FastProtocol(HttpToolsProtocol):
         """See `asyncio.Protocol`."""
         super().resume_writing()
         self.flow.resume_reading()
+        self._since = self.tick.now  # what was not read meanwhile is not late
 
     def eof_received(self) -> None:
         """See `asyncio.Protocol`."""
@@ -447,20 +297,3 @@ class FastProtocol(HttpToolsProtocol):
 def protocol_for(tick: Tick) -> type[FastProtocol]:
     """The protocol of one server."""
     return type("ServerProtocol", (FastProtocol,), {"tick": tick})
-
-
-def _joined(headers: list[tuple[bytes, bytes]]) -> bytes:
-    return b"".join(b"%b: %b\r\n" % header for header in headers)
-
-
-def _response(
-    headers: list[tuple[bytes, bytes]], status: int, body: bytes, keep: bool, accepts: bytes = b""
-) -> bytes:
-    own = media(body)
-    if accepts and len(body) >= WORTH:
-        own.append((b"content-encoding", accepts))
-        body = compress(body, accepts)
-    own.append((b"content-length", b"%d" % len(body)))
-    if not keep:
-        own.append((b"connection", b"close"))
-    return b"%b%b%b\r\n%b" % (STATUS_LINE[status], _joined(headers), _joined(own), body)

@@ -11,6 +11,7 @@ import msgspec
 import orjson
 
 from modelworks.core.errors import (
+    Busy,
     Conflict,
     Denied,
     Invalid,
@@ -34,9 +35,12 @@ _STATUS: tuple[tuple[type[ModelworksError], int], ...] = (
     (NotReady, 503),
     (Unknown, 401),
     (Denied, 403),
+    (Busy, 503),
     (TooMany, 429),
     (Unavailable, 503),
 )
+LATE = "this request would have waited for more than {:g} s"
+"""Why somebody is told to come again."""
 WORTH = 1024
 """Bytes from which a body is worth compressing."""
 _WBITS = {b"gzip": zlib.MAX_WBITS | 16, b"deflate": zlib.MAX_WBITS}
@@ -99,6 +103,16 @@ def compress(body: bytes, encoding: bytes) -> bytes:
 def http_status(error: ModelworksError) -> int:
     """The HTTP status of a kind of error."""
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+
+
+def busy(why: str) -> Busy:
+    """The error for whom there is no time or room now."""
+    return Busy(
+        "the server has more to do than it can",
+        why,
+        "ask again later; with more processes or more servers more can be answered",
+        after=1.0,
+    )
 
 
 def retry_after(error: TooMany) -> tuple[bytes, bytes]:

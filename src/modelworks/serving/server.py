@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import socket
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -14,11 +17,14 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from modelworks.core.errors import Unavailable
 from modelworks.serving.asgi import Application, Authorize, DataPlaneApp, anybody
 from modelworks.serving.data_plane import DataPlane
-from modelworks.serving.protocol import PATIENT, Limits, Tick, protocol_for
+from modelworks.serving.protocol import protocol_for
+from modelworks.serving.tick import PATIENT, Limits, Tick
 
 if TYPE_CHECKING:
     from modelworks.serving.grpc_server import GrpcServer
 
+_SPARE = 200
+"""File descriptors that are kept for models, the ledger, the log."""
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -43,7 +49,7 @@ def run(
         port: Port to listen on; 0 lets the system choose.
         poll: Seconds between two looks at the ledger.
         authorize: Who may predict.
-        limits: For slow clients.
+        limits: For slow clients, and for too many.
         grpc_port: Port of the gRPC server; ``None`` for none, 0 lets the system choose.
         ready: Called with the port when connections are accepted.
 
@@ -55,6 +61,7 @@ def run(
         os.environ.setdefault(name, "1")
     with threadpool_limits(1), _listen(host, port) as listener:
         plane.fleet.refresh()
+        limits = replace(limits, connections=min(limits.connections, _descriptors() - _SPARE))
         tick = Tick(plane, authorize, limits)
 
         def after() -> None:
@@ -66,7 +73,7 @@ def run(
 
         plane.fleet.follow(poll, after)
         config = uvicorn.Config(
-            DataPlaneApp(plane, app, authorize),
+            DataPlaneApp(plane, app, authorize, limits.wait),
             http=protocol_for(tick),
             loop="uvloop",
             lifespan="on",
@@ -81,7 +88,7 @@ def run(
         gc.freeze()
         beside = None if grpc_port is None else _grpc_server(tick, host, grpc_port)
         try:
-            _Server(config, lambda: ready(listener.getsockname()[1]), beside).run(sockets=[listener])
+            _Server(config, lambda: ready(listener.getsockname()[1]), tick, beside).run(sockets=[listener])
         finally:
             plane.fleet.close()
             plane.close()
@@ -89,11 +96,14 @@ def run(
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's, with the gRPC server in its event loop."""
+    """uvicorn's, with the gRPC server in its event loop, and an end in two steps."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], beside: GrpcServer | None) -> None:
+    def __init__(
+        self, config: uvicorn.Config, ready: Callable[[], None], tick: Tick, beside: GrpcServer | None
+    ) -> None:
         super().__init__(config)
         self._ready = ready
+        self._tick = tick
         self._beside = beside
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -105,7 +115,14 @@ class _Server(uvicorn.Server):
             self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """See `uvicorn.Server.shutdown`."""
+        """See `uvicorn.Server.shutdown`; before that, every connection may end with an answer.
+
+        A client whose request is on its way while its idle connection is closed would see an error.
+        """
+        self._tick.plane.leaving = True
+        until = time.monotonic() + self._tick.limits.drain
+        while self.server_state.connections and time.monotonic() < until and not self.force_exit:
+            await asyncio.sleep(0.02)  # as uvicorn waits
         if self._beside is not None:
             await self._beside.stop()
         await super().shutdown(sockets)
@@ -116,6 +133,19 @@ def _grpc_server(tick: Tick, host: str, port: int) -> GrpcServer:
     from modelworks.serving.grpc_server import GrpcServer
 
     return GrpcServer(tick, host, port)
+
+
+def _descriptors() -> int:
+    """File descriptors that this process may have; as many as it may allow itself."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 2**20
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2**20 if hard == resource.RLIM_INFINITY else hard
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
 
 
 def _listen(host: str, port: int) -> socket.socket:
