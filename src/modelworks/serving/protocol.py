@@ -166,7 +166,7 @@ class FastProtocol(HttpToolsProtocol):
             version = self.parser.get_http_version()
             self._keep = version == "1.1" and self.parser.should_keep_alive()
             if self.expect_100_continue and version == "1.1":
-                self.tick.flush()
+                self.tick.flush(all=True)
                 self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             elif self._keep and size <= _MEMO_HEAD:
                 self._memo = Known(path, length, self._head, self._accepts, self._allowance)
@@ -230,7 +230,7 @@ class FastProtocol(HttpToolsProtocol):
 
     def _refuse(self, error: ModelworksError, status: int) -> None:
         """Answer and end the connection, reading on for a while so that the client sees the answer."""
-        self.tick.flush()
+        self.tick.flush(all=True)
         self._closing = True
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
@@ -286,11 +286,11 @@ class FastProtocol(HttpToolsProtocol):
 
     def eof_received(self) -> None:
         """See `asyncio.Protocol`."""
-        self.tick.flush()
+        self.tick.flush(all=True)
 
     def shutdown(self) -> None:
         """See `HttpToolsProtocol.shutdown`: what is waiting is answered first."""
-        self.tick.flush()
+        self.tick.flush(all=True)
         super().shutdown()
 
 

@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -112,7 +112,35 @@ class _Server(uvicorn.Server):
             await self._beside.start()
         await super().startup(sockets)
         if self.started:
+            self._tick.door = self._door((sockets or [])[0])
             self._ready()
+
+    def _door(self, listener: socket.socket) -> Callable[[], None]:
+        """See `Tick.door`."""
+        loop = asyncio.get_running_loop()
+        arriving: set[asyncio.Task[Any]] = set()
+
+        def protocol() -> asyncio.Protocol:
+            kind: Any = self.config.http_protocol_class
+            made: asyncio.Protocol = kind(
+                config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+            )
+            return made
+
+        def accept() -> None:
+            while True:
+                try:
+                    arrived, _ = listener.accept()
+                except OSError:  # nobody else; or there are no descriptors left, or the door is closed
+                    return
+                arrived.setblocking(False)
+                arrived.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                task = loop.create_task(loop.connect_accepted_socket(protocol, arrived))
+                arriving.add(task)
+                task.add_done_callback(arriving.discard)
+
+        listener.setblocking(False)
+        return accept
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """See `uvicorn.Server.shutdown`; before that, every connection may end with an answer.

@@ -1,8 +1,12 @@
 """A tick: what arrives in one turn of the event loop is answered together, and no more than can be in time.
 
-Batches grow with the load and nobody waits for a timer. What has arrived and waits is all there is of a queue: when
-answering it would take longer than `Limits.wait`, the newest are told at once to come again, so that a server that is
-asked for more than it can do goes on doing what it can, for callers that still wait.
+Batches grow with the load and nobody waits for a timer. A turn is cut into slices, between which is looked who has come
+meanwhile. A burst is taken as it comes; when the server has been behind for longer than `Limits.wait`, no more may wait
+than it answers in that time, and all others are told at once to come again. So a server that is asked for more than it
+can do goes on doing what it can, for callers that are still there.
+
+Source: that a queue is judged by how long it stands, not by its length, is of K. Nichols, V. Jacobson, "Controlling
+queue delay", ACM Queue 10 (2012).
 """
 
 from __future__ import annotations
@@ -10,9 +14,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
@@ -22,9 +26,6 @@ from modelworks.serving.asgi import Authorize, anybody
 from modelworks.serving.data_plane import DataPlane
 from modelworks.serving.replies import LATE, WORTH, busy, compress, error_reply, media, retry_after
 
-if TYPE_CHECKING:
-    from modelworks.serving.protocol import FastProtocol
-
 _log = logging.getLogger("modelworks.serving")
 
 SWEEP = 1.0
@@ -32,8 +33,10 @@ SWEEP = 1.0
 _FIRST = 64
 """Requests of the first slice, before anything is known of what they take."""
 _MOST = 4096
+_LONG = 0.001
+"""Seconds of a turn in which many may have come to the door."""
 _SLICES = 8
-"""Into how many slices a tick is cut that takes as long as one may."""
+"""How many slices there are in the time that a request may wait."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Limits:
         request: Seconds for a request to arrive whole.
         idle: Seconds that a connection may be silent between requests.
         file: Bytes of a file, the body of a PUT; it may take its time as long as it comes.
-        wait: Seconds for which the requests of a tick are answered; what is left then is told to come again.
+        wait: Seconds that a request may wait, once the server has been behind for that long.
         connections: How many there may be at once.
         drain: Seconds for which a server that ends goes on answering, until nobody is connected.
     """
@@ -71,9 +74,17 @@ class Known(NamedTuple):
     allowance: Allowance | None
 
 
+class Connection(Protocol):
+    """Where a request of HTTP came from."""
+
+    loop: asyncio.AbstractEventLoop
+    transport: Any
+    server_state: Any
+
+
 Reception = asyncio.Future["bytes | ModelworksError"]
 """Where what came by another way than HTTP is answered."""
-Waiting = tuple["FastProtocol | Reception", bytes, "bytes | TooMany", bool, bytes]
+Waiting = tuple["Connection | Reception", bytes, "bytes | TooMany", bool, bytes]
 
 
 class Tick:
@@ -84,6 +95,10 @@ class Tick:
         authorize: Who may predict.
         limits: For slow clients, and for too many.
 
+    Attributes:
+        door: Takes in all connections that wait to be accepted. The event loop itself takes one a turn (libuv does so
+            since 1.45), which is few when turns are long.
+
     """
 
     def __init__(self, plane: DataPlane, authorize: Authorize = anybody, limits: Limits = PATIENT) -> None:
@@ -92,8 +107,10 @@ class Tick:
         self.limits = limits
         self.known: dict[bytes, Known] = {}
         self.now = time.monotonic()
+        self.door: Callable[[], None] = _shut
         self._waiting: list[Waiting] = []
         self._slice = _FIRST
+        self._behind = self._spent = self._done = 0.0
         self._headers: list[tuple[bytes, bytes]] | None = None
         self._ok = b""
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -101,7 +118,7 @@ class Tick:
 
     def add(
         self,
-        protocol: FastProtocol,
+        protocol: Connection,
         path: bytes,
         body: bytes | TooMany,
         keep: bool = True,
@@ -119,6 +136,7 @@ class Tick:
         waiting = self._waiting
         waiting.append((protocol, path, body, keep, accepts))
         if len(waiting) == 1:
+            self._behind = time.perf_counter()
             protocol.loop.call_soon(self.flush)
 
     async def ask(self, path: bytes, body: bytes) -> bytes | ModelworksError:
@@ -127,40 +145,40 @@ class Tick:
         reception: Reception = loop.create_future()
         self._waiting.append((reception, path, body, True, b""))
         if len(self._waiting) == 1:
+            self._behind = time.perf_counter()
             loop.call_soon(self.flush)
         return await reception
 
-    def flush(self) -> None:
-        """Answer what is waiting, in the order in which it came, as far as there is time for it."""
-        waiting = self._waiting
-        if not waiting:
-            return
-        self._waiting = []
-        if len(waiting) <= self._slice:
-            begun = time.perf_counter()
-            self._answer(waiting)
-            self._learn(len(waiting), time.perf_counter() - begun)
-            return
+    def flush(self, all: bool = False) -> None:
+        """Answer what is waiting, in the order in which it came: what fits into a slice, or all of it."""
         begun = time.perf_counter()
-        done = 0
-        while done < len(waiting):
-            some = waiting[done : done + self._slice]
+        if self._waiting and begun - self._behind > self.limits.wait and self._spent:
+            room = max(int(self.limits.wait * self._done / self._spent), self._slice)
+            if len(self._waiting) > room:
+                self._waiting[room:] = self._refuse(self._waiting[:room], self._waiting[room:])
+        while self._waiting:
+            some, self._waiting = self._waiting[: self._slice], self._waiting[self._slice :]
             before = time.perf_counter()
             self._answer(some)
             now = time.perf_counter()
             self._learn(len(some), now - before)
-            done += len(some)
-            room = max(int((begun + self.limits.wait - now) * done / (now - begun)), 0)
-            if len(waiting) - done > room:
-                waiting[done + room :] = self._refuse(waiting[done : done + room], waiting[done + room :])
+            if now - begun > _LONG:
+                self.door()
+            if self._waiting and not all:
+                asyncio.get_running_loop().call_soon(self.flush)  # after a look at who has come meanwhile
+                return
 
     def _learn(self, count: int, seconds: float) -> None:
-        """How many requests fit into a slice, by what the last ones took."""
+        """How many requests fit into a slice, and how many are answered in a second, by what the last ones took."""
         share = self.limits.wait / _SLICES
         if seconds > share:
             self._slice = max(int(count * share / seconds), 1)
         elif count >= self._slice and seconds < share / 2:
             self._slice = min(2 * self._slice, _MOST)
+        self._done += count
+        self._spent += seconds
+        if self._spent > self.limits.wait:  # what is long ago counts less and less
+            self._done, self._spent = self._done / 2, self._spent / 2
 
     def _refuse(self, before: Sequence[Waiting], late: Sequence[Waiting]) -> list[Waiting]:
         """Tell the newest, for which there is no time, to come again: now, or in turn behind others of a connection."""
@@ -239,6 +257,10 @@ class Tick:
                 expire(self.now)
         assert self._loop is not None
         self._loop.call_later(SWEEP, self._sweep)
+
+
+def _shut() -> None:
+    """Nobody waits."""
 
 
 def response(
