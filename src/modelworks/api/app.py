@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from modelworks import __version__
+from modelworks.api import logs
 from modelworks.api.guard import Guard
 from modelworks.api.openapi import described
 from modelworks.console import page
@@ -24,6 +26,7 @@ from modelworks.core.errors import Invalid, ModelworksError, NotFound, TooLarge,
 from modelworks.core.plain import plain, to_json
 from modelworks.data.arrow import MEDIA, frame_of
 from modelworks.factory import VERBS, Factory, Route
+from modelworks.serving.about import about
 from modelworks.track.entry import read_batch
 
 log = logging.getLogger("modelworks.api")
@@ -61,6 +64,33 @@ def create_app(factory: Factory, guard: Guard) -> FastAPI:
 
     @app.middleware("http")
     async def guarded(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        begun = time.perf_counter()
+        headers = request.headers
+        traces = factory.stations.serve.plane.traces
+        told = about(
+            traces, headers.get("x-request-id", "").encode(), headers.get("traceparent", "").encode()
+        )
+        response = await answered(request, call_next)
+        if told is not None:
+            for name, value in told.headers():
+                response.headers[name.decode()] = value.decode()
+            if told.traced and traces is not None:
+                traces.tell(request.method, request.url.path.encode(), told, response.status_code)
+        seconds = time.perf_counter() - begun
+        logs.access.info(
+            "%s %s",
+            request.method,
+            request.url.path,
+            extra={
+                "status": response.status_code,
+                "milliseconds": round(1000 * seconds, 2),
+                "client": request.client.host if request.client else None,
+                "request": told.id.decode() if told is not None and told.id else None,
+            },
+        )
+        return response
+
+    async def answered(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         try:
             if request.url.path not in _OPEN:
                 guard.same_site(request.method, request.headers)

@@ -15,6 +15,7 @@ from modelworks.core.clock import new_id
 from modelworks.core.errors import Invalid, ModelworksError, TooLarge
 from modelworks.core.plain import to_json
 from modelworks.serving import outcomes, paths
+from modelworks.serving.about import Traces
 from modelworks.serving.features import OnlineFeatures
 from modelworks.serving.fleet import Fleet
 from modelworks.serving.inference_protocol import describe, manage
@@ -41,6 +42,7 @@ class DataPlane:
         spool: Folder of the log's spool.
         max_body: Largest request body in bytes, after decompression too.
         features: Computes inputs that are not sent.
+        traces: Where spans go, if anywhere.
 
     Attributes:
         shed: Requests that were told to come again, because there was no time for them.
@@ -53,9 +55,11 @@ class DataPlane:
         spool: Path,
         max_body: int = 16 * 1024 * 1024,
         features: OnlineFeatures | None = None,
+        traces: Traces | None = None,
     ) -> None:
         self.fleet = fleet
         self.features = features
+        self.traces = traces
         self.max_body = max_body
         self.predictions = Spool(spool, PREDICTIONS)
         self.outcomes = Spool(spool, OUTCOMES)
@@ -260,6 +264,8 @@ class DataPlane:
     def close(self) -> None:
         """Let go of the log."""
         self.shadows.close()
+        if self.traces is not None:
+            self.traces.close()
         self.predictions.close()
         self.outcomes.close()
 

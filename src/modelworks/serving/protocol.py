@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from modelworks.access.allowance import Allowance
 from modelworks.core.errors import Denied, Invalid, ModelworksError, TooMany
 from modelworks.serving import paths
+from modelworks.serving.about import About, about
 from modelworks.serving.data_plane import too_large
 from modelworks.serving.replies import Mixed, accepted, busy, error_reply, retry_after
 from modelworks.serving.tick import SWEEP, Known, Tick, response
@@ -52,6 +53,7 @@ class FastProtocol(HttpToolsProtocol):
         self._head = -1  # bytes of JSON before raw tensors
         self._accepts = b""
         self._allowance: Allowance | None = None
+        self._about: About | None = None
         self._since = self._active = self.tick.now
         self.tick.watch(self.loop, self.connections)
         if len(self.connections) > self.tick.limits.connections:
@@ -76,7 +78,8 @@ class FastProtocol(HttpToolsProtocol):
                 body: bytes | TooMany = data[end:] if known.head < 0 else Mixed.of(data[end:], known.head)
                 if known.allowance is not None:
                     body = known.allowance.spend() or body
-                tick.add(self, known.path, body, accepts=known.accepts)
+                told = None if tick.plane.traces is None else about(tick.plane.traces)
+                tick.add(self, known.path, body, accepts=known.accepts, about=told)
                 if len(self.connections) == 1:  # nobody to wait for
                     tick.flush()
                 return
@@ -127,6 +130,7 @@ class FastProtocol(HttpToolsProtocol):
         plain = True
         authorization = None
         self._head, self._accepts = -1, b""
+        id = trace = b""
         size = len(self.url) + 20
         for name, value in self.headers:
             size += len(name) + len(value) + 4
@@ -134,6 +138,10 @@ class FastProtocol(HttpToolsProtocol):
                 length = int(value)
             elif name == b"authorization":
                 authorization = value
+            elif name == b"x-request-id":
+                id = value
+            elif name == b"traceparent":
+                trace = value
             elif name == b"accept-encoding":
                 self._accepts = accepted(value)
             elif name == b"inference-header-content-length" and value.isdigit() and len(value) < 10:
@@ -162,13 +170,14 @@ class FastProtocol(HttpToolsProtocol):
             and self._authorized(authorization, path)
         ):
             self._hot = path
+            self._about = about(self.tick.plane.traces, id, trace)
             self._parts = []
             version = self.parser.get_http_version()
             self._keep = version == "1.1" and self.parser.should_keep_alive()
             if self.expect_100_continue and version == "1.1":
                 self.tick.flush(all=True)
                 self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            elif self._keep and size <= _MEMO_HEAD:
+            elif self._keep and size <= _MEMO_HEAD and not (id or trace):  # these heads come once
                 self._memo = Known(path, length, self._head, self._accepts, self._allowance)
             return
         url, headers, expect = self.url, self.headers, self.expect_100_continue
@@ -224,7 +233,7 @@ class FastProtocol(HttpToolsProtocol):
         body: bytes | TooMany = raw if self._head < 0 else Mixed.of(raw, self._head)
         if self._allowance is not None:
             body = self._allowance.spend() or body
-        self.tick.add(self, path, body, self._keep, self._accepts)
+        self.tick.add(self, path, body, self._keep, self._accepts, self._about)
 
     # -- guards ----------------------------------------------------------------------------------------
 

@@ -77,6 +77,7 @@ def run(
             http=protocol_for(tick),
             loop="uvloop",
             lifespan="on",
+            log_config=None,
             log_level="warning",
             access_log=False,
             server_header=False,

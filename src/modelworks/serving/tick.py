@@ -22,6 +22,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from modelworks.access.allowance import Allowance
 from modelworks.core.errors import ModelworksError, TooMany
+from modelworks.serving.about import About
 from modelworks.serving.asgi import Authorize, anybody
 from modelworks.serving.data_plane import DataPlane
 from modelworks.serving.replies import LATE, WORTH, busy, compress, error_reply, media, retry_after
@@ -84,7 +85,7 @@ class Connection(Protocol):
 
 Reception = asyncio.Future["bytes | ModelworksError"]
 """Where what came by another way than HTTP is answered."""
-Waiting = tuple["Connection | Reception", bytes, "bytes | TooMany", bool, bytes]
+Waiting = tuple["Connection | Reception", bytes, "bytes | TooMany", bool, bytes, About | None]
 
 
 class Tick:
@@ -123,6 +124,7 @@ class Tick:
         body: bytes | TooMany,
         keep: bool = True,
         accepts: bytes = b"",
+        about: About | None = None,
     ) -> None:
         """Answer a request at the end of this turn.
 
@@ -132,9 +134,10 @@ class Tick:
             body: As it came; or why it is not answered.
             keep: Whether the connection goes on after the answer.
             accepts: The compression that the client accepts.
+            about: What else is known of it.
         """
         waiting = self._waiting
-        waiting.append((protocol, path, body, keep, accepts))
+        waiting.append((protocol, path, body, keep, accepts, about))
         if len(waiting) == 1:
             self._behind = time.perf_counter()
             protocol.loop.call_soon(self.flush)
@@ -143,7 +146,7 @@ class Tick:
         """Answer what came by another way than HTTP, together with the rest of this turn."""
         loop = asyncio.get_running_loop()
         reception: Reception = loop.create_future()
-        self._waiting.append((reception, path, body, True, b""))
+        self._waiting.append((reception, path, body, True, b"", None))
         if len(self._waiting) == 1:
             self._behind = time.perf_counter()
             loop.call_soon(self.flush)
@@ -188,19 +191,19 @@ class Tick:
         now = [one for one in late if one[0] not in connections]
         self._reply(now, [one[2] if isinstance(one[2], TooMany) else error for one in now])
         return [
-            (protocol, path, body if isinstance(body, TooMany) else error, keep, accepts)
-            for protocol, path, body, keep, accepts in late
-            if protocol in connections
+            (one[0], one[1], one[2] if isinstance(one[2], TooMany) else error, *one[3:])
+            for one in late
+            if one[0] in connections
         ]
 
     def _answer(self, waiting: Sequence[Waiting]) -> None:
         results: Sequence[bytes | ModelworksError]
         try:
-            asked = [(path, body) for _, path, body, _, _ in waiting if not isinstance(body, TooMany)]
+            asked = [(path, body) for _, path, body, *_ in waiting if not isinstance(body, TooMany)]
             results = self.plane.results(asked)
             if len(asked) < len(waiting):  # in the order in which they came, those that were refused as well
                 told = iter(results)
-                results = [body if isinstance(body, TooMany) else next(told) for _, _, body, _, _ in waiting]
+                results = [body if isinstance(body, TooMany) else next(told) for _, _, body, *_ in waiting]
         except Exception:
             _log.exception("%d requests could not be answered", len(waiting))
             broken = ModelworksError(
@@ -210,7 +213,7 @@ class Tick:
         self._reply(waiting, results)
 
     def _reply(self, waiting: Sequence[Waiting], results: Sequence[bytes | ModelworksError]) -> None:
-        for (protocol, path, _, keep, accepts), result in zip(waiting, results, strict=True):
+        for (protocol, path, _, keep, accepts, about), result in zip(waiting, results, strict=True):
             if isinstance(protocol, asyncio.Future):
                 if not protocol.done():  # its client may be gone
                     protocol.set_result(result)
@@ -229,12 +232,16 @@ class Tick:
                 )
             if self.plane.leaving:  # the connection ends with this answer
                 keep = False
-            if keep and type(result) is bytes and not (accepts and len(result) >= WORTH):
+            if keep and type(result) is bytes and about is None and not (accepts and len(result) >= WORTH):
                 transport.write(b"%b%d\r\n\r\n%b" % (self._ok, len(result), result))
                 continue
             status, body = error_reply(result, path) if isinstance(result, ModelworksError) else (200, result)
             if isinstance(result, TooMany):
                 headers = [*headers, retry_after(result)]
+            if about is not None:
+                headers = [*headers, *about.headers()]
+                if about.traced and self.plane.traces is not None:
+                    self.plane.traces.tell("POST", path, about, status)
             transport.write(response(headers, status, body, keep, accepts))
             if not keep:
                 transport.close()
