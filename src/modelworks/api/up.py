@@ -81,6 +81,7 @@ def up(
             authorize=guard.predict,
             grpc_port=settings.server_grpc_port or None,
             ready=ready,
+            settle=guard.settle,
         )
     finally:
         if helper is not None:

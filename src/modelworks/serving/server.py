@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
 import socket
+import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -39,6 +42,7 @@ def run(
     limits: Limits = PATIENT,
     grpc_port: int | None = None,
     ready: Callable[[int], None] = lambda _port: None,
+    settle: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve until SIGINT or SIGTERM.
 
@@ -52,6 +56,7 @@ def run(
         limits: For slow clients, and for too many.
         grpc_port: Port of the gRPC server; ``None`` for none, 0 lets the system choose.
         ready: Called with the port when connections are accepted.
+        settle: Called at each look at the ledger, and at the end.
 
     Raises:
         Unavailable: the port is taken.
@@ -70,6 +75,7 @@ def run(
                 tick.forget()
             if plane.features is not None:
                 plane.features.refresh()
+            settle()
 
         plane.fleet.follow(poll, after)
         config = uvicorn.Config(
@@ -87,12 +93,16 @@ def run(
         # What was made at the start stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
+        if threading.current_thread() is threading.main_thread():
+            # uvicorn raises the signal again when all is answered; what is to be closed then is closed.
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         beside = None if grpc_port is None else _grpc_server(tick, host, grpc_port)
         try:
             _Server(config, lambda: ready(listener.getsockname()[1]), tick, beside).run(sockets=[listener])
         finally:
             plane.fleet.close()
             plane.close()
+            settle()
             gc.unfreeze()
 
 

@@ -33,7 +33,7 @@ from modelworks.stores.ledger.tables.runs import (
     searches,
     tuned,
 )
-from modelworks.stores.ledger.tables.trail import audit, edges, exported, tokens
+from modelworks.stores.ledger.tables.trail import audit, edges, exported, spent, tokens
 
 __all__ = [
     "Utc",
@@ -71,6 +71,7 @@ __all__ = [
     "runs",
     "searches",
     "servers",
+    "spent",
     "tokens",
     "tuned",
     "verdicts",
