@@ -71,7 +71,10 @@ class Replica:
         Raises:
             Unavailable: the model fails on them.
         """
-        batch = Batch(np.array(numbers, dtype=np.float32), np.array(texts, dtype=object))
+        words = (
+            np.array(texts, dtype=object) if texts and texts[0] else np.empty((len(numbers), 0), dtype=object)
+        )
+        batch = Batch(np.array(numbers, dtype=np.float32), words)
         try:
             outputs: Outputs = self.predictor.predict(batch)
         except ModelworksError:
@@ -92,6 +95,9 @@ class Replica:
             except TypeError:
                 return None
         if self._single:
+            if len(outputs) == 1:
+                value = outputs.item(self._column)
+                return [b"%.9g" % value] if -_MOST <= value <= _MOST else None
             values = outputs[:, self._column].tolist()
             for value in values:
                 if not -_MOST <= value <= _MOST:
