@@ -47,9 +47,8 @@ class Load(NamedTuple):
 
 
 def launch(
-    stack: ExitStack, command: Sequence[str | Path], env: Mapping[str, str] | None = None,
-    log: IO[bytes] | None = None,
-) -> subprocess.Popen[bytes]:  # fmt: skip
+    stack: ExitStack, command: Sequence[str | Path], log: IO[bytes] | None = None
+) -> subprocess.Popen[bytes]:
     """A server until the stack closes, with one thread a session; whatever it starts ends with it."""
     process = subprocess.Popen(
         command,
