@@ -13,7 +13,7 @@ CLIENTS_STAMP := .venv-clients/.set-up-$(shell cat $(CLIENTS_LOCK) | cksum | tr 
 MLFLOW_STAMP := .venv-mlflow/.set-up-$(shell cat $(MLFLOW_LOCK) | cksum | tr ' ' '-')
 STAMP := .venv/.set-up-$(shell cat requirements.lock pyproject.toml | cksum | tr ' ' '-')
 
-.PHONY: help setup test demo demo-ner bench-serve bench-many bench-fanout bench-features bench-ingest bench-segments bench-stream bench-track bench-register bench-predict mlflow clients peers proto lock clean
+.PHONY: help setup test demo demo-ner bench-serve bench-many bench-fanout bench-features bench-ingest bench-segments bench-stream bench-track bench-register bench-predict fuzz check-parity mlflow clients peers proto lock clean
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,12 @@ $(CLIENTS_STAMP):
 	$(PYTHON) -m venv --clear .venv-clients
 	.venv-clients/bin/pip --disable-pip-version-check install -qq --no-deps -r $(CLIENTS_LOCK)
 	@touch $@
+
+fuzz: setup clients  ## The API held against its own OpenAPI document, tensors with bytes changed; memory; ARGS="--seconds 600"
+	$(BIN)/python tests/api/fuzz.py $(ARGS)
+
+check-parity: setup  ## A thousand rows of every model of the flight demo over HTTP, as scikit-learn answers them
+	$(BIN)/python benchmarks/check_parity.py $(ARGS)
 
 peers:  ## The products that bench-serve is measured beside, each in an environment of its own
 	@for lock in benchmarks/peers/*.lock; do \
