@@ -1,6 +1,6 @@
-"""The API held against its own OpenAPI document by schemathesis, which lives in `.venv-clients`; and what memory it takes.
+"""The API held against its own OpenAPI document by schemathesis, which lives in `.venv-clients`; what memory it takes.
 
-Run it for long with ``make fuzz``: it makes a project, asks a real server of it whatever the document allows and what it
+Run it for long with ``make fuzz``: it makes a project, asks a real server of it what the document allows and what it
 does not, sends the decoder of tensors good requests with bytes changed, and prints the server's memory on the way.
 """
 

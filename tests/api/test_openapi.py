@@ -6,11 +6,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.api import fuzz
 
 from modelworks.core.clock import system_clock
 from modelworks.factory import VERBS, Factory
 from modelworks.sdk.process import start
-from tests.api import fuzz
 
 needs_schemathesis = pytest.mark.skipif(
     not fuzz.PYTHON.exists(), reason="schemathesis is not here: 'make clients' makes its environment"
