@@ -26,7 +26,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from bench_serve import Case, call, resident, start, wrk
+from load import Case, call, resident, start, wrk
 
 KINDS = {"trees": 20, "linear": 10}
 DISTINCT = 20

@@ -140,6 +140,7 @@ class Rows:
             kw_only=True,
             gc=False,
         )
+        self._struct = struct
         limited = Annotated[list[struct], Meta(min_length=1, max_length=MAX_ROWS)]  # type: ignore[valid-type]
         request = msgspec.defstruct("Request", [("rows", limited)], gc=False)
         self._decoder: Callable[[bytes], Any] = msgspec.json.Decoder(request).decode
@@ -156,6 +157,13 @@ class Rows:
             raise undecodable(error, body) from None
         except UnicodeDecodeError as error:
             raise Invalid("the request body is not UTF-8", str(error), "send JSON in UTF-8") from None
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The JSON schema of a request body."""
+        (row,) = msgspec.json.schema_components((self._struct,))[1].values()
+        rows = {"type": "array", "items": row, "minItems": 1, "maxItems": MAX_ROWS}
+        return {"type": "object", "required": ["rows"], "properties": {"rows": rows}}
 
     def reader(self, names: Sequence[str], text: bool = False) -> Callable[[Row], Values]:
         """A function from a row to the values of columns, in order.

@@ -305,6 +305,8 @@ def _containing(path: Path, needle: bytes) -> Iterator[Entry]:
 
 def recent(stores: Stores, model: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
     """The newest predictions, the newest first."""
+    if limit < 1:
+        return []
     found = [_waiting(stores, model, limit)]
     if stores.tables.exists(PREDICTIONS):
         found.append(_newest(stores, model, limit))
