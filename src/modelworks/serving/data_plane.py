@@ -305,9 +305,10 @@ def _predict(replica: Replica, pieces: list[Piece]) -> None:
             pieces[0].numbers if len(pieces) == 1 else [row for one in pieces for row in one.numbers]
         )
         texts: Any = pieces[0].texts if len(pieces) == 1 else [row for one in pieces for row in one.texts]
-        if replica.guard is not None:
+        guard = replica.guard
+        if guard is not None and not (len(numbers) == 1 and guard.usual(numbers[0], texts[0])):
             numbers, texts = np.asarray(numbers, np.float32), np.asarray(texts, object)
-            odd = replica.guard.odd(numbers, texts)
+            odd = guard.odd(numbers, texts)
             if odd is not None and (willing := _guarded(pieces, odd)) != pieces:
                 if willing:
                     _predict(replica, willing)

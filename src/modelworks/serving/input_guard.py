@@ -67,6 +67,20 @@ class Guard:
         """The same with another policy."""
         return self if policy == self.policy else Guard(self.takes, policy, self.read)
 
+    def usual(self, numbers: Sequence[float], texts: Sequence[str]) -> bool:
+        """Whether nothing is odd about one row, for which a loop is quicker than arrays are.
+
+        A number that is missing, or within float32's precision of a bound, is left to `odd`.
+        """
+        bounds, words = self._bounds
+        try:
+            for value, (low, high) in zip(numbers, bounds, strict=True):
+                if not low <= value <= high:
+                    return False
+        except TypeError:
+            return False
+        return all(texts[place] in known for place, known in words)
+
     def odd(self, numbers: Floats, texts: Texts) -> list[Odd] | None:
         """What is odd; ``None`` if nothing is, which costs three comparisons of arrays for all rows together.
 
@@ -112,6 +126,12 @@ class Guard:
         return Odd(row, column, kind, refused)
 
     @cached_property
+    def _bounds(self) -> tuple[list[tuple[float, float]], Sequence[tuple[int, frozenset[str]]]]:
+        """What `_usual` says, as plain numbers."""
+        low, high, words = self._usual
+        return list(zip(low.tolist(), high.tolist(), strict=True)), words
+
+    @cached_property
     def _usual(self) -> tuple[Floats, Floats, Sequence[tuple[int, frozenset[str]]]]:
         """Bounds of the numbers, shape (numbers,), and the known texts by place."""
         none = np.full(len(self.takes.numbers), np.inf, np.float32)
@@ -120,7 +140,7 @@ class Guard:
             return -none, none, ()
         low, high = -none, none
         if self.policy.out_of_range != "pass":
-            low, high = _bounds(seen, self.policy.margin)
+            low, high = _widened(seen, self.policy.margin)
         words = [(place, known) for place, known in enumerate(seen.texts) if known is not None]
         return low, high, words if self.policy.unknown != "pass" else ()
 
@@ -145,7 +165,7 @@ def _seen(reference: str | None, artifacts: Artifacts) -> Seen | None:
         return None
 
 
-def _bounds(seen: Seen, margin: float) -> tuple[Floats, Floats]:
+def _widened(seen: Seen, margin: float) -> tuple[Floats, Floats]:
     """Numbers that a training saw none of are bounded by nothing."""
     lows, highs = (one.astype(np.float64) for one in (seen.lows, seen.highs))
     beyond = np.nan_to_num((highs - lows) * margin)

@@ -68,7 +68,7 @@ class _Prediction(Struct, gc=False):
     version: int
     segment: str
     output: Raw
-    flags: Raw | None = None
+    flags: Raw = Raw(b"")
 
 
 class _Answer(Struct, gc=False):
@@ -173,7 +173,7 @@ def table(entries: Iterable[Entry]) -> pl.DataFrame:
             inputs.append(row)
             scores.append(_score(output))
             texts.append(output.decode())
-            flags.append(None if one.flags is None else bytes(one.flags).decode())
+            flags.append(bytes(one.flags).decode() or None)
     return pl.DataFrame(columns, schema=SCHEMA)
 
 
