@@ -234,7 +234,6 @@ def test_what_was_seen_survives_as_bytes() -> None:
     seen = Seen.from_bytes(Seen.of(columns, ["a", "b", "e"], ["c", "d"]).to_bytes())
     np.testing.assert_array_equal(seen.lows, np.float32([1, 0, np.nan]))
     np.testing.assert_array_equal(seen.highs, np.float32([3, 1, np.nan]))
-    np.testing.assert_array_equal(seen.gaps, [True, False, True])
     assert seen.texts == (frozenset({"x", "", "y"}), None)
 
 

@@ -23,13 +23,11 @@ class Seen:
     Attributes:
         lows: float32, shape (numbers,): the smallest value; NaN where there was none.
         highs: The largest.
-        gaps: Whether any value was missing, shape (numbers,).
         texts: For each text the values, ``""`` for a missing one; ``None`` where there were more than `MOST`.
     """
 
     lows: Floats
     highs: Floats
-    gaps: npt.NDArray[np.bool_]
     texts: tuple[frozenset[str] | None, ...]
 
     @classmethod
@@ -39,17 +37,15 @@ class Seen:
         """Read it off arrays by column name, of at least one row."""
         lows: Floats = np.full(len(numbers), np.nan, np.float32)
         highs = lows.copy()
-        gaps = np.zeros(len(numbers), np.bool_)
         for place, name in enumerate(numbers):
             values = np.asarray(columns[name]).astype(np.float32, copy=False)
             lows[place], highs[place] = np.fmin.reduce(values), np.fmax.reduce(values)
-            gaps[place] = np.isnan(values).any()
-        return cls(lows, highs, gaps, tuple(_different(columns[name]) for name in texts))
+        return cls(lows, highs, tuple(_different(columns[name]) for name in texts))
 
     def to_bytes(self) -> bytes:
         """As bytes."""
         listed = [None if one is None else sorted(one) for one in self.texts]
-        numbers = (one.astype("<f4").tobytes() for one in (self.lows, self.highs, self.gaps))
+        numbers = (one.astype("<f4").tobytes() for one in (self.lows, self.highs))
         return msgspec.msgpack.encode((*numbers, listed))
 
     @classmethod
@@ -60,11 +56,11 @@ class Seen:
             msgspec.DecodeError: it is something else.
             ValueError: its parts do not fit together.
         """
-        kept = msgspec.msgpack.decode(content, type=tuple[bytes, bytes, bytes, list[list[str] | None]])
-        lows, highs, gaps = (np.frombuffer(one, "<f4").astype(np.float32) for one in kept[:3])
-        if not len(lows) == len(highs) == len(gaps):
+        kept = msgspec.msgpack.decode(content, type=tuple[bytes, bytes, list[list[str] | None]])
+        lows, highs = (np.frombuffer(one, "<f4").astype(np.float32) for one in kept[:2])
+        if len(lows) != len(highs):
             raise ValueError("what was seen has bounds for different columns")
-        return cls(lows, highs, gaps > 0, tuple(None if one is None else frozenset(one) for one in kept[3]))
+        return cls(lows, highs, tuple(None if one is None else frozenset(one) for one in kept[2]))
 
 
 def _different(values: npt.NDArray[Any]) -> frozenset[str] | None:

@@ -82,14 +82,16 @@ class Guard:
         return all(texts[place] in known for place, known in words)
 
     def odd(self, numbers: Floats, texts: Texts) -> list[Odd] | None:
-        """What is odd; ``None`` if nothing is, which costs three comparisons of arrays for all rows together.
+        """What is odd; ``None`` if nothing is, which costs two operations on arrays for all rows together.
 
         Args:
             numbers: As in a `Batch`.
             texts: As in a `Batch`.
         """
         low, high, words = self._usual
-        if ((numbers >= low) & (numbers <= high)).all():
+        # Clipped to the same bytes: nothing is beyond its bounds; a NaN stays one, and is looked at where it matters.
+        clipped = np.minimum(np.maximum(numbers, low), high)
+        if clipped.tobytes() == numbers.tobytes() and not (self._gaps and np.isnan(numbers).any()):
             for place, known in words:
                 if not known.issuperset(texts[:, place].tolist()):
                     break
@@ -100,20 +102,16 @@ class Guard:
     def _odd(self, numbers: Floats, texts: Texts) -> list[Odd]:
         low, high, words = self._usual
         found: list[Odd] = []
-        strict = [field.name for field in self.takes.inputs if not field.nullable]
         with np.errstate(invalid="ignore"):
             beyond = (numbers < low) | (numbers > high)
-        looked: tuple[tuple[Oddity, npt.NDArray[np.bool_]], ...] = (
-            ("out_of_range", beyond),
-            ("missing", np.isnan(numbers)),
-        )
+        looked: list[tuple[Oddity, npt.NDArray[np.bool_]]] = [("out_of_range", beyond)]
+        if self._gaps:
+            strict = {field.name for field in self.takes.inputs if not field.nullable}
+            looked.append(("missing", np.isnan(numbers) & [name in strict for name in self.takes.numbers]))
         for kind, which in looked:
-            if self.policy.action(kind) != "pass":
-                found += [
-                    self._one(row, self.takes.numbers[place], kind)
-                    for row, place in np.argwhere(which).tolist()
-                    if kind == "out_of_range" or self.takes.numbers[place] in strict
-                ]
+            found += [
+                self._one(row, self.takes.numbers[place], kind) for row, place in np.argwhere(which).tolist()
+            ]
         for place, known in words:
             name = self.takes.texts[place]
             column = texts[:, place].tolist()
@@ -121,9 +119,12 @@ class Guard:
         return found
 
     def _one(self, row: int, column: str, kind: Oddity) -> Odd:
-        # What has no value and came as far as this was let in, by the contract or for a sibling's sake.
-        refused = kind != "missing" and self.policy.action(kind) == "reject"
-        return Odd(row, column, kind, refused)
+        return Odd(row, column, kind, self.policy.action(kind) == "reject")
+
+    @cached_property
+    def _gaps(self) -> bool:
+        """Whether anybody wants to know of a number that is missing and never was."""
+        return self.policy.missing == "flag" and any(not field.nullable for field in self.takes.inputs)
 
     @cached_property
     def _bounds(self) -> tuple[list[tuple[float, float]], Sequence[tuple[int, frozenset[str]]]]:
