@@ -7,18 +7,22 @@ import time
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import numpy as np
 import orjson
 
 from modelworks.core.clock import new_id
-from modelworks.core.errors import Invalid, ModelworksError, TooLarge
+from modelworks.core.errors import Invalid, ModelworksError, TooLarge, Unfit
 from modelworks.core.plain import to_json
 from modelworks.serving import outcomes, paths
 from modelworks.serving.about import Traces
 from modelworks.serving.features import OnlineFeatures
+from modelworks.serving.findings import refusal
 from modelworks.serving.fleet import Fleet
 from modelworks.serving.inference_protocol import describe, manage
+from modelworks.serving.input_guard import Odd
 from modelworks.serving.metrics import metrics_text
 from modelworks.serving.replica import Replica
 from modelworks.serving.replies import WORTH, Mixed, Reply, accepted, compress, error_reply, media
@@ -131,7 +135,7 @@ class DataPlane:
             try:
                 for piece in job.pieces:
                     if piece.error is not None:
-                        raise piece.error
+                        raise refusal(job) or piece.error
                 request = new_id().encode()
                 logged = b"%b%b]}" % (target.prefix, predictions(job, request))
                 results[index] = target.word(job, request, logged)
@@ -157,6 +161,10 @@ class DataPlane:
         seconds = time.perf_counter() - begun
         for _, target, job in answered:
             target.counters.answered(job.size, seconds)
+            for piece in job.pieces:
+                for said in (piece.odd or {}).values():
+                    for odd in said:
+                        target.counters.was_odd(odd.kind, "flagged")
         return results
 
     def _refused(self, target: Target | None, error: Exception) -> ModelworksError:
@@ -164,6 +172,8 @@ class DataPlane:
             self.unknown += 1
         else:
             target.counters.errors += 1
+            for value in error.values if isinstance(error, Unfit) else ():
+                target.counters.was_odd(value.kind, "refused")
         if isinstance(error, ModelworksError):
             return error
         _log.error("a request could not be answered", exc_info=error)
@@ -303,23 +313,27 @@ def _predict(replica: Replica, pieces: list[Piece]) -> None:
     """Answer the pieces of one replica together; where that fails each alone, so that none spoils another."""
     begun = time.perf_counter()
     try:
-        if len(pieces) == 1:
-            piece = pieces[0]
-            piece.outputs = replica.predict(piece.numbers, piece.texts)
-            fragments = replica.fragments(piece.outputs)
-            if fragments is None or len(fragments) != len(piece.numbers):
-                raise _no_number(replica)
-            piece.fragments = fragments
-            piece.seconds = time.perf_counter() - begun
-            return
-        outputs = replica.predict(
-            [values for piece in pieces for values in piece.numbers],
-            [values for piece in pieces for values in piece.texts],
+        numbers: Any = (
+            pieces[0].numbers if len(pieces) == 1 else [row for one in pieces for row in one.numbers]
         )
+        texts: Any = pieces[0].texts if len(pieces) == 1 else [row for one in pieces for row in one.texts]
+        guard = replica.guard
+        if guard is not None and not (len(numbers) == 1 and guard.usual(numbers[0], texts[0])):
+            numbers, texts = np.asarray(numbers, np.float32), np.asarray(texts, object)
+            odd = guard.odd(numbers, texts)
+            if odd is not None and (willing := _guarded(pieces, odd)) != pieces:
+                if willing:
+                    _predict(replica, willing)
+                return
+        outputs = replica.predict(numbers, texts)
         fragments = replica.fragments(outputs)
-        if fragments is None or len(fragments) != sum(len(piece.numbers) for piece in pieces):
+        if fragments is None or len(fragments) != len(numbers):
             raise _no_number(replica)
         seconds = time.perf_counter() - begun
+        if len(pieces) == 1:
+            piece = pieces[0]
+            piece.outputs, piece.fragments, piece.seconds = outputs, fragments, seconds
+            return
         start = 0
         for piece in pieces:
             end = start + len(piece.numbers)
@@ -332,6 +346,24 @@ def _predict(replica: Replica, pieces: list[Piece]) -> None:
         else:
             for piece in pieces:
                 _predict(replica, [piece])
+
+
+def _guarded(pieces: list[Piece], odd: Sequence[Odd]) -> list[Piece]:
+    """Note what is odd with the pieces that it is in; gives those that nothing was refused of."""
+    rows: dict[int, list[Odd]] = {}
+    for one in odd:
+        rows.setdefault(one.row, []).append(one)
+    willing, start = [], 0
+    for piece in pieces:
+        mine = {at - start: rows[at] for at in range(start, start + len(piece.numbers)) if at in rows}
+        start += len(piece.numbers)
+        refused = [one.told(row) for row, some in mine.items() for one in some if one.refused]
+        if refused:
+            piece.error = Unfit(refused)
+        else:
+            piece.odd = mine
+            willing.append(piece)
+    return willing
 
 
 def _broken(replica: Replica, error: Exception) -> ModelworksError:

@@ -16,14 +16,16 @@ from sqlalchemy import Connection, func, select
 
 from modelworks.core.errors import ModelworksError, NotFound, NotReady
 from modelworks.core.ref import Ref, Segment, parse_segment
-from modelworks.core.schema import Field, Kind
-from modelworks.deploy.holdout import Holdout
+from modelworks.core.schema import Kind
+from modelworks.deploy.inputs import Inputs
 from modelworks.models.package import Package
 from modelworks.models.packaging import load
 from modelworks.models.predictor import Predictor
 from modelworks.serving import trials
 from modelworks.serving.arms import Division
 from modelworks.serving.columns import Rows, merge, rows_of
+from modelworks.serving.declared import Declared, declared_models
+from modelworks.serving.input_guard import guard_of
 from modelworks.serving.metrics import Counters
 from modelworks.serving.paths import parse
 from modelworks.serving.replica import Replica
@@ -40,31 +42,6 @@ _PINNED = 64
 _TARGETS = 10_000
 
 Loader = Callable[[Package, Artifacts], Predictor]
-
-
-@dataclass(frozen=True)
-class Declared:
-    """A model as the ledger declares it.
-
-    Attributes:
-        name: Name of the model.
-        per: Columns that route.
-        key: The dataset's key column, if any.
-        time: The dataset's event-time column, if any.
-        contract: The dataset's columns, and the features that are computed of them.
-        dataset: Its name, if any.
-        features: Those inputs of the model that are computed.
-        holdout: The share of its traffic that it does not serve, if any.
-    """
-
-    name: str
-    per: tuple[str, ...]
-    key: str | None = None
-    time: str | None = None
-    contract: tuple[Field, ...] = ()
-    dataset: str | None = None
-    features: tuple[str, ...] = ()
-    holdout: Holdout | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,13 +66,17 @@ class Served:
         """The decoder for rows that these replicas can answer."""
         declared = self.declared
         others = [other for division in divisions for other in division.replicas()]
+        signatures = [replica.signature for replica in [*replicas, *others]]
+        nullable = declared.nullable
+        if declared.inputs.missing != "reject":
+            nullable |= {one.name for signature in signatures for one in signature.inputs}
         return rows_of(
             merge(
-                [replica.signature for replica in [*replicas, *others]],
+                signatures,
                 per,
                 declared.key,
                 declared.time,
-                frozenset(one.name for one in declared.contract if one.nullable),
+                nullable,
                 {one.name: one.kind for one in declared.contract if one.kind is not Kind.TIME},
                 sorted(trials.columns(divisions)),
             )
@@ -252,6 +233,7 @@ class Fleet:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self.trials = Trials(self._replica)
+        self._policies: dict[str, Inputs] = {}
         self._ways_back: dict[tuple[str, Segment], Replica] = {}
         self._held: set[Replica] = set()
 
@@ -271,6 +253,7 @@ class Fleet:
                 if mark == self._mark and not self.failures:
                     return False
                 declared = declared_models(db)
+                self._policies = {name: one.inputs for name, one in declared.items()}
                 changed = _changed(db, self._seen)
                 live = {
                     (row.model, row.segment)
@@ -316,6 +299,7 @@ class Fleet:
                 else:
                     counters = self.counters.setdefault(name, Counters())
                     fleet[name] = Served(what, MappingProxyType(kept), counters, MappingProxyType(divided))
+            self._guarded(fleet)
             self.snapshot = self._prepared(Snapshot(mark[0], MappingProxyType(fleet)))
             self._release()
             self.failures = failures
@@ -323,6 +307,14 @@ class Fleet:
             failed = [row.revision for row in changed if (row.model, row.segment) in failures]
             self._seen = min(failed) - 1 if failed else mark[0]
             return True
+
+    def _guarded(self, fleet: Mapping[str, Served]) -> None:
+        """Tell the replicas what is done about odd rows now."""
+        for name, one in fleet.items():
+            others = [other for division in one.divisions.values() for other in division.replicas()]
+            for replica in (*one.replicas.values(), *others):
+                if replica.guard is not None:
+                    replica.guard = replica.guard.under(self._policies.get(name, Inputs()))
 
     def _prepared(self, fresh: Snapshot) -> Snapshot:
         """Make the targets of the paths in use here rather than under the first request."""
@@ -394,7 +386,9 @@ class Fleet:
     def _replica(self, model: str, segment: Segment, version: int, stored: Mapping[str, Any]) -> Replica:
         package = Package.from_json(stored)
         predictor = Resident(self.residency, partial(self._load, package, self.artifacts))
-        return Replica(model, segment, version, package.signature, predictor, package.compiled is not None)
+        guard = guard_of(package, self.artifacts, self._policies.get(model, Inputs()))
+        compiled = package.compiled is not None
+        return Replica(model, segment, version, package.signature, predictor, compiled, guard)
 
     def live(self) -> dict[str, int]:
         """Model versions that answer, by model."""
@@ -433,42 +427,6 @@ def _mark(db: Connection) -> tuple[Any, ...]:
     told = db.execute(select(func.max(models.c.updated), func.count())).one()
     based = db.execute(select(func.max(datasets.c.updated), func.count()).select_from(datasets)).one()
     return (deployed[0] or 0, deployed[1], *told, *based, *trials.mark(db))
-
-
-def declared_models(db: Connection) -> dict[str, Declared]:
-    """Every model that is declared, by name."""
-    d, m = datasets.c, models.c
-    query = select(
-        m.name,
-        m.per,
-        m.features,
-        m.definition,
-        d.key,
-        d.time,
-        d.contract,
-        d.features.label("computed"),
-        m.dataset,
-    )
-    found = {}
-    for row in db.execute(query.join(datasets, d.name == m.dataset, isouter=True)):
-        computed = row.computed or {}
-        fields = (*_fields(row.contract), *_fields(computed))
-        features = tuple(name for name in row.features if name in computed)
-        holdout = Holdout.from_json(row.definition.get("control"))
-        found[row.name] = Declared(
-            row.name, tuple(row.per), row.key, row.time, fields, row.dataset, features, holdout
-        )
-    return found
-
-
-def _fields(contract: Any) -> Iterable[Field]:
-    """The columns of a stored contract: a list of fields, or fields by name."""
-    entries = (
-        contract.items() if isinstance(contract, dict) else [(one.get("name"), one) for one in contract or ()]
-    )
-    for name, entry in entries:
-        if isinstance(entry, dict) and "kind" in entry:
-            yield Field.from_json({"name": name} | {key: entry[key] for key in entry if key != "how"})
 
 
 def _changed(db: Connection, seen: int) -> list[Any]:

@@ -46,10 +46,12 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "seconds": pl.Float64,
     "failure": pl.String,
     "shadow_of": pl.String,
+    "flags": pl.String,
 }
 """Columns of the table ``predictions``; see `serving.arms.Note` for those of rows that are divided.
 
-``shadow_of`` is the id of the champion's answer that a challenger's silent one stands beside.
+``shadow_of`` is the id of the champion's answer that a challenger's silent one stands beside; ``flags`` what the input
+guard had to say, as JSON.
 """
 
 _DIGITS = tuple(b"%c" % character for character in b"-0123456789")
@@ -66,6 +68,7 @@ class _Prediction(Struct, gc=False):
     version: int
     segment: str
     output: Raw
+    flags: Raw = Raw(b"")
 
 
 class _Answer(Struct, gc=False):
@@ -143,7 +146,7 @@ def table(entries: Iterable[Entry]) -> pl.DataFrame:
     """Logged requests as rows of the table ``predictions``."""
     columns: dict[str, list[Any]] = {name: [] for name in SCHEMA}
     ids, times, events, models, segments, versions, keys, inputs, scores, texts, *more = columns.values()
-    arms, rollouts, seconds, failures, beside = more
+    arms, rollouts, seconds, failures, beside, flags = more
     for entry in entries:
         answer = _ANSWER.decode(entry.answer)
         logged: Iterable[_Logged] = _reader(entry.schema).read(entry)
@@ -170,6 +173,7 @@ def table(entries: Iterable[Entry]) -> pl.DataFrame:
             inputs.append(row)
             scores.append(_score(output))
             texts.append(output.decode())
+            flags.append(bytes(one.flags).decode() or None)
     return pl.DataFrame(columns, schema=SCHEMA)
 
 

@@ -13,10 +13,14 @@ from modelworks.core.batch import Batch
 from modelworks.core.errors import ModelworksError, Unavailable
 from modelworks.core.ref import Ref, Segment, segment_text
 from modelworks.models.signature import Signature
+from modelworks.serving.input_guard import Guard
 from modelworks.serving.residency import Resident
 
 Outputs = npt.NDArray[np.float32]
 """Shape (rows, classes) or (rows, 1), as a predictor answers; objects for the task "other"."""
+
+Rows = Sequence[tuple[Any, ...]] | npt.NDArray[Any]
+"""Values of some columns, a tuple a row, or as an array."""
 
 _NUMPY = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 _MOST = float(np.finfo(np.float32).max)
@@ -31,6 +35,7 @@ class Replica:
         signature: What it takes and gives.
         compiled: Whether it is served compiled.
         platform: How it is answered, as the Open Inference Protocol names it.
+        guard: Looks at its rows; ``None`` where nobody does.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class Replica:
         signature: Signature,
         predictor: Resident,
         compiled: bool,
+        guard: Guard | None = None,
     ) -> None:
         self.ref = Ref(model, segment, version)
         self.version = version
@@ -48,6 +54,7 @@ class Replica:
         self.signature = signature
         self.predictor = predictor
         self.compiled = compiled
+        self.guard = guard
         self.platform = "onnxruntime_onnx" if compiled else "modelworks_native"
         tail = b'","version":%d,"segment":%b,"output":' % (version, orjson.dumps(self.text))
         # A template for bytes formatting: a segment's text may hold "%".
@@ -65,16 +72,13 @@ class Replica:
         """
         self.predictor.home.load(self.predictor)
 
-    def predict(self, numbers: Sequence[tuple[Any, ...]], texts: Sequence[tuple[Any, ...]]) -> Outputs:
+    def predict(self, numbers: Rows, texts: Rows) -> Outputs:
         """Answer rows; one with ``None`` for a missing number.
 
         Raises:
             Unavailable: the model fails on them.
         """
-        words = (
-            np.array(texts, dtype=object) if texts and texts[0] else np.empty((len(numbers), 0), dtype=object)
-        )
-        batch = Batch(np.array(numbers, dtype=np.float32), words)
+        batch = Batch(np.asarray(numbers, dtype=np.float32), np.asarray(texts, dtype=object))
         try:
             outputs: Outputs = self.predictor.predict(batch)
         except ModelworksError:

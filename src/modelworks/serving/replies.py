@@ -21,6 +21,7 @@ from modelworks.core.errors import (
     TooLarge,
     TooMany,
     Unavailable,
+    Unfit,
     Unknown,
 )
 
@@ -31,6 +32,7 @@ _STATUS: tuple[tuple[type[ModelworksError], int], ...] = (
     (NotFound, 404),
     (Conflict, 409),
     (TooLarge, 413),
+    (Unfit, 422),
     (Invalid, 400),
     (NotReady, 503),
     (Unknown, 401),

@@ -13,8 +13,9 @@ from modelworks.core.errors import ModelworksError
 from modelworks.core.plain import to_json
 from modelworks.serving import forget, outcomes, prediction_log
 from modelworks.serving.data_plane import DataPlane
+from modelworks.serving.declared import Declared
 from modelworks.serving.features import OnlineFeatures
-from modelworks.serving.fleet import Declared, Fleet
+from modelworks.serving.fleet import Fleet
 from modelworks.serving.paths import PREDICT
 from modelworks.stores import Stores
 
