@@ -31,6 +31,7 @@ class Replica:
         signature: What it takes and gives.
         compiled: Whether it is served compiled.
         platform: How it is answered, as the Open Inference Protocol names it.
+        lane: Where an event loop gives its rows, since answering them takes time; ``None`` where it takes none.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Replica:
         signature: Signature,
         predictor: Resident,
         compiled: bool,
+        lane: str | None = None,
     ) -> None:
         self.ref = Ref(model, segment, version)
         self.version = version
@@ -48,6 +50,7 @@ class Replica:
         self.signature = signature
         self.predictor = predictor
         self.compiled = compiled
+        self.lane = lane
         self.platform = "onnxruntime_onnx" if compiled else "modelworks_native"
         tail = b'","version":%d,"segment":%b,"output":' % (version, orjson.dumps(self.text))
         # A template for bytes formatting: a segment's text may hold "%".
