@@ -35,10 +35,12 @@ def bearer(file: Path) -> Authorize:
 
 def serve(state: str, settings: dict[str, Any]) -> None:
     """Serve, and print process id and port when ready."""
-    stores = open_stores(Path(state))
+    station = ServeStation(open_stores(Path(state)), settings.get("max_body", 16 * 1024 * 1024))
+    if settings.get("native") == "processes":
+        station.apart(settings.get("worker_memory", 0))
     server.run(
         None,
-        ServeStation(stores, settings.get("max_body", 16 * 1024 * 1024)).plane,
+        station.plane,
         port=settings.get("port", 0),
         poll=0.02,
         limits=Limits(

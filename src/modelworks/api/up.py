@@ -57,6 +57,12 @@ def up(
     # What is open is guarded as on this machine alone: as soon as there is a token, it is asked for.
     guard = Guard(factory.stores.ledger, "localhost" if open else host, settings.server_token)
     logs.configure(settings.server_log)
+    if settings.server_native not in ("processes", "threads"):
+        raise Invalid(
+            f"server.native cannot be {settings.server_native!r}", "", "set it to 'processes' or 'threads'"
+        )
+    if settings.server_native == "processes":
+        factory.stations.serve.apart(settings.server_worker_memory, factory.config.state / "environments")
     plane = factory.stations.serve.plane
     if settings.server_traces:
         plane.traces = Traces(settings.server_traces, settings.server_trace_share)
@@ -77,6 +83,7 @@ def up(
                 wait=settings.server_max_wait,
                 connections=settings.server_max_connections,
                 drain=settings.server_drain,
+                latency=settings.server_batch_latency / 1000,
             ),
             authorize=guard.predict,
             grpc_port=settings.server_grpc_port or None,

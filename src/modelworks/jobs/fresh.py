@@ -34,9 +34,8 @@ def python(folder: Path, version: str, requirements: Sequence[str], house: Path)
     Raises:
         NotReady: uv is not installed, or the interpreter or a distribution cannot be had.
     """
-    lock = sha256("\n".join([version, *sorted(requirements)]).encode()).hexdigest()[:16]
-    place = folder / lock
-    exe = place / "bin" / "python"
+    place = _place(folder, version, requirements)
+    lock, exe = place.name, place / "bin" / "python"
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder / f"{lock}.lock"):
         if not (place / _READY).exists():
@@ -50,6 +49,16 @@ def python(folder: Path, version: str, requirements: Sequence[str], house: Path)
             link.unlink(missing_ok=True)
             link.symlink_to(house, target_is_directory=True)
     return exe
+
+
+def made(folder: Path, version: str, requirements: Sequence[str]) -> Path | None:
+    """The interpreter that `python` would give, where it is made already."""
+    place = _place(folder, version, requirements)
+    return place / "bin" / "python" if (place / _READY).exists() else None
+
+
+def _place(folder: Path, version: str, requirements: Sequence[str]) -> Path:
+    return folder / sha256("\n".join([version, *sorted(requirements)]).encode()).hexdigest()[:16]
 
 
 def house(exe: Path) -> Path:

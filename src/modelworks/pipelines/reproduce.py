@@ -225,12 +225,7 @@ def _previous(stations: Stations, run: Mapping[str, Any]) -> dict[str, Any] | No
 
 
 def _python(environments: Path, document: Mapping[str, Any]) -> Path:
-    wanted = [
-        f"{name} @ {one['origin']}" if "origin" in one else f"{name}=={one['version']}"
-        for name, one in document["packages"].items()
-        if name != lock.HOUSE
-    ]
-    return fresh.python(environments, document["python"], wanted, _HOUSE)
+    return fresh.python(environments, document["python"], lock.requirements(document), _HOUSE)
 
 
 def _train(folder: Path, exe: Path, here: bool) -> Told:

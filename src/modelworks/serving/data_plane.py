@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import numpy as np
@@ -24,8 +24,9 @@ from modelworks.serving.fleet import Fleet
 from modelworks.serving.inference_protocol import describe, manage
 from modelworks.serving.input_guard import Odd
 from modelworks.serving.metrics import metrics_text
+from modelworks.serving.native.pool import Died
 from modelworks.serving.replica import Replica
-from modelworks.serving.replies import WORTH, Mixed, Reply, accepted, compress, error_reply, media
+from modelworks.serving.replies import WORTH, Later, Mixed, Reply, accepted, compress, error_reply, media
 from modelworks.serving.shadows import Shadows
 from modelworks.serving.spool import OUTCOME, OUTCOMES, PREDICTIONS, Entry, Spool
 from modelworks.serving.standby import stand_in
@@ -34,6 +35,28 @@ from modelworks.serving.target import Job, Piece, Target, predictions, spread
 _log = logging.getLogger("modelworks.serving")
 _BINARY_HEADER = b"inference-header-content-length"
 
+
+class Asked(NamedTuple):
+    """A request that was read.
+
+    Attributes:
+        place: Its number among those that came with it.
+        target: What it leads to.
+        job: Its rows.
+        body: As it is logged.
+        begun: When it was read, by the performance counter.
+    """
+
+    place: int
+    target: Target
+    job: Job
+    body: bytes
+    begun: float
+
+
+Result = bytes | ModelworksError | Later
+Aside = Callable[[str, Asked], Later]
+"""Takes what an event loop does not answer itself, by its lane. Raises `Busy` if there is too much of it."""
 FullReply = tuple[int, list[tuple[bytes, bytes]], bytes]
 """Status, headers, body."""
 
@@ -96,30 +119,57 @@ class DataPlane:
 
     def results(self, requests: Sequence[tuple[bytes, bytes]]) -> list[bytes | ModelworksError]:
         """Like `answer`: a body, or the error, for each request."""
+        results: list[Result] = [b""] * len(requests)
+        self._complete(self._read(requests, results, None), results)
+        return cast("list[bytes | ModelworksError]", results)
+
+    def turn(self, requests: Sequence[tuple[bytes, bytes]], aside: Aside) -> list[Result]:
+        """Like `results`, for an event loop: what takes time is put aside, and is answered later."""
+        results: list[Result] = [b""] * len(requests)
+        self._complete(self._read(requests, results, aside), results)
+        return results
+
+    def complete(self, asked: Sequence[Asked]) -> list[bytes | ModelworksError]:
+        """Answer what was put aside; it takes its time."""
+        results: list[Result] = [b""] * len(asked)
+        self._complete([one._replace(place=place) for place, one in enumerate(asked)], results)
+        return cast("list[bytes | ModelworksError]", results)
+
+    def _read(
+        self, requests: Sequence[tuple[bytes, bytes]], results: list[Result], aside: Aside | None
+    ) -> list[Asked]:
+        """The requests that can be answered now; of the others the results are set."""
         begun = time.perf_counter()
         snapshot = self.fleet.snapshot
-        results: list[bytes | ModelworksError] = [b""] * len(requests)
-        jobs: list[tuple[int, Target, Job]] = []
-        divided: list[Job] = []
-        groups: dict[Replica, list[Piece]] = {}
-        bodies = [body for _, body in requests]
+        read: list[Asked] = []
         for index, (path, body) in enumerate(requests):
             target: Target | None = None
             try:
                 target = snapshot.targets.get(path) or snapshot.target(path, self.fleet.pinned)
                 if target.features and self.features is not None:
-                    body = bodies[index] = self.features.add(target.dataset, target.features, body)
+                    body = self.features.add(target.dataset, target.features, body)
                 job = target.decode(body)
+                asked = Asked(index, target, job, body, begun)
+                if aside is not None and target.route.slow and (lane := job.lane) is not None:
+                    results[index] = aside(lane, asked)
+                else:
+                    read.append(asked)
             except Exception as error:
                 results[index] = self._refused(target, error)
-                continue
+        return read
+
+    def _complete(self, asked: Sequence[Asked], results: list[Result]) -> None:
+        """Ask the models, log what they answer, and set the results."""
+        divided: list[Job] = []
+        groups: dict[Replica, list[Piece]] = {}
+        for one in asked:
+            job = one.job
             for piece in job.pieces:
                 pieces = groups.get(piece.replica)
                 if pieces is None:
                     groups[piece.replica] = [piece]
                 else:
                     pieces.append(piece)
-            jobs.append((index, target, job))
             if job.divided:
                 divided.append(job)
         for replica, pieces in groups.items():
@@ -128,10 +178,10 @@ class DataPlane:
             stand_in(divided, _predict)
         now = time.time_ns() // 1000
         entries: list[Entry] = []
-        answered: list[tuple[int, Target, Job]] = []
+        answered: list[Asked] = []
         silent: list[tuple[Job, Target, bytes, str]] = []
-        for one in jobs:
-            index, target, job = one
+        for one in asked:
+            index, target, job, body, _ = one
             try:
                 for piece in job.pieces:
                     if piece.error is not None:
@@ -144,28 +194,27 @@ class DataPlane:
                 continue
             if job.divided:
                 logged = b'%b,"arms":%b}' % (logged[:-1], _notes(job))
-            kind, body = target.logged(bodies[index])
-            entries.append(Entry(kind, target.schema, now, body, logged))
+            kind, kept = target.logged(body)
+            entries.append(Entry(kind, target.schema, now, kept, logged))
             answered.append(one)
             if job.shadows:
-                silent.append((job, target, bodies[index], request.decode()))
+                silent.append((job, target, body, request.decode()))
         if entries:
             try:
                 self.predictions.append(entries)
             except ModelworksError as error:
-                for index, target, _ in answered:
+                for index, target, *_ in answered:
                     results[index] = self._refused(target, error)
-                return results
+                return
         for job, target, body, of in silent:
             self.shadows.add(job.shadows, *target.logged(body), target.schema, target.prefix, of)
-        seconds = time.perf_counter() - begun
-        for _, target, job in answered:
-            target.counters.answered(job.size, seconds)
+        end = time.perf_counter()
+        for _, target, job, _, begun in answered:
+            target.counters.answered(job.size, end - begun)
             for piece in job.pieces:
                 for said in (piece.odd or {}).values():
                     for odd in said:
                         target.counters.was_odd(odd.kind, "flagged")
-        return results
 
     def _refused(self, target: Target | None, error: Exception) -> ModelworksError:
         if target is None:
@@ -309,7 +358,7 @@ def _methods(path: bytes) -> tuple[str, ...]:
     return ("GET", "HEAD")
 
 
-def _predict(replica: Replica, pieces: list[Piece]) -> None:
+def _predict(replica: Replica, pieces: list[Piece], again: bool = True) -> None:
     """Answer the pieces of one replica together; where that fails each alone, so that none spoils another."""
     begun = time.perf_counter()
     try:
@@ -341,11 +390,13 @@ def _predict(replica: Replica, pieces: list[Piece]) -> None:
             piece.seconds = seconds
             start = end
     except Exception as error:
-        if len(pieces) == 1:
+        # A worker process that died takes its rows with it: each is asked once more, alone.
+        died = again and isinstance(error, Died)
+        if len(pieces) == 1 and not died:
             pieces[0].error = error if isinstance(error, ModelworksError) else _broken(replica, error)
         else:
             for piece in pieces:
-                _predict(replica, [piece])
+                _predict(replica, [piece], again=not died)
 
 
 def _guarded(pieces: list[Piece], odd: Sequence[Odd]) -> list[Piece]:

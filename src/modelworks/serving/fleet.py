@@ -27,6 +27,7 @@ from modelworks.serving.columns import Rows, merge, rows_of
 from modelworks.serving.declared import Declared, declared_models
 from modelworks.serving.input_guard import guard_of
 from modelworks.serving.metrics import Counters
+from modelworks.serving.native.pools import Pools
 from modelworks.serving.paths import parse
 from modelworks.serving.replica import Replica
 from modelworks.serving.residency import Residency, Resident
@@ -216,15 +217,24 @@ class Fleet:
         artifacts: Where packages are.
         loader: Loads a package.
         memory: Bytes that loaded models may take together; 0 for any.
+        pools: Where models are answered that are not compiled; ``None`` for in this process.
     """
 
-    def __init__(self, ledger: Ledger, artifacts: Artifacts, loader: Loader = load, memory: int = 0) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        artifacts: Artifacts,
+        loader: Loader = load,
+        memory: int = 0,
+        pools: Pools | None = None,
+    ) -> None:
         self.ledger = ledger
         self.artifacts = artifacts
         self.snapshot = Snapshot(-1, MappingProxyType({}))
         self.counters: dict[str, Counters] = {}
         self.failures: dict[tuple[str, str], str] = {}
         self.residency = Residency(memory)
+        self.pools = pools
         self._load = loader
         self._lock = threading.Lock()
         self._mark: tuple[Any, ...] | None = None
@@ -385,10 +395,14 @@ class Fleet:
 
     def _replica(self, model: str, segment: Segment, version: int, stored: Mapping[str, Any]) -> Replica:
         package = Package.from_json(stored)
-        predictor = Resident(self.residency, partial(self._load, package, self.artifacts))
-        guard = guard_of(package, self.artifacts, self._policies.get(model, Inputs()))
         compiled = package.compiled is not None
-        return Replica(model, segment, version, package.signature, predictor, compiled, guard)
+        loaded: Callable[[], Predictor] = partial(self._load, package, self.artifacts)
+        if self.pools is not None and package.served == "native":
+            loaded = partial(self.pools.predictor, str(Ref(model, segment, version)), package)
+        predictor = Resident(self.residency, loaded)
+        guard = guard_of(package, self.artifacts, self._policies.get(model, Inputs()))
+        lane = None if compiled else package.flavor
+        return Replica(model, segment, version, package.signature, predictor, compiled, guard, lane)
 
     def live(self) -> dict[str, int]:
         """Model versions that answer, by model."""
@@ -402,6 +416,8 @@ class Fleet:
                 try:
                     self.refresh()
                     self.trials.beat(self.ledger)
+                    if self.pools is not None:
+                        self.pools.tend()
                     after()
                 except Exception as error:
                     # The ledger does not answer: what is live stays live.
@@ -419,6 +435,8 @@ class Fleet:
             self._thread.join()
             self._thread = None
         self.trials.close(self.ledger)
+        if self.pools is not None:
+            self.pools.close()
 
 
 def _mark(db: Connection) -> tuple[Any, ...]:

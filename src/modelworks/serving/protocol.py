@@ -12,6 +12,10 @@ many connections.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -22,7 +26,7 @@ from modelworks.serving import paths
 from modelworks.serving.about import About, about
 from modelworks.serving.data_plane import too_large
 from modelworks.serving.replies import Mixed, accepted, busy, error_reply, retry_after
-from modelworks.serving.tick import SWEEP, Known, Tick, response
+from modelworks.serving.tick import SWEEP, Known, Owed, Tick, response
 
 HOT_BODY = 256 * 1024
 """Larger bodies are decoded in a thread, so that they do not hold up the small ones."""
@@ -54,6 +58,9 @@ class FastProtocol(HttpToolsProtocol):
         self._accepts = b""
         self._allowance: Allowance | None = None
         self._about: About | None = None
+        self.owed: deque[Owed] = deque()  # answers that are still being made, and those behind them
+        self._held = b""  # what arrived behind them
+        self._after: list[Callable[[], None]] = []  # what waits for them
         self._since = self._active = self.tick.now
         self.tick.watch(self.loop, self.connections)
         if len(self.connections) > self.tick.limits.connections:
@@ -67,6 +74,10 @@ class FastProtocol(HttpToolsProtocol):
         tick = self.tick
         self._active = tick.now
         if self._closing:
+            return
+        if self.owed:
+            self._held += data
+            self.flow.pause_reading()
             return
         if not self._partial and (self.cycle is None or self.cycle.response_complete) and not self.pipeline:
             end = data.find(_END) + 4
@@ -184,6 +195,10 @@ class FastProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expect
         self.headers.extend(headers)
+        self.tick.flush()
+        app = self.app
+        if self.owed:
+            self.app = self._behind(app)
         try:
             super().on_headers_complete()
             self._asked = True
@@ -191,6 +206,8 @@ class FastProtocol(HttpToolsProtocol):
                 self.cycle.keep_alive = False
         except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
             self._refuse(Invalid("the address of the request is not valid", "", "percent-encode it"), 400)
+        finally:
+            self.app = app
 
     @property
     def _most(self) -> int:
@@ -235,11 +252,62 @@ class FastProtocol(HttpToolsProtocol):
             body = self._allowance.spend() or body
         self.tick.add(self, path, body, self._keep, self._accepts, self._about)
 
+    # -- answers that take time -------------------------------------------------------------------------
+
+    def owe(self, owed: Owed) -> None:
+        """Send this answer in its turn; nothing more is read until then."""
+        self.owed.append(owed)
+        self.flow.pause_reading()
+
+    def settle(self) -> None:
+        """Send what is ready, in the order in which it was asked, and go on."""
+        while self.owed and self.owed[0].ready:
+            one = self.owed.popleft()
+            rest, self.owed = self.owed, deque()
+            one.tick.settle(one)
+            self.owed = rest
+        if self.owed:
+            return
+        after, self._after = self._after, []
+        for action in after:
+            action()
+        if self.transport.is_closing():
+            return
+        self._active = self._since = self.tick.now
+        if not self.pipeline:
+            self.flow.resume_reading()
+        held, self._held = self._held, b""
+        if held:
+            self.data_received(held)
+
+    def _behind(self, app: Any) -> Any:
+        """The application, asked when what was asked before it is answered."""
+        before = asyncio.Event()
+        self._after.append(before.set)
+
+        async def behind(scope: Any, receive: Any, send: Any) -> None:
+            await before.wait()
+            await app(scope, receive, send)
+
+        return behind
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`: what is still being made is logged, and sent to nobody."""
+        self.owed.clear()
+        self._held = b""
+        after, self._after = self._after, []
+        super().connection_lost(exc)
+        for action in after:
+            action()
+
     # -- guards ----------------------------------------------------------------------------------------
 
     def _refuse(self, error: ModelworksError, status: int) -> None:
         """Answer and end the connection, reading on for a while so that the client sees the answer."""
         self.tick.flush(all=True)
+        if self.owed:
+            self._after.append(partial(self._refuse, error, status))
+            return
         self._closing = True
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
@@ -279,6 +347,8 @@ class FastProtocol(HttpToolsProtocol):
                     "send it faster",
                 )
                 self._refuse(error, 408)
+        elif self.owed:
+            return
         elif now - self._active > limits.idle and (self.cycle is None or self.cycle.response_complete):
             self.transport.close()
 
@@ -293,14 +363,20 @@ class FastProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         self._since = self.tick.now  # what was not read meanwhile is not late
 
-    def eof_received(self) -> None:
+    def eof_received(self) -> bool:  # type: ignore[override]
         """See `asyncio.Protocol`."""
         self.tick.flush(all=True)
+        if self.owed:
+            self._after.append(self.transport.close)
+        return bool(self.owed)
 
     def shutdown(self) -> None:
         """See `HttpToolsProtocol.shutdown`: what is waiting is answered first."""
         self.tick.flush(all=True)
-        super().shutdown()
+        if self.owed:
+            self._after.append(super().shutdown)
+        else:
+            super().shutdown()
 
 
 def protocol_for(tick: Tick) -> type[FastProtocol]:

@@ -36,6 +36,7 @@ class Replica:
         compiled: Whether it is served compiled.
         platform: How it is answered, as the Open Inference Protocol names it.
         guard: Looks at its rows; ``None`` where nobody does.
+        lane: Where an event loop gives its rows, since answering them takes time; ``None`` where it takes none.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Replica:
         predictor: Resident,
         compiled: bool,
         guard: Guard | None = None,
+        lane: str | None = None,
     ) -> None:
         self.ref = Ref(model, segment, version)
         self.version = version
@@ -55,6 +57,7 @@ class Replica:
         self.predictor = predictor
         self.compiled = compiled
         self.guard = guard
+        self.lane = lane
         self.platform = "onnxruntime_onnx" if compiled else "modelworks_native"
         tail = b'","version":%d,"segment":%b,"output":' % (version, orjson.dumps(self.text))
         # A template for bytes formatting: a segment's text may hold "%".

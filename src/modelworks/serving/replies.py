@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Callable
 from functools import lru_cache
 from math import ceil
 
@@ -24,6 +25,24 @@ from modelworks.core.errors import (
     Unfit,
     Unknown,
 )
+
+
+class Later:
+    """An answer that is still being made.
+
+    Attributes:
+        then: Called with it, in the event loop that it was put aside by.
+    """
+
+    __slots__ = ("then",)
+
+    def __init__(self) -> None:
+        self.then: Callable[[bytes | ModelworksError], None] = _nobody
+
+
+def _nobody(_answer: bytes | ModelworksError) -> None:
+    """Where nobody waits for it."""
+
 
 Reply = tuple[int, bytes]
 """HTTP status and JSON body."""

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy.typing as npt
 import psutil
@@ -40,6 +40,19 @@ class Counted:
     evictions: int = 0
 
 
+@runtime_checkable
+class Elsewhere(Predictor, Protocol):
+    """A predictor whose model is in another process."""
+
+    def settle(self) -> int:
+        """Have it there now; returns its memory in bytes."""
+        ...
+
+    def leave(self) -> None:
+        """Let go of it there."""
+        ...
+
+
 class Resident:
     """A predictor that is loaded when it is asked, and may be given up between two questions.
 
@@ -51,12 +64,13 @@ class Resident:
         size: Its memory in bytes, as measured when it was first loaded; 0 before that.
     """
 
-    __slots__ = ("_load", "home", "predictor", "released", "size", "used")
+    __slots__ = ("_load", "home", "predictor", "released", "settled", "size", "used")
 
     def __init__(self, home: Residency, load: Callable[[], Predictor]) -> None:
         self.home = home
         self.predictor: Predictor | None = None
         self.released = False
+        self.settled = False
         self.used = False
         self.size = 0
         self._load = load
@@ -102,18 +116,38 @@ class Residency:
         Raises:
             ModelworksError: it cannot be loaded.
         """
+        predictor = self._load(resident)
+        if isinstance(predictor, Elsewhere) and not resident.settled:
+            self._settle(resident, predictor)
+        return predictor
+
+    def _settle(self, resident: Resident, predictor: Elsewhere) -> None:
+        """Have a model in the process where it is answered: that takes its time, in which others go on."""
+        begun = time.perf_counter()
+        size = predictor.settle()
+        with self._lock:
+            self.counted.load_seconds += time.perf_counter() - begun
+            resident.settled = True
+            if resident.predictor is predictor:
+                self.counted.bytes += size
+                resident.size += size
+                self._make_room(resident)
+
+    def _load(self, resident: Resident) -> Predictor:
         with self._lock:
             if resident.predictor is not None:  # another thread was faster
                 return resident.predictor
             # The account takes the longer, the more was given up: it is asked once a model.
-            begun, before = time.perf_counter(), 0 if resident.size else _allocated()
+            begun, before = time.perf_counter(), 0 if resident.size else allocated()
             predictor = resident._load()
             counted = self.counted
             counted.loads += 1
             counted.load_seconds += time.perf_counter() - begun
             if resident.released:  # a request that began before a swap: nobody will ask again
+                if isinstance(predictor, Elsewhere):
+                    predictor.leave()
                 return predictor
-            resident.size = resident.size or max(_allocated() - before, _LEAST)
+            resident.size = resident.size or max(allocated() - before, _LEAST)
             resident.predictor = predictor
             self._ring.append(resident)
             counted.bytes += resident.size
@@ -142,7 +176,9 @@ class Residency:
     def _give_up(self, resident: Resident) -> None:
         self.counted.bytes -= resident.size
         self.counted.models -= 1
-        resident.predictor = None
+        if isinstance(resident.predictor, Elsewhere):
+            resident.predictor.leave()
+        resident.predictor, resident.settled = None, False
 
 
 class _Allocations(ctypes.Structure):
@@ -168,7 +204,7 @@ def _found() -> Any:
 _account = _found()
 
 
-def _allocated() -> int:
+def allocated() -> int:
     """Bytes that this process has allocated, most of all by its models; elsewhere those that it has in memory."""
     if _account is None:
         return int(psutil.Process().memory_info().rss)

@@ -100,6 +100,7 @@ def run(
         try:
             _Server(config, lambda: ready(listener.getsockname()[1]), tick, beside).run(sockets=[listener])
         finally:
+            tick.lanes.close()
             plane.fleet.close()
             plane.close()
             settle()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -16,6 +17,7 @@ from modelworks.serving.data_plane import DataPlane
 from modelworks.serving.declared import Declared
 from modelworks.serving.features import OnlineFeatures
 from modelworks.serving.fleet import Fleet
+from modelworks.serving.native.pools import Pools
 from modelworks.serving.paths import PREDICT
 from modelworks.stores import Stores
 
@@ -33,11 +35,21 @@ class ServeStation:
         self.stores = stores
         self._max_body = max_body
         self._memory = memory
+        self._pools: Pools | None = None
+
+    def apart(self, memory: int = 0, environments: Path | None = None) -> None:
+        """Answer with models that are not compiled in processes of their own; to be said before anything is asked.
+
+        Args:
+            memory: Bytes that one of these may have; 0 for half of the machine's.
+            environments: Where environments of their own are kept.
+        """
+        self._pools = Pools(self.stores.artifacts, memory, environments)
 
     @cached_property
     def plane(self) -> DataPlane:
         """The data plane: give it to `serve.server.run`."""
-        fleet = Fleet(self.stores.ledger, self.stores.artifacts, memory=self._memory)
+        fleet = Fleet(self.stores.ledger, self.stores.artifacts, memory=self._memory, pools=self._pools)
         features = OnlineFeatures(self.stores.ledger, self.stores.tables)
         return DataPlane(fleet, self.stores.spool, self._max_body, features)
 

@@ -82,6 +82,12 @@ class Job:
     divided: bool = False
     shadows: Sequence[Piece] = ()
 
+    @property
+    def lane(self) -> str | None:
+        """Where its slowest rows are answered; ``None`` where an event loop may do it."""
+        asked = [one.replica for piece in self.pieces for one in (piece, piece.instead) if one is not None]
+        return next((replica.lane for replica in asked if replica.lane is not None), None)
+
 
 class Target(Protocol):
     """What a path leads to."""
@@ -91,6 +97,7 @@ class Target(Protocol):
     counters: Counters
     prefix: bytes
     """Of the logged answer."""
+    route: Route
     dataset: str
     """Whose features its inputs are."""
     features: Sequence[str]
@@ -175,6 +182,7 @@ class Route:
         self.bound = {
             segment: bind(replica, rows, divisions.get(segment)) for segment, replica in replicas.items()
         }
+        self.slow = any(replica.lane is not None for replica in self.replicas)
         self._all_text = all(
             rows.columns[name].kinds == ("text",) and not rows.columns[name].nullable for name in per
         )

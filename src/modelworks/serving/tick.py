@@ -14,8 +14,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -24,8 +26,9 @@ from modelworks.access.allowance import Allowance
 from modelworks.core.errors import ModelworksError, TooMany
 from modelworks.serving.about import About
 from modelworks.serving.asgi import Authorize, anybody
-from modelworks.serving.data_plane import DataPlane
-from modelworks.serving.replies import LATE, WORTH, busy, compress, error_reply, media, retry_after
+from modelworks.serving.data_plane import DataPlane, Result
+from modelworks.serving.lanes import Lanes
+from modelworks.serving.replies import LATE, WORTH, Later, busy, compress, error_reply, media, retry_after
 
 _log = logging.getLogger("modelworks.serving")
 
@@ -51,6 +54,7 @@ class Limits:
         wait: Seconds that a request may wait, once the server has been behind for that long.
         connections: How many there may be at once.
         drain: Seconds for which a server that ends goes on answering, until nobody is connected.
+        latency: Seconds that a batch of requests may take whose models are not compiled.
     """
 
     request: float = 30.0
@@ -59,6 +63,7 @@ class Limits:
     wait: float = 0.5
     connections: int = 10_000
     drain: float = 1.0
+    latency: float = 0.05
 
 
 PATIENT = Limits()
@@ -81,11 +86,46 @@ class Connection(Protocol):
     loop: asyncio.AbstractEventLoop
     transport: Any
     server_state: Any
+    owed: deque[Owed]
+
+    def owe(self, owed: Owed) -> None:
+        """Send this answer in its turn."""
+
+    def settle(self) -> None:
+        """Send what is ready."""
 
 
 Reception = asyncio.Future["bytes | ModelworksError"]
 """Where what came by another way than HTTP is answered."""
 Waiting = tuple["Connection | Reception", bytes, "bytes | TooMany", bool, bytes, About | None]
+
+
+class Owed:
+    """An answer that a connection waits for, or that waits for those before it.
+
+    Args:
+        tick: Sends it.
+        waiting: The request.
+        result: The answer, if there is one.
+    """
+
+    def __init__(self, tick: Tick, waiting: Waiting, result: Result) -> None:
+        self.tick = tick
+        self.waiting = waiting
+        self.result = result
+        if isinstance(result, Later):
+            result.then = self._told
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is an answer."""
+        return not isinstance(self.result, Later)
+
+    def _told(self, answer: bytes | ModelworksError) -> None:
+        self.result = answer
+        protocol = self.waiting[0]
+        assert not isinstance(protocol, asyncio.Future)
+        protocol.settle()
 
 
 class Tick:
@@ -104,6 +144,7 @@ class Tick:
 
     def __init__(self, plane: DataPlane, authorize: Authorize = anybody, limits: Limits = PATIENT) -> None:
         self.plane = plane
+        self.lanes = Lanes(plane, limits.latency, limits.wait)
         self.authorize = authorize
         self.limits = limits
         self.known: dict[bytes, Known] = {}
@@ -197,10 +238,10 @@ class Tick:
         ]
 
     def _answer(self, waiting: Sequence[Waiting]) -> None:
-        results: Sequence[bytes | ModelworksError]
+        results: Sequence[Result]
         try:
             asked = [(path, body) for _, path, body, *_ in waiting if not isinstance(body, TooMany)]
-            results = self.plane.results(asked)
+            results = self.plane.turn(asked, self.lanes.put)
             if len(asked) < len(waiting):  # in the order in which they came, those that were refused as well
                 told = iter(results)
                 results = [body if isinstance(body, TooMany) else next(told) for _, _, body, *_ in waiting]
@@ -212,11 +253,17 @@ class Tick:
             results = [broken] * len(waiting)
         self._reply(waiting, results)
 
-    def _reply(self, waiting: Sequence[Waiting], results: Sequence[bytes | ModelworksError]) -> None:
-        for (protocol, path, _, keep, accepts, about), result in zip(waiting, results, strict=True):
+    def _reply(self, waiting: Sequence[Waiting], results: Sequence[Result]) -> None:
+        for one, result in zip(waiting, results, strict=True):
+            protocol, path, _, keep, accepts, about = one
             if isinstance(protocol, asyncio.Future):
-                if not protocol.done():  # its client may be gone
-                    protocol.set_result(result)
+                if isinstance(result, Later):
+                    result.then = partial(_receive, protocol)
+                else:
+                    _receive(protocol, result)
+                continue
+            if isinstance(result, Later) or protocol.owed:
+                protocol.owe(Owed(self, one, result))
                 continue
             transport = protocol.transport
             protocol.server_state.total_requests += 1
@@ -246,6 +293,10 @@ class Tick:
             if not keep:
                 transport.close()
 
+    def settle(self, owed: Owed) -> None:
+        """Send an answer that was put aside."""
+        self._reply([owed.waiting], [owed.result])
+
     def forget(self) -> None:
         """Parse every head anew, and ask again who may predict."""
         self.known = {}
@@ -268,6 +319,11 @@ class Tick:
 
 def _shut() -> None:
     """Nobody waits."""
+
+
+def _receive(reception: Reception, result: bytes | ModelworksError) -> None:
+    if not reception.done():  # its client may be gone
+        reception.set_result(result)
 
 
 def response(

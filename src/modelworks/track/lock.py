@@ -214,3 +214,21 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         elif "files" in one and "files" in other and other["files"] != one["files"]:
             told.append(f"{name} {one['version']} has other files")
     return told
+
+
+def other_versions(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether an environment had another Python, or other versions of what it had; this package aside."""
+    mine = {name: one["version"] for name, one in then["packages"].items() if name != HOUSE}
+    return bool(
+        then["python"] != now["python"]
+        or any(now["packages"].get(name, {}).get("version") != version for name, version in mine.items())
+    )
+
+
+def requirements(document: Mapping[str, Any]) -> list[str]:
+    """What an installer is asked for, to make an environment again; this package aside."""
+    return [
+        f"{name} @ {one['origin']}" if "origin" in one else f"{name}=={one['version']}"
+        for name, one in document["packages"].items()
+        if name != HOUSE
+    ]

@@ -1,0 +1,121 @@
+"""What the server and its worker processes say to each other: msgpack in frames, never a pickle."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import orjson
+
+from modelworks.core.batch import Batch
+
+_LENGTH = struct.Struct("<Q")
+_MOST = 8 * 1024**3
+_LOOK = 0.25
+PLAIN = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+"""How plain answers become JSON."""
+
+LOAD, DROP, ASK, OPEN, NEXT, SHUT = range(6)
+"""What a worker is told: have a model, let go of it, answer rows; begin, go on with and end an answer in parts."""
+DONE, ERROR, FAILED = range(3)
+"""What it says: the result; an error of the house, as its parts; an exception, as its name and its text."""
+
+
+class Gone(Exception):  # noqa: N818 - it is what happened to the other side
+    """The other side has gone, or was ended for a reason."""
+
+
+def send(to: socket.socket, message: Sequence[Any]) -> None:
+    """Send one message.
+
+    Raises:
+        Gone: nobody reads it.
+    """
+    content = msgspec.msgpack.encode(message)
+    try:
+        to.sendall(_LENGTH.pack(len(content)))
+        to.sendall(content)
+    except OSError as error:
+        raise Gone(str(error)) from error
+
+
+def receive(of: socket.socket, look: Callable[[], None] | None = None) -> list[Any]:
+    """The next message.
+
+    Args:
+        of: Where it comes from.
+        look: Called again and again while nothing comes; what it raises ends the waiting.
+
+    Raises:
+        Gone: nothing comes any more.
+    """
+    of.settimeout(None if look is None else _LOOK)
+    (length,) = _LENGTH.unpack(_exactly(of, _LENGTH.size, look))
+    if length > _MOST:
+        raise Gone(f"a message of {length} bytes")
+    message: list[Any] = msgspec.msgpack.decode(_exactly(of, length, look), type=list)
+    return message
+
+
+def _exactly(of: socket.socket, count: int, look: Callable[[], None] | None) -> bytearray:
+    content = bytearray(count)
+    view, at = memoryview(content), 0
+    while at < count:
+        try:
+            got = of.recv_into(view[at:])
+        except TimeoutError:
+            if look is not None:
+                look()
+            continue
+        except OSError as error:
+            raise Gone(str(error)) from error
+        if not got:
+            raise Gone("it has ended")
+        at += got
+    return content
+
+
+def rows(batch: Batch) -> tuple[Any, ...]:
+    """A batch, as it goes over: rows, numbers in a row, those as float32, texts by row."""
+    texts = batch.texts.tolist() if batch.texts.size else []
+    return (
+        len(batch),
+        batch.numbers.shape[1] if batch.numbers.ndim == 2 else 0,
+        batch.numbers.tobytes(),
+        texts,
+    )
+
+
+def batch(count: int, width: int, numbers: bytes, texts: list[list[Any]]) -> Batch:
+    """The inverse of `rows`."""
+    found = np.empty((count, len(texts[0]) if texts else 0), dtype=object)
+    for row, values in enumerate(texts):
+        found[row, :] = values
+    return Batch(np.frombuffer(numbers, dtype=np.float32).reshape(count, width), found)
+
+
+def answers(outputs: Any) -> tuple[Any, ...]:
+    """What a predictor answers, as it goes over.
+
+    Raises:
+        TypeError: an answer cannot be JSON.
+    """
+    if outputs.dtype == object:
+        return 0, orjson.dumps(outputs[:, 0].tolist(), option=PLAIN)
+    scores = np.ascontiguousarray(outputs, dtype=np.float32)
+    return scores.shape[1], scores.tobytes()
+
+
+def outputs(width: int, content: bytes) -> Any:
+    """The inverse of `answers`."""
+    if width:
+        return np.frombuffer(content, dtype=np.float32).reshape(-1, width)
+    plain = orjson.loads(content)
+    column = np.empty((len(plain), 1), dtype=object)
+    for row, one in enumerate(plain):
+        column[row, 0] = one
+    return column
