@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -213,3 +214,39 @@ def test_one_bad_outcome_and_none_is_taken(station: ServeStation) -> None:
             [{"key": "a", "value": 1}, {"key": "b", "prediction_id": "0" * 26 + "-0", "value": 1}]
         )
     assert station.drain() == 0
+
+
+def test_with_fsync_one_flush_is_done_for_all_that_came_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores = world.make_world(tmp_path)
+    station = ServeStation(stores, log_sync="fsync")
+    station.refresh()
+    flushed: list[int] = []
+    real = os.fdatasync
+
+    def watched(file: int) -> None:
+        real(file)
+        flushed.append(os.fstat(file).st_size)
+
+    monkeypatch.setattr(os, "fdatasync", watched)
+    body = json.dumps({"rows": [world.ROW]}).encode()
+    answers = station.plane.answer([(b"/predict/delay", body)] * 5)
+    assert [status for status, _ in answers] == [200] * 5
+    (path,) = files(stores.spool, PREDICTIONS)
+    assert flushed == [path.stat().st_size]  # all five, before anybody was answered
+    station.outcomes([{"key": "k", "value": 1}])
+    assert len(flushed) == 2
+
+    def broken(_file: int) -> None:
+        raise OSError(5, "the disk is gone")
+
+    monkeypatch.setattr(os, "fdatasync", broken)
+    (answer,) = station.plane.answer([(b"/predict/delay", body)])
+    assert answer[0] == 503
+    monkeypatch.setattr(os, "fdatasync", watched)
+    assert station.plane.answer([(b"/predict/delay", body)])[0][0] == 200
+    station.close()
+    assert station.drain() == 7  # six predictions and an outcome: what was refused is not there
+    with pytest.raises(Invalid, match="log_sync"):
+        ServeStation(stores, log_sync="sometimes")

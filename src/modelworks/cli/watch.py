@@ -56,8 +56,19 @@ def predictions(context: typer.Context, model: Model = None, limit: int = 20) ->
         return show.raw(rows)
     show.table(
         "Predictions",
-        ["id", "model", "segment", "version#", "output#", "when"],
-        [[r["id"], r["model"], r["segment"], r["version"], r["output"], show.when(r["time"])] for r in rows],
+        ["id", "model", "segment", "version#", "output#", "when", "flags"],
+        [
+            [
+                r["id"],
+                r["model"],
+                r["segment"],
+                r["version"],
+                r["output"],
+                show.when(r["time"]),
+                show.flags(r["flags"]),
+            ]
+            for r in rows
+        ],
     )
     return show.hint("modelworks why ID")
 

@@ -6,7 +6,7 @@ import fcntl
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,8 +24,7 @@ from modelworks.models.predictor import watched
 from modelworks.serving import forms, outcomes
 from modelworks.serving.arms import Note
 from modelworks.serving.spool import OUTCOMES, PREDICTIONS, ROWS, Block, Entry, SpoolFile, files
-from modelworks.serving.tensor_target import MATRIX
-from modelworks.serving.tensors import read_data
+from modelworks.serving.tensors import rows_of
 from modelworks.stores import Stores
 
 _log = logging.getLogger("modelworks.serving")
@@ -60,6 +59,8 @@ _COMPACT_EVERY = 100
 _ID = re.compile(r"[0-9a-f]{26}-[0-9]+")
 _SLACK = 60_000 << 16
 """A file gets its name, an id too, after the first answers for it have got theirs."""
+_COARSE = 20
+"""Milliseconds by which the time that a file was written to may be behind the clock."""
 _LOOK_BACK = (timedelta(minutes=10), timedelta(days=1), timedelta(days=30), None)
 
 
@@ -111,16 +112,7 @@ class _Reader:
         return None if column is None else f"c{self.columns.index(column)}"
 
     def _tensors(self, request: forms.InferRequest) -> Iterator[_Logged]:
-        first = request.inputs[0]
-        names: Sequence[str]
-        if self.matrix and len(request.inputs) == 1 and first.name == MATRIX:
-            names, flat = self.matrix, read_data(first)
-            rows: Iterable[tuple[Any, ...]] = zip(*[iter(flat)] * len(names), strict=True)
-        else:
-            names = [tensor.name for tensor in request.inputs]
-            rows = zip(*(read_data(tensor) for tensor in request.inputs), strict=True)
-        for values in rows:
-            row = dict(zip(names, values, strict=True))
+        for row in rows_of(request.inputs, self.matrix):
             key = row.get(self.key) if self.key else None
             time = row.get(self.time) if self.time else None
             yield msgspec.json.encode(row).decode(), _key(key), _microseconds(time)
@@ -202,18 +194,22 @@ def _microseconds(value: Any) -> int | None:
     return round(utc(msgspec.convert(value, datetime)).timestamp() * 1_000_000)
 
 
-def drain(stores: Stores) -> int:
+def drain(stores: Stores, sync: bool = False) -> int:
     """Move what is in the spool into the tables ``predictions`` and ``outcomes``; returns the number of rows.
 
     A batch and the place in the spool that it reaches to are one Delta transaction, so that a drain which is
     killed at any moment and run again adds every row once. Files whose writer is gone are removed when
     everything in them is in the table.
+
+    Args:
+        stores: Where they are.
+        sync: Whether the tables are on the disk before a file is removed: for tables in a folder of this machine.
     """
     with alone(stores.spool):
-        return _drain(stores, PREDICTIONS, table) + _drain(stores, OUTCOMES, outcomes.table)
+        return _drain(stores, PREDICTIONS, table, sync) + _drain(stores, OUTCOMES, outcomes.table, sync)
 
 
-def _drain(stores: Stores, name: str, rows_of: Callable[[Iterable[Entry]], pl.DataFrame]) -> int:
+def _drain(stores: Stores, name: str, rows_of: Callable[[Iterable[Entry]], pl.DataFrame], sync: bool) -> int:
     paths = files(stores.spool, name)
     done = stores.tables.transactions(name, [path.name for path in paths])
     total = 0
@@ -231,6 +227,8 @@ def _drain(stores: Stores, name: str, rows_of: Callable[[Iterable[Entry]], pl.Da
                     if commit.version and commit.version % _COMPACT_EVERY == 0:
                         _compact(stores, name)
             if finished:
+                if sync:
+                    os.sync()
                 _remove(file, at)
     return total
 
@@ -325,7 +323,7 @@ def _waiting(stores: Stores, model: str | None, limit: int) -> pl.DataFrame:
     paths = files(stores.spool, PREDICTIONS)
     done = stores.tables.transactions(PREDICTIONS, [path.name for path in paths])
     for written, path in sorted(_written(paths), reverse=True):
-        if rows.height >= limit and _milliseconds(rows["id"][limit - 1]) > written:
+        if rows.height >= limit and _milliseconds(rows["id"][limit - 1]) > written + _COARSE:
             break
         try:
             with SpoolFile(path) as file:

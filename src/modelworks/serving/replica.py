@@ -36,6 +36,7 @@ class Replica:
         compiled: Whether it is served compiled.
         platform: How it is answered, as the Open Inference Protocol names it.
         guard: Looks at its rows; ``None`` where nobody does.
+        discreet: Whether its own words may hold what is sensitive, so that they are not repeated.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Replica:
         predictor: Resident,
         compiled: bool,
         guard: Guard | None = None,
+        discreet: bool = False,
     ) -> None:
         self.ref = Ref(model, segment, version)
         self.version = version
@@ -55,6 +57,7 @@ class Replica:
         self.predictor = predictor
         self.compiled = compiled
         self.guard = guard
+        self.discreet = discreet
         self.platform = "onnxruntime_onnx" if compiled else "modelworks_native"
         tail = b'","version":%d,"segment":%b,"output":' % (version, orjson.dumps(self.text))
         # A template for bytes formatting: a segment's text may hold "%".
@@ -84,11 +87,10 @@ class Replica:
         except ModelworksError:
             raise
         except Exception as error:
+            said = type(error).__name__ if self.discreet else f"{type(error).__name__}: {error}"
             raise Unavailable(
-                f"{self.ref} failed on this input",
-                f"{type(error).__name__}: {error}",
-                "correct the rows, or roll back",
-            ) from error
+                f"{self.ref} failed on this input", said, "correct the rows, or roll back"
+            ) from (None if self.discreet else error)
         return outputs
 
     def fragments(self, outputs: Outputs) -> list[bytes] | None:

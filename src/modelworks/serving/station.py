@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import orjson
 
-from modelworks.core.errors import ModelworksError
+from modelworks.core.errors import Invalid, ModelworksError
 from modelworks.core.plain import to_json
 from modelworks.serving import forget, outcomes, prediction_log
 from modelworks.serving.data_plane import DataPlane
@@ -27,10 +27,19 @@ class ServeStation:
         stores: Ledger, tables, artifacts, spool.
         max_body: Largest request body, bytes.
         memory: Bytes that loaded models may take together; 0 for any.
+        log_sync: ``"fsync"`` has the log on the disk before an answer leaves; see the setting ``server.log_sync``.
+
+    Raises:
+        Invalid: `log_sync` is not known.
     """
 
-    def __init__(self, stores: Stores, max_body: int = 16 * 1024 * 1024, memory: int = 0) -> None:
+    def __init__(
+        self, stores: Stores, max_body: int = 16 * 1024 * 1024, memory: int = 0, log_sync: str = "none"
+    ) -> None:
+        if log_sync not in ("none", "fsync"):
+            raise Invalid(f"server.log_sync is {log_sync!r}", "", "use none or fsync")
         self.stores = stores
+        self._sync = log_sync == "fsync"
         self._max_body = max_body
         self._memory = memory
 
@@ -39,7 +48,7 @@ class ServeStation:
         """The data plane: give it to `serve.server.run`."""
         fleet = Fleet(self.stores.ledger, self.stores.artifacts, memory=self._memory)
         features = OnlineFeatures(self.stores.ledger, self.stores.tables)
-        return DataPlane(fleet, self.stores.spool, self._max_body, features)
+        return DataPlane(fleet, self.stores.spool, self._max_body, features, self._sync)
 
     def predict(self, model: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Answer rows, each by its segment's champion; logged like those of the server.
@@ -87,7 +96,7 @@ class ServeStation:
 
     def drain(self) -> int:
         """Move what was logged into the tables; returns the number of rows."""
-        return prediction_log.drain(self.stores)
+        return prediction_log.drain(self.stores, self._sync)
 
     def forget(self, models: Sequence[str], column: str | None, value: str) -> int:
         """Take a subject out of the log: see `serving.forget`; returns the number of rows."""
