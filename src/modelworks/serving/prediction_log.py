@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,6 @@ _SLACK = 60_000 << 16
 """A file gets its name, an id too, after the first answers for it have got theirs."""
 _COARSE = 20
 """Milliseconds by which the time that a file was written to may be behind the clock."""
-_LOOK_BACK = (timedelta(minutes=10), timedelta(days=1), timedelta(days=30), None)
 
 
 class _Prediction(Struct, gc=False):
@@ -225,7 +224,7 @@ def _drain(stores: Stores, name: str, rows_of: Callable[[Iterable[Entry]], pl.Da
                     commit = stores.tables.append(name, rows, (path.name, at))
                     total += rows.height
                     if commit.version and commit.version % _COMPACT_EVERY == 0:
-                        _compact(stores, name)
+                        compact(stores, name)
             if finished:
                 if sync:
                     os.sync()
@@ -233,7 +232,7 @@ def _drain(stores: Stores, name: str, rows_of: Callable[[Iterable[Entry]], pl.Da
     return total
 
 
-def _compact(stores: Stores, name: str) -> None:
+def compact(stores: Stores, name: str) -> None:
     """Pack small files, ordered by id, and delete those that they were made from a day ago."""
     packing = stores.tables.pack(name, ("id", "prediction_id"))
     if packing is not None and stores.tables.swap(name, packing):
@@ -305,21 +304,52 @@ def _containing(path: Path, needle: bytes) -> Iterator[Entry]:
         return
 
 
-def recent(stores: Stores, model: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Wanted:
+    """Which predictions are asked for.
+
+    Attributes:
+        model: Of which model; ``None`` for any.
+        limit: How many, the newest.
+        since: Answered from then on.
+        until: Answered before.
+    """
+
+    model: str | None = None
+    limit: int = 50
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def where(self) -> list[pl.Expr]:
+        """As conditions; ids sort by time, so bounds of ids leave out files and parts of them."""
+        found = [] if self.model is None else [pl.col("model") == self.model]
+        if self.since is not None:
+            found.append(pl.col("id") >= _first_id(self.since))
+        if self.until is not None:
+            found.append(pl.col("id") < _first_id(self.until))
+        return found
+
+
+def recent(stores: Stores, wanted: Wanted) -> list[dict[str, Any]]:
     """The newest predictions, the newest first."""
-    found = [_waiting(stores, model, limit)]
+    found = [_waiting(stores, wanted)]
     if stores.tables.exists(PREDICTIONS):
-        found.append(_newest(stores, model, limit))
-    return pl.concat(found).unique("id").sort("id", descending=True).head(limit).to_dicts()
+        found.append(_newest(stores, wanted))
+    return pl.concat(found).unique("id").sort("id", descending=True).head(wanted.limit).to_dicts()
 
 
-def _waiting(stores: Stores, model: str | None, limit: int) -> pl.DataFrame:
+def _first_id(moment: datetime) -> str:
+    """What no id is below that was given from a moment on."""
+    return f"{max(int(utc(moment).timestamp() * 1000), 0):012x}"
+
+
+def _waiting(stores: Stores, wanted: Wanted) -> pl.DataFrame:
     """Of what has not been drained yet.
 
     Several processes write, each into its own files: an old file may end with the newest row, so files are
     looked at by when they were last written to.
     """
-    rows = pl.DataFrame(schema=SCHEMA)
+    rows, limit, where = pl.DataFrame(schema=SCHEMA), wanted.limit, wanted.where()
     paths = files(stores.spool, PREDICTIONS)
     done = stores.tables.transactions(PREDICTIONS, [path.name for path in paths])
     for written, path in sorted(_written(paths), reverse=True):
@@ -333,7 +363,7 @@ def _waiting(stores: Stores, model: str | None, limit: int) -> pl.DataFrame:
         found = rows.clear()
         for at in range(len(entries), 0, -limit):
             some = table(entries[max(at - limit, 0) : at])
-            found = pl.concat([found, some if model is None else some.filter(pl.col("model") == model)])
+            found = pl.concat([found, some.filter(where) if where else some])
             if found.height >= limit:
                 break
         rows = pl.concat([rows, found]).sort("id", descending=True)
@@ -352,15 +382,25 @@ def _milliseconds(id: str) -> int:
     return int(id[:12], 16)
 
 
-def _newest(stores: Stores, model: str | None, limit: int) -> pl.DataFrame:
-    """Of the table, looking back only as far as needed: ids sort by time, so statistics prune the files."""
-    logged = stores.tables.scan(PREDICTIONS).select(list(SCHEMA))
-    if model is not None:
-        logged = logged.filter(pl.col("model") == model)
-    rows = pl.DataFrame(schema=SCHEMA)
-    for back in _LOOK_BACK:
-        since = f"{int((datetime.now(UTC) - back).timestamp() * 1000) << 16:016x}" if back else ""
-        rows = logged.filter(pl.col("id") >= since).sort("id", descending=True).head(limit).collect()
-        if rows.height >= limit:
+def _newest(stores: Stores, wanted: Wanted) -> pl.DataFrame:
+    """Of the table, file by file from the newest on, some more each time, until there are enough."""
+    logged = stores.tables.scan(PREDICTIONS).select(list(SCHEMA)).filter(True, *wanted.where())
+    begin = "" if wanted.since is None else _first_id(wanted.since)
+    lows = sorted((low for low in stores.tables.lows(PREDICTIONS, "id") if low > begin), reverse=True)
+    rows, above, looked, step = pl.DataFrame(schema=SCHEMA), None, 0, 2
+    while rows.height < wanted.limit:
+        looked, step = looked + step, step * 4
+        low = lows[looked - 1] if looked < len(lows) else ""  # at last what no file has a bound of
+        part = logged.filter(pl.col("id") >= low)
+        if above is not None:
+            part = part.filter(pl.col("id") < above)
+        # First the ids alone: whole rows are only read of those that are told.
+        left = wanted.limit - rows.height
+        ids = part.select("id").top_k(left, by="id").collect()["id"]
+        if len(ids):
+            part = part.filter(pl.col("id") >= ids.min(), pl.col("id") <= ids.max())
+            rows = pl.concat([rows, part.sort("id", descending=True).head(left).collect()])
+        if not low:
             break
+        above = low
     return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote
@@ -17,6 +18,7 @@ from modelworks.serving.declared import Declared
 from modelworks.serving.features import OnlineFeatures
 from modelworks.serving.fleet import Fleet
 from modelworks.serving.paths import PREDICT
+from modelworks.serving.prediction_log import Wanted
 from modelworks.stores import Stores
 
 
@@ -112,9 +114,15 @@ class ServeStation:
             self.stores.tables, prediction["id"], prediction["model"], prediction.get("key")
         )
 
-    def recent(self, model: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
-        """The newest predictions, the newest first."""
-        return prediction_log.recent(self.stores, model, limit)
+    def recent(
+        self,
+        model: str | None = None,
+        limit: int = 50,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> list[dict[str, Any]]:
+        """The newest predictions, the newest first; of those that were given from `since` on, before `until`."""
+        return prediction_log.recent(self.stores, Wanted(model, limit, since, until))
 
     def close(self) -> None:
         """Let go of the log's files."""
