@@ -250,3 +250,42 @@ def test_with_fsync_one_flush_is_done_for_all_that_came_together(
     assert station.drain() == 7  # six predictions and an outcome: what was refused is not there
     with pytest.raises(Invalid, match="log_sync"):
         ServeStation(stores, log_sync="sometimes")
+
+
+def test_predictions_of_a_time_before_and_after_draining(station: ServeStation) -> None:
+    old = station.predict("delay", [world.ROW] * 3)["predictions"]
+    others = station.predict("score", [{f"x{n}": 0.0 for n in range(10)}])["predictions"]
+    between = datetime.fromtimestamp(int(others[0]["id"][:12], 16) / 1000 + 0.001, UTC)
+    while datetime.now(UTC) <= between:
+        pass
+    new = station.predict("delay", [world.ROW] * 2)["predictions"]
+
+    def ids(**wanted: Any) -> list[str]:
+        return [one["id"] for one in station.recent(**wanted)]
+
+    for drained in (False, True):
+        if drained:
+            station.plane.predictions.close()
+            station.drain()
+        assert ids(since=between) == sorted((one["id"] for one in new), reverse=True)
+        assert ids(model="delay", until=between) == sorted((one["id"] for one in old), reverse=True)
+        assert (
+            ids(model="delay", until=between, limit=2) == sorted((one["id"] for one in old), reverse=True)[:2]
+        )
+        assert len(ids()) == 6
+        assert ids(since=datetime(2100, 1, 1, tzinfo=UTC)) == []
+
+
+def test_the_newest_are_found_however_they_lie_in_files(station: ServeStation) -> None:
+    told: dict[str, list[str]] = {"delay": [], "score": []}
+    for turn in range(14):
+        model, row = ("score", {f"x{n}": 0.0 for n in range(10)}) if turn in (0, 5) else ("delay", world.ROW)
+        told[model] += [one["id"] for one in station.predict(model, [row] * 2)["predictions"]]
+        station.plane.predictions.close()
+        station.drain()  # a file each
+    assert len(station.stores.tables.lows(PREDICTIONS, "id")) == 14
+    for model, ids in told.items():
+        for limit in (1, 3, 50):
+            assert [one["id"] for one in station.recent(model, limit)] == sorted(ids, reverse=True)[:limit]
+    prediction_log.compact(station.stores, PREDICTIONS)
+    assert [one["id"] for one in station.recent("score")] == sorted(told["score"], reverse=True)

@@ -12,13 +12,13 @@ import orjson
 
 from modelworks.core.errors import Invalid, ModelworksError
 from modelworks.core.plain import to_json
-from modelworks.serving import forget, outcomes, prediction_log
+from modelworks.serving import forget, log_search, outcomes, prediction_log
 from modelworks.serving.data_plane import DataPlane
 from modelworks.serving.declared import Declared
 from modelworks.serving.features import OnlineFeatures
 from modelworks.serving.fleet import Fleet
+from modelworks.serving.log_search import Wanted
 from modelworks.serving.paths import PREDICT
-from modelworks.serving.prediction_log import Wanted
 from modelworks.stores import Stores
 
 
@@ -106,7 +106,7 @@ class ServeStation:
 
     def find(self, prediction_id: str) -> dict[str, Any] | None:
         """A logged prediction, or ``None``."""
-        return prediction_log.find(self.stores, prediction_id)
+        return log_search.find(self.stores, prediction_id)
 
     def outcomes_of(self, prediction: Mapping[str, Any]) -> list[dict[str, Any]]:
         """What was told of a logged prediction; see `outcomes.found`."""
@@ -122,7 +122,7 @@ class ServeStation:
         until: datetime | None = None,
     ) -> list[dict[str, Any]]:
         """The newest predictions, the newest first; of those that were given from `since` on, before `until`."""
-        return prediction_log.recent(self.stores, Wanted(model, limit, since, until))
+        return log_search.recent(self.stores, Wanted(model, limit, since, until))
 
     def close(self) -> None:
         """Let go of the log's files."""
