@@ -13,7 +13,7 @@ CLIENTS_STAMP := .venv-clients/.set-up-$(shell cat $(CLIENTS_LOCK) | cksum | tr 
 MLFLOW_STAMP := .venv-mlflow/.set-up-$(shell cat $(MLFLOW_LOCK) | cksum | tr ' ' '-')
 STAMP := .venv/.set-up-$(shell cat requirements.lock pyproject.toml | cksum | tr ' ' '-')
 
-.PHONY: help setup test demo demo-ner bench-serve bench-many bench-overload bench-fanout bench-features bench-ingest bench-segments bench-stream bench-track bench-register bench-predict fuzz check-parity mlflow clients peers proto lock clean
+.PHONY: help setup test demo demo-ner bench-serve bench-many bench-overload bench-fanout bench-features bench-ingest bench-segments bench-stream bench-track bench-register bench-predict bench-log fuzz check-parity mlflow clients peers proto lock clean
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -111,6 +111,9 @@ bench-track: setup mlflow  ## Runs and metric points over HTTP against MLflow's 
 
 bench-register: setup mlflow  ## Registering versions, all in, beside MLflow's client and server
 	$(BIN)/python benchmarks/bench_register.py $(ARGS)
+
+bench-log: setup  ## Finding something in a prediction log of ten million rows
+	$(BIN)/python benchmarks/bench_log.py $(ARGS)
 
 bench-predict: setup  ## A file of a million rows, all in, against a bare ONNX Runtime loop
 	$(BIN)/python benchmarks/bench_predict.py $(ARGS)

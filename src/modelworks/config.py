@@ -44,6 +44,9 @@ class Settings:
             machine's.
         server_batch_latency: Milliseconds that a batch of requests to such models may take.
         server_grpc_port: Port of the Open Inference Protocol over gRPC, for instance 8001; 0 for none.
+        server_log_sync: ``"fsync"`` has answers and outcomes on the disk before they are acknowledged, one flush for
+            all that came together, so that they survive a power loss; ``"none"`` leaves that to the operating
+            system, so that they survive the death of the server.
         server_max_artifact: Largest file that a client of MLflow may send, bytes.
         server_pickles: ``"accept"`` lets the server take models as pickles from runs elsewhere: reading one runs
             whatever its sender put in.
@@ -77,6 +80,7 @@ class Settings:
     server_worker_memory: int = 0
     server_batch_latency: float = 50.0
     server_grpc_port: int = 0
+    server_log_sync: str = "none"
     server_max_artifact: int = 2 * 1024**3
     server_pickles: str = "refuse"
     train_workers: int = 0

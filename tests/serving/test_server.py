@@ -15,7 +15,7 @@ import pytest
 import serve_world as world
 from serve_world import Wire
 
-from modelworks.serving import prediction_log
+from modelworks.serving import log_search, prediction_log
 from modelworks.stores import Stores
 
 BODY = json.dumps({"rows": [world.ROW]}).encode()
@@ -338,7 +338,7 @@ def test_everything_that_was_acknowledged_is_in_the_log(stores: Stores, port: in
     with world.client(port) as client:
         ids = [client.post("/predict/delay", content=BODY).json()["predictions"][0]["id"] for _ in range(20)]
         client.post("/predict/delay", content=b"{")
-    assert all(prediction_log.find(stores, one) for one in ids[::7])
+    assert all(log_search.find(stores, one) for one in ids[::7])
     prediction_log.drain(stores)
     logged = stores.tables.scan("predictions").select("id").collect()["id"]
     assert set(ids) <= set(logged)

@@ -14,8 +14,8 @@ class Log:
     """Keep a share of a model's answers in the prediction log.
 
     Attributes:
-        sample: Of the requests, 0 to 1. One that is left out is answered with ids that end in ``-unlogged``;
-            one that is part of a rollout or a holdout, or has something odd in it, is kept in any case.
+        sample: Of the requests, 0 to 1. One that is left out is answered with ids that begin with ``unlogged-``;
+            one that is part of a rollout or a holdout is evidence, and kept in any case.
     """
 
     sample: float = 1.0

@@ -184,6 +184,13 @@ def model(
                     f"dataset {dataset.name!r} has {', '.join([*dataset.contract, *dataset.features])}",
                     "correct the name, or add the column to the contract",
                 )
+        for column in per:
+            if dataset.contract[column].sensitive:
+                raise Invalid(
+                    f"model {label!r} cannot be split by {column!r}",
+                    "the column is sensitive, and segments are named in the log",
+                    "split it by another, or let the column be logged",
+                )
         if target in features:
             raise Invalid(
                 f"model {label!r} has its target {target!r} among its features", "", "take it out of features"

@@ -69,9 +69,10 @@ class DataPlane:
         spool: Folder of the log's spool.
         max_body: Largest request body in bytes, after decompression too.
         features: Computes inputs that are not sent.
-        traces: Where spans go, if anywhere.
+        sync: Whether the log is on the disk before an answer leaves.
 
     Attributes:
+        traces: Where spans go, if anywhere.
         shed: Requests that were told to come again, because there was no time for them.
         leaving: Whether the server is about to end: nobody should send it anything more.
     """
@@ -82,14 +83,14 @@ class DataPlane:
         spool: Path,
         max_body: int = 16 * 1024 * 1024,
         features: OnlineFeatures | None = None,
-        traces: Traces | None = None,
+        sync: bool = False,
     ) -> None:
         self.fleet = fleet
         self.features = features
-        self.traces = traces
+        self.traces: Traces | None = None
         self.max_body = max_body
-        self.predictions = Spool(spool, PREDICTIONS)
-        self.outcomes = Spool(spool, OUTCOMES)
+        self.predictions = Spool(spool, PREDICTIONS, sync=sync)
+        self.outcomes = Spool(spool, OUTCOMES, sync=sync)
         self.shadows = Shadows(self.predictions)
         self.unknown = 0
         self.shed = 0
@@ -179,6 +180,7 @@ class DataPlane:
         now = time.time_ns() // 1000
         entries: list[Entry] = []
         answered: list[Asked] = []
+        written: list[Asked] = []
         silent: list[tuple[Job, Target, bytes, str]] = []
         for one in asked:
             index, target, job, body, _ = one
@@ -186,24 +188,28 @@ class DataPlane:
                 for piece in job.pieces:
                     if piece.error is not None:
                         raise refusal(job) or piece.error
-                request = new_id().encode()
+                kept = job.divided or target.keeping.drawn()  # what is evidence is never left out
+                request = new_id().encode() if kept else outcomes.UNLOGGED.encode() + new_id().encode()
                 logged = b"%b%b]}" % (target.prefix, predictions(job, request))
                 results[index] = target.word(job, request, logged)
             except Exception as error:
                 results[index] = self._refused(target, error)
                 continue
+            answered.append(one)
+            if not kept:
+                continue
             if job.divided:
                 logged = b'%b,"arms":%b}' % (logged[:-1], _notes(job))
-            kind, kept = target.logged(body)
-            entries.append(Entry(kind, target.schema, now, kept, logged))
-            answered.append(one)
+            kind, stored = target.logged(body)
+            entries.append(Entry(kind, target.schema, now, stored, logged))
+            written.append(one)
             if job.shadows:
                 silent.append((job, target, body, request.decode()))
         if entries:
             try:
                 self.predictions.append(entries)
             except ModelworksError as error:
-                for index, target, *_ in answered:
+                for index, target, *_ in written:
                     results[index] = self._refused(target, error)
                 return
         for job, target, body, of in silent:
@@ -306,13 +312,17 @@ class DataPlane:
     def tell(self, body: bytes) -> bytes:
         """Take outcomes; when this returns, they are in the log.
 
+        Those of predictions that were left out of it are counted, and not kept: nothing can be said of them.
+
         Raises:
             Invalid: the body is not one of outcomes; none of them is taken then.
             Unavailable: the log cannot be written.
         """
-        accepted = len(outcomes.read(body))
-        self.outcomes.append([Entry(OUTCOME, b"", time.time_ns() // 1000, body, b"")])
-        return to_json({"accepted": accepted})
+        told = outcomes.read(body)
+        unlogged = sum(one.unlogged for one in told)
+        if unlogged < len(told):
+            self.outcomes.append([Entry(OUTCOME, b"", time.time_ns() // 1000, body, b"")])
+        return to_json({"accepted": len(told) - unlogged, **({"unlogged": unlogged} if unlogged else {})})
 
     def metrics_text(self) -> str:
         """What was counted, in Prometheus' text format."""
@@ -418,8 +428,9 @@ def _guarded(pieces: list[Piece], odd: Sequence[Odd]) -> list[Piece]:
 
 
 def _broken(replica: Replica, error: Exception) -> ModelworksError:
-    _log.error("%s gives what cannot be read", replica.ref, exc_info=error)
-    return ModelworksError(f"{replica.ref} gives what cannot be read", str(error), "roll back")
+    _log.error("%s gives what cannot be read", replica.ref, exc_info=None if replica.discreet else error)
+    why = type(error).__name__ if replica.discreet else str(error)
+    return ModelworksError(f"{replica.ref} gives what cannot be read", why, "roll back")
 
 
 def _notes(job: Job) -> bytes:

@@ -48,9 +48,14 @@ class Declared:
         """The columns that the contract allows to be missing."""
         return frozenset(one.name for one in self.contract if one.nullable)
 
+    @property
+    def sensitive(self) -> frozenset[str]:
+        """The columns whose values are not logged."""
+        return frozenset(one.name for one in self.contract if one.sensitive)
 
-def declared_models(db: Connection) -> dict[str, Declared]:
-    """Every model that is declared, by name."""
+
+def declared_models(db: Connection, name: str | None = None) -> dict[str, Declared]:
+    """Every model that is declared, or one, by name."""
     d, m = datasets.c, models.c
     query = select(
         m.name,
@@ -63,6 +68,8 @@ def declared_models(db: Connection) -> dict[str, Declared]:
         d.features.label("computed"),
         m.dataset,
     )
+    if name is not None:
+        query = query.where(m.name == name)
     found = {}
     for row in db.execute(query.join(datasets, d.name == m.dataset, isouter=True)):
         computed = row.computed or {}

@@ -17,7 +17,6 @@ from sqlalchemy import Connection, func, select
 from modelworks.core.errors import ModelworksError, NotFound, NotReady
 from modelworks.core.ref import Ref, Segment, parse_segment
 from modelworks.core.schema import Kind
-from modelworks.deploy.inputs import Inputs
 from modelworks.models.package import Package
 from modelworks.models.packaging import load
 from modelworks.models.predictor import Predictor
@@ -26,13 +25,16 @@ from modelworks.serving.arms import Division
 from modelworks.serving.columns import Rows, merge, rows_of
 from modelworks.serving.declared import Declared, declared_models
 from modelworks.serving.input_guard import guard_of
+from modelworks.serving.keeping import ALL, Keeping
 from modelworks.serving.metrics import Counters
 from modelworks.serving.native.pools import Pools
 from modelworks.serving.paths import parse
+from modelworks.serving.redaction import made_key, redaction_of
 from modelworks.serving.replica import Replica
 from modelworks.serving.residency import Residency, Resident
 from modelworks.serving.target import Route, RowsTarget, Target
-from modelworks.serving.tensor_target import MATRIX, TensorTarget
+from modelworks.serving.tensor_target import TensorTarget
+from modelworks.serving.tensors import MATRIX
 from modelworks.serving.trials import Trials
 from modelworks.stores.artifacts import Artifacts
 from modelworks.stores.ledger import Ledger
@@ -54,12 +56,14 @@ class Served:
         replicas: The champions, by segment.
         counters: What was counted of it.
         divisions: Segments with a rollout or a holdout.
+        keeping: What of its requests is logged.
     """
 
     declared: Declared
     replicas: Mapping[Segment, Replica]
     counters: Counters
     divisions: Mapping[Segment, Division] = field(default_factory=dict)
+    keeping: Keeping = ALL
 
     def rows(
         self, replicas: Iterable[Replica], per: tuple[str, ...], divisions: Collection[Division] = ()
@@ -200,13 +204,13 @@ class Snapshot:
         }
         if not tensors:
             computed = (declared.dataset, declared.features) if declared.dataset else ("", ())
-            return RowsTarget(route, served.counters, orjson.dumps(schema), *computed)
+            return RowsTarget(route, served.counters, orjson.dumps(schema), *computed, served.keeping)
         only = None if route.per else route.bound[()].replica
         if only is not None and not only.signature.texts and MATRIX not in route.rows.columns:
             schema["matrix"] = list(only.signature.numbers)
         optional = [name for name in (declared.key, declared.time) if name is not None]
         name = str(Ref(ref.name, ref.segment))
-        return TensorTarget(route, served.counters, orjson.dumps(schema), name, optional)
+        return TensorTarget(route, served.counters, orjson.dumps(schema), name, optional, served.keeping)
 
 
 class Fleet:
@@ -243,7 +247,8 @@ class Fleet:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self.trials = Trials(self._replica)
-        self._policies: dict[str, Inputs] = {}
+        self._key = b""
+        self._declared: Mapping[str, Declared] = {}
         self._ways_back: dict[tuple[str, Segment], Replica] = {}
         self._held: set[Replica] = set()
 
@@ -263,7 +268,7 @@ class Fleet:
                 if mark == self._mark and not self.failures:
                     return False
                 declared = declared_models(db)
-                self._policies = {name: one.inputs for name, one in declared.items()}
+                self._declared = declared
                 changed = _changed(db, self._seen)
                 live = {
                     (row.model, row.segment)
@@ -308,7 +313,10 @@ class Fleet:
                     fleet[name] = old
                 else:
                     counters = self.counters.setdefault(name, Counters())
-                    fleet[name] = Served(what, MappingProxyType(kept), counters, MappingProxyType(divided))
+                    keeping = self._keeping(what)
+                    fleet[name] = Served(
+                        what, MappingProxyType(kept), counters, MappingProxyType(divided), keeping
+                    )
             self._guarded(fleet)
             self.snapshot = self._prepared(Snapshot(mark[0], MappingProxyType(fleet)))
             self._release()
@@ -318,13 +326,19 @@ class Fleet:
             self._seen = min(failed) - 1 if failed else mark[0]
             return True
 
+    def _keeping(self, declared: Declared) -> Keeping:
+        if declared.sensitive and not self._key:
+            self._key = made_key(self.ledger)
+        return Keeping(declared.log.sample, redaction_of(declared.contract, self._key))
+
     def _guarded(self, fleet: Mapping[str, Served]) -> None:
-        """Tell the replicas what is done about odd rows now."""
-        for name, one in fleet.items():
-            others = [other for division in one.divisions.values() for other in division.replicas()]
-            for replica in (*one.replicas.values(), *others):
+        """Tell the replicas what is done about odd rows now, and whether they may say what is in them."""
+        for served in fleet.values():
+            others = [other for division in served.divisions.values() for other in division.replicas()]
+            for replica in (*served.replicas.values(), *others):
+                replica.discreet = bool(served.declared.sensitive)
                 if replica.guard is not None:
-                    replica.guard = replica.guard.under(self._policies.get(name, Inputs()))
+                    replica.guard = replica.guard.under(served.declared.inputs)
 
     def _prepared(self, fresh: Snapshot) -> Snapshot:
         """Make the targets of the paths in use here rather than under the first request."""
@@ -400,9 +414,18 @@ class Fleet:
         if self.pools is not None and package.served == "native":
             loaded = partial(self.pools.predictor, str(Ref(model, segment, version)), package)
         predictor = Resident(self.residency, loaded)
-        guard = guard_of(package, self.artifacts, self._policies.get(model, Inputs()))
-        lane = None if compiled else package.flavor
-        return Replica(model, segment, version, package.signature, predictor, compiled, guard, lane)
+        declared = self._declared.get(model) or Declared(model, ())
+        return Replica(
+            model,
+            segment,
+            version,
+            package.signature,
+            predictor,
+            compiled,
+            guard_of(package, self.artifacts, declared.inputs),
+            lane=None if compiled else package.flavor,
+            discreet=bool(declared.sensitive),
+        )
 
     def live(self) -> dict[str, int]:
         """Model versions that answer, by model."""

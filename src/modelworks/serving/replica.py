@@ -37,6 +37,7 @@ class Replica:
         platform: How it is answered, as the Open Inference Protocol names it.
         guard: Looks at its rows; ``None`` where nobody does.
         lane: Where an event loop gives its rows, since answering them takes time; ``None`` where it takes none.
+        discreet: Whether its own words may hold what is sensitive, so that they are not repeated.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Replica:
         compiled: bool,
         guard: Guard | None = None,
         lane: str | None = None,
+        discreet: bool = False,
     ) -> None:
         self.ref = Ref(model, segment, version)
         self.version = version
@@ -58,6 +60,7 @@ class Replica:
         self.compiled = compiled
         self.guard = guard
         self.lane = lane
+        self.discreet = discreet
         self.platform = "onnxruntime_onnx" if compiled else "modelworks_native"
         tail = b'","version":%d,"segment":%b,"output":' % (version, orjson.dumps(self.text))
         # A template for bytes formatting: a segment's text may hold "%".
@@ -87,11 +90,10 @@ class Replica:
         except ModelworksError:
             raise
         except Exception as error:
+            said = type(error).__name__ if self.discreet else f"{type(error).__name__}: {error}"
             raise Unavailable(
-                f"{self.ref} failed on this input",
-                f"{type(error).__name__}: {error}",
-                "correct the rows, or roll back",
-            ) from error
+                f"{self.ref} failed on this input", said, "correct the rows, or roll back"
+            ) from (None if self.discreet else error)
         return outputs
 
     def fragments(self, outputs: Outputs) -> list[bytes] | None:

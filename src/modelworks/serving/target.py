@@ -15,6 +15,7 @@ from modelworks.core.ref import Segment, segment_text
 from modelworks.serving.arms import Arm, Division, Note, Trial
 from modelworks.serving.columns import Row, Rows, Values, as_text
 from modelworks.serving.input_guard import Odd, flags
+from modelworks.serving.keeping import ALL, Keeping
 from modelworks.serving.metrics import Counters
 from modelworks.serving.replica import Replica
 from modelworks.serving.spool import ROWS
@@ -102,6 +103,8 @@ class Target(Protocol):
     """Whose features its inputs are."""
     features: Sequence[str]
     """The inputs that are computed when a request comes."""
+    keeping: Keeping
+    """What of it is logged."""
 
     def decode(self, body: bytes) -> Job:
         """Read a request.
@@ -224,10 +227,16 @@ class RowsTarget:
     """``POST /predict/{model}``."""
 
     def __init__(
-        self, route: Route, counters: Counters, schema: bytes, dataset: str = "", features: Sequence[str] = ()
+        self,
+        route: Route,
+        counters: Counters,
+        schema: bytes,
+        dataset: str = "",
+        features: Sequence[str] = (),
+        keeping: Keeping = ALL,
     ) -> None:
-        self.dataset = dataset
-        self.features = features
+        self.keeping = keeping
+        self.dataset, self.features = dataset, features
         self.route = route
         self.counters = counters
         self.schema = schema
@@ -248,7 +257,8 @@ class RowsTarget:
 
     def logged(self, body: bytes) -> tuple[int, bytes]:
         """See `Target.logged`."""
-        return ROWS, body
+        redaction = self.keeping.redaction
+        return (ROWS, body) if redaction is None else redaction.rows(body)
 
     def word(self, job: Job, request: bytes, logged: bytes) -> bytes:
         """See `Target.word`: what is logged is what is answered."""

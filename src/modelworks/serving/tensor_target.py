@@ -19,14 +19,22 @@ from modelworks.serving import forms
 from modelworks.serving.columns import MAX_ROWS, Column, Values, check_value
 from modelworks.serving.findings import oddities
 from modelworks.serving.forms import InferRequest
+from modelworks.serving.keeping import ALL, Keeping
 from modelworks.serving.metrics import Counters
 from modelworks.serving.replica import Replica
 from modelworks.serving.replies import undecodable
 from modelworks.serving.target import Bound, Job, Piece, Route, job_of, spread, texts
-from modelworks.serving.tensors import DATATYPE, NUMERIC, TAKES, InputTensor, RawTensor, numbers_of, read_data
+from modelworks.serving.tensors import (
+    DATATYPE,
+    MATRIX,
+    NUMERIC,
+    TAKES,
+    InputTensor,
+    RawTensor,
+    numbers_of,
+    read_data,
+)
 
-MATRIX = "input"
-"""Name of the one tensor that may stand for all inputs of a model without texts; shape [rows, inputs]."""
 PROBABILITIES, LABEL, VALUE = "probabilities", "label", "value"
 
 
@@ -37,8 +45,15 @@ class TensorTarget:
     features: Sequence[str] = ()  # a tensor holds what the model takes; nothing is added to it
 
     def __init__(
-        self, route: Route, counters: Counters, schema: bytes, name: str, optional: Sequence[str]
+        self,
+        route: Route,
+        counters: Counters,
+        schema: bytes,
+        name: str,
+        optional: Sequence[str],
+        keeping: Keeping = ALL,
     ) -> None:
+        self.keeping = keeping
         self.route = route
         self.counters = counters
         self.schema = schema
@@ -91,7 +106,8 @@ class TensorTarget:
 
     def logged(self, body: bytes) -> tuple[int, bytes]:
         """See `Target.logged`."""
-        return forms.to_log(body)
+        redaction = self.keeping.redaction
+        return forms.to_log(body) if redaction is None else redaction.tensors(body, self._matrix or ())
 
     def _from_matrix(self, tensor: InputTensor, names: Sequence[str]) -> Sequence[Values]:
         """The rows; from raw bytes, as one array of float32, shape (rows, inputs)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Column, Float, Index, Integer, String, Table
+from sqlalchemy import JSON, Column, Float, Index, Integer, LargeBinary, String, Table
 
 from modelworks.stores.ledger.tables.kinds import Digest, Name, Serial, Utc, metadata
 
@@ -34,6 +34,13 @@ audit = Table(
     Column("what", String(1200), nullable=False),
     Column("detail", JSON, nullable=False),
     Index(None, "at"),
+)
+keys = Table(
+    # What only this factory knows, by what it is for.
+    "keys",
+    metadata,
+    Column("name", Name, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
 )
 tokens = Table(
     "tokens",
