@@ -15,7 +15,7 @@ import serve_world
 from sqlalchemy import update
 
 from modelworks.core.clock import system_clock
-from modelworks.core.errors import ModelworksError
+from modelworks.core.errors import ModelworksError, Unfit
 from modelworks.deploy.deployment import Promotion
 from modelworks.deploy.holdout import Holdout
 from modelworks.deploy.station import DeployStation
@@ -42,9 +42,14 @@ def served(tmp_path: Path) -> Iterator[ServeStation]:
 
 
 def begin(
-    stores: Stores, name: str, segment: tuple[str, ...], fitted: Any, strategy: Strategy = HALF
+    stores: Stores,
+    name: str,
+    segment: tuple[str, ...],
+    fitted: Any,
+    strategy: Strategy = HALF,
+    guarded: bool = False,
 ) -> None:
-    version = serve_world.register(stores, name, segment, fitted)
+    version = serve_world.register(stores, name, segment, fitted, guarded)
     promotion = Promotion(name, segment, version, "it passed", strategy.to_json())
     with stores.ledger.write() as db:
         DeployStation(stores.ledger, system_clock).bring_out(db, [promotion])
@@ -217,3 +222,29 @@ def test_a_breaker_opens_after_failures_at_once_and_lets_one_through_later() -> 
     assert breaker.open()
     now[0] += 6
     assert not breaker.open()
+
+
+def test_only_the_rows_that_a_challengers_guard_refuses_are_held_against_it(served: ServeStation) -> None:
+    """Its training saw shorter flights alone; the champion's saw them all."""
+    policy = {"inputs": {"out_of_range": "reject"}}
+    with served.stores.ledger.write() as db:
+        db.execute(
+            update(models).where(models.c.name == "late").values(definition=policy, updated=system_clock())
+        )
+    serve_world.deploy(served.stores, "late", (), world.fit(), guarded=True)
+    model, x, y = world.fit(seed=1)
+    short = x["distance"] < 1500
+    begin(served.stores, "late", (), (model, x[short], y[short]), guarded=True)
+    sent = [
+        {**row, "distance": 2500.0 if n % 4 == 0 else 500.0, "wind": 0.0}
+        for n, row in enumerate(world.rows(range(200))[0])
+    ]
+    assert len(served.predict("late", sent)["predictions"]) == 200
+    logged = log(served)
+    refused = logged.filter(pl.col("failure").is_not_null())
+    assert refused["failure"].str.starts_with("rejected").all()
+    assert set(refused["key"]) <= {row["flight"] for row in sent[::4]}
+    assert 10 < len(refused) < 40
+    assert set(logged["arm"]) == {"champion"}  # what came with them was answered together, by the champion
+    with pytest.raises(Unfit):
+        served.predict("late", [{**sent[0], "distance": 1e6}])

@@ -59,19 +59,13 @@ def predictions(
     rows = door.call("predictions", model=model, limit=limit, since=since, until=until)
     if door.json:
         return show.raw(rows)
+    some = ["flags"] if any(r["flags"] for r in rows) else []
     show.table(
         "Predictions",
-        ["id", "model", "segment", "version#", "output#", "when", "flags"],
+        ["id", "model", "segment", "version#", "output#", "when", *some],
         [
-            [
-                r["id"],
-                r["model"],
-                r["segment"],
-                r["version"],
-                r["output"],
-                show.when(r["time"]),
-                show.flags(r["flags"]),
-            ]
+            [r["id"], r["model"], r["segment"], r["version"], r["output"], show.when(r["time"])]
+            + [show.flags(r[name]) for name in some]
             for r in rows
         ],
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from modelworks.core.errors import Unfit
+from modelworks.core.errors import ModelworksError, Unfit
 from modelworks.serving.arms import SLOW
 from modelworks.serving.replica import Replica
 from modelworks.serving.target import Job, Piece
@@ -26,13 +27,14 @@ def stand_in(jobs: Sequence[Job], predict: Callable[[Replica, list[Piece]], None
             unfit = isinstance(piece.error, Unfit)  # rows that its guard refuses are no fault of its own
             failed = piece.error is not None and not unfit
             if piece.error is not None:
-                standby = piece.instead
-                standby.rows = piece.rows
+                standby, *fine = _apart(piece, piece.error)
                 if piece.arm == "challenger":
                     kind = "rejected" if unfit else "failed"
                     standby.failure, standby.seconds = f"{kind}: {piece.error}"[:500], None
                 job.pieces[place] = standby
-                again.setdefault(standby.replica, []).append(standby)
+                job.pieces += fine
+                for one in (standby, *fine):
+                    again.setdefault(one.replica, []).append(one)
             elif piece.arm == "challenger" and piece.seconds is not None and piece.seconds > SLOW:
                 piece.failure, failed = f"slow: it took {piece.seconds:.2f} s", True
             if piece.trial is not None and piece.arm == "challenger":
@@ -46,3 +48,23 @@ def stand_in(jobs: Sequence[Job], predict: Callable[[Replica, list[Piece]], None
         for piece in pieces:
             if piece.error is not None:  # the champion has none either: it is the rows' fault
                 piece.failure = None
+
+
+def _apart(piece: Piece, error: ModelworksError) -> list[Piece]:
+    """The champion's piece instead; of rows that a guard refuses first those alone, then the others."""
+    standby = piece.instead
+    assert standby is not None
+    standby.rows = piece.rows
+    bad = {value.row for value in error.values} if isinstance(error, Unfit) else set()
+    if not bad or len(bad) == len(standby.numbers):
+        return [standby]
+    every = range(len(standby.numbers))
+    return [
+        replace(
+            standby,
+            numbers=[standby.numbers[at] for at in some],
+            texts=[standby.texts[at] for at in some],
+            rows=[at if piece.rows is None else piece.rows[at] for at in some],
+        )
+        for some in ([at for at in every if at in bad], [at for at in every if at not in bad])
+    ]
