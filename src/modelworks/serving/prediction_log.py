@@ -56,6 +56,8 @@ _DIGITS = tuple(b"%c" % character for character in b"-0123456789")
 _BATCH_BYTES = 64 * 1024 * 1024
 _COMPACT_EVERY = 100
 _ID = re.compile(r"[0-9a-f]{26}-[0-9]+")
+_COARSE = 20
+"""Milliseconds by which the time of a file may be late: the system looks at its clock only now and then."""
 _SLACK = 60_000 << 16
 """A file gets its name, an id too, after the first answers for it have got theirs."""
 _LOOK_BACK = (timedelta(minutes=10), timedelta(days=1), timedelta(days=30), None)
@@ -321,7 +323,7 @@ def _waiting(stores: Stores, model: str | None, limit: int) -> pl.DataFrame:
     paths = files(stores.spool, PREDICTIONS)
     done = stores.tables.transactions(PREDICTIONS, [path.name for path in paths])
     for written, path in sorted(_written(paths), reverse=True):
-        if rows.height >= limit and _milliseconds(rows["id"][limit - 1]) > written:
+        if rows.height >= limit and _milliseconds(rows["id"][limit - 1]) > written + _COARSE:
             break
         try:
             with SpoolFile(path) as file:

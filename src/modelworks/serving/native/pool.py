@@ -272,7 +272,7 @@ class Pool:
         except wire.Gone as error:
             self._lost(process, str(error))
             raise Died(
-                f"{model.name} gives no answer: its worker process has ended", str(error), "ask again"
+                f"{model.name} gives no answer: its worker process has ended", str(error), "correct the rows, or roll back"
             ) from error
         if kind == wire.DONE:
             return content[0]
