@@ -166,6 +166,7 @@ class Pool:
         self.limits = limits
         self.counted = Counted()
         self.left: deque[Apart] = deque()
+        self._struck: set[Apart] = set()
         self.name = flavor if exe is None else f"{flavor}@{exe.parents[1].name}"
         self._lock = threading.Lock()
         self._process: Process | None = None
@@ -216,6 +217,12 @@ class Pool:
             self._lost(process, process.reason())
             with suppress(NotReady):
                 self._running()
+
+    def paused(self) -> list[tuple[str, float]]:
+        """The models that are not asked just now, by name, and for how many seconds."""
+        now = time.monotonic()
+        self._struck = {model for model in self._struck if model.paused > now}
+        return sorted((model.name, model.paused - now) for model in self._struck)
 
     @property
     def worker(self) -> Process | None:
@@ -272,7 +279,9 @@ class Pool:
         except wire.Gone as error:
             self._lost(process, str(error))
             raise Died(
-                f"{model.name} gives no answer: its worker process has ended", str(error), "correct the rows, or roll back"
+                f"{model.name} gives no answer: its worker process has ended",
+                str(error),
+                "correct the rows, or roll back",
             ) from error
         if kind == wire.DONE:
             return content[0]
@@ -300,6 +309,7 @@ class Pool:
         _log.error("the worker process for %s has ended: %s", self.name, reason)
         if about is not None and process.born is not None:
             about.struck(reason, lived)
+            self._struck = {*self._struck, about}
 
     def _retire(self, process: Process, reason: str) -> None:
         """End a worker between two calls; the next caller starts another."""
