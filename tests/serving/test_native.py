@@ -138,14 +138,17 @@ def test_a_row_that_ends_its_worker_harms_nobody_else(stores: Stores, tmp_path: 
 
         assert post(3).json()["predictions"][0]["output"] == 6
         refused = post(99)
-        assert refused.status_code == 503 and "ValueError: no 99" in refused.text
+        assert refused.status_code == 503
+        assert "ValueError: no 99" in refused.text
         dead = post(666)
         assert dead.status_code == 503
-        assert dead.json()["error"]["code"] == "not_ready" and "SIGKILL" in dead.text
+        assert dead.json()["error"]["code"] == "not_ready"
+        assert "SIGKILL" in dead.text
         assert client.post("/predict/score", json=SCORE).status_code == 200
         assert post(4).json()["predictions"][0]["output"] == 8
         until(lambda: "is not asked" in post(666).text)  # the model that goes on is taken out of use
-        assert post(4).status_code == 503 and "again and again" in post(4).text
+        assert post(4).status_code == 503
+        assert "again and again" in post(4).text
         assert client.post("/predict/score", json=SCORE).status_code == 200
 
 
@@ -196,7 +199,8 @@ def test_what_arrives_while_the_worker_is_busy_is_one_batch(stores: Stores, tmp_
         file.touch()
         for one in busy:
             one.join(60)
-        assert len(answers) == 10 and max(answers) > 1
+        assert len(answers) == 10
+        assert max(answers) > 1
 
 
 def test_answers_leave_in_the_order_in_which_they_were_asked(stores: Stores, tmp_path: Path) -> None:
@@ -227,7 +231,8 @@ def test_answers_leave_in_the_order_in_which_they_were_asked(stores: Stores, tmp
         assert len(bodies) >= 60, got[-300:]
         for n in range(20):
             double, score, live = (json.loads(body) for body in bodies[3 * n : 3 * n + 3])
-            assert double["model"] == "double" and double["predictions"][0]["output"] == 2 * n
+            assert double["model"] == "double"
+            assert double["predictions"][0]["output"] == 2 * n
             assert score["model"] == "score"
             assert live == {"live": True}
 
@@ -260,10 +265,12 @@ def test_a_worker_that_grows_is_started_again_between_two_calls(stores: Stores) 
     try:
         model = pools.predictor("grows@1", package(stores, partial(grows, []), ["x"]))
         (pool,) = pools
-        assert ask(model, 0) == 0 and model.settle() >= 0
+        assert ask(model, 0) == 0
+        assert model.settle() >= 0
         until(lambda: ask(model, 555) >= 0 and pool.counted.grown)
         assert ask(model, 0) == 0
-        assert pool.counted.crashes == 0 and pool.counted.starts == 2
+        assert pool.counted.crashes == 0
+        assert pool.counted.starts == 2
     finally:
         pools.close()
 
@@ -286,7 +293,9 @@ def test_the_model_that_ends_its_workers_is_paused_and_those_beside_it_are_not(
     told = workers_text(pools)
     assert (
         'modelworks_paused{version="bad@1"}' in told
-        and 'modelworks_worker_crashes_total{worker="python"} 3.0' in told
+    )
+    assert (
+        'modelworks_worker_crashes_total{worker="python"} 3.0' in told
     )
     bad.paused = 0.0  # its pause is over
     assert ask(bad, 1) == 2
@@ -298,7 +307,8 @@ def test_a_model_that_nobody_asks_any_more_leaves_its_worker(stores: Stores, poo
     one, other = (pools.predictor(f"{name}@1", package(stores, numbers, ["x"])) for name in "ab")
     assert ask(one, 1) == ask(other, 1) == 2
     (pool,) = pools
-    assert pool.worker is not None and pool.worker.loaded == {one.key, other.key}
+    assert pool.worker is not None
+    assert pool.worker.loaded == {one.key, other.key}
     one.leave()
     pools.tend()
     assert pool.worker.loaded == {other.key}
@@ -331,7 +341,8 @@ def test_a_model_is_answered_in_the_environment_that_was_made_of_its_lock(
     pools = Pools(stores.artifacts, environments=folder)
     try:
         process, prefix = ask(pools.predictor("after@1", made), 1)
-        assert process != os.getpid() and prefix == str(place)
+        assert process != os.getpid()
+        assert prefix == str(place)
     finally:
         pools.close()
 
