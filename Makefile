@@ -13,7 +13,7 @@ CLIENTS_STAMP := .venv-clients/.set-up-$(shell cat $(CLIENTS_LOCK) | cksum | tr 
 MLFLOW_STAMP := .venv-mlflow/.set-up-$(shell cat $(MLFLOW_LOCK) | cksum | tr ' ' '-')
 STAMP := .venv/.set-up-$(shell cat requirements.lock pyproject.toml | cksum | tr ' ' '-')
 
-.PHONY: help setup test demo demo-ner bench-serve bench-many bench-fanout bench-features bench-ingest bench-segments bench-stream bench-track bench-register bench-predict mlflow clients proto lock clean
+.PHONY: help setup test demo demo-ner bench-serve bench-many bench-overload bench-fanout bench-features bench-ingest bench-segments bench-stream bench-track bench-register bench-predict bench-log fuzz check-parity mlflow clients peers proto lock clean
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,23 @@ $(CLIENTS_STAMP):
 	.venv-clients/bin/pip --disable-pip-version-check install -qq --no-deps -r $(CLIENTS_LOCK)
 	@touch $@
 
+fuzz: setup clients  ## The API held against its own OpenAPI document, tensors with bytes changed; memory; ARGS="--seconds 600"
+	$(BIN)/python tests/api/fuzz.py $(ARGS)
+
+check-parity: setup  ## A thousand rows of every model of the flight demo over HTTP, as scikit-learn answers them
+	$(BIN)/python benchmarks/check_parity.py $(ARGS)
+
+peers:  ## The products that bench-serve is measured beside, each in an environment of its own
+	@for lock in benchmarks/peers/*.lock; do \
+	  name=$$(basename $$lock .lock); home=.venv-peers/$$name; stamp=$$home/.set-up-$$(cksum < $$lock | tr ' ' '-'); \
+	  [ -e $$stamp ] && continue; \
+	  mkdir -p .venv-peers; rm -f .venv-peers/$$name.failed; echo "$$name is installed into $$home"; \
+	  { $(PYTHON) -m venv --clear $$home \
+	    && $$home/bin/pip --disable-pip-version-check install -qq --no-deps -r $$lock && touch $$stamp; } \
+	    > .venv-peers/$$name.log 2>&1 \
+	    || { cp .venv-peers/$$name.log .venv-peers/$$name.failed; echo "$$name cannot be installed: see .venv-peers/$$name.log"; }; \
+	done
+
 proto: setup  ## Make the code of the gRPC messages again; with an old compiler, so that older protobuf can read it
 	rm -rf build/proto && $(PYTHON) -m venv build/proto
 	build/proto/bin/pip --disable-pip-version-check install -qq 'grpcio-tools==1.66.2' 'setuptools<81'
@@ -65,11 +82,14 @@ demo: setup  ## The factory on a year of real flights; ARGS=--exit ends it when 
 demo-ner: setup  ## Names in a text, while somebody types; ARGS=--exit ends it after some sentences
 	$(BIN)/modelworks demo ner $(ARGS)
 
-bench-serve: setup  ## One row per request against an echo and plain scikit-learn
+bench-serve: setup peers  ## One row per request beside the other products, an echo and plain scikit-learn
 	$(BIN)/python benchmarks/bench_serve.py $(ARGS)
 
 bench-many: setup  ## A thousand models in one server against one; more models than memory
 	$(BIN)/python benchmarks/bench_many.py $(ARGS)
+
+bench-overload: setup  ## A server that is asked for five times what it can do
+	$(BIN)/python benchmarks/bench_overload.py $(ARGS)
 
 bench-fanout: setup  ## The whole belt against the bare fits
 	$(BIN)/python benchmarks/bench_fanout.py $(ARGS)
@@ -92,6 +112,9 @@ bench-track: setup mlflow  ## Runs and metric points over HTTP against MLflow's 
 bench-register: setup mlflow  ## Registering versions, all in, beside MLflow's client and server
 	$(BIN)/python benchmarks/bench_register.py $(ARGS)
 
+bench-log: setup  ## Finding something in a prediction log of ten million rows
+	$(BIN)/python benchmarks/bench_log.py $(ARGS)
+
 bench-predict: setup  ## A file of a million rows, all in, against a bare ONNX Runtime loop
 	$(BIN)/python benchmarks/bench_predict.py $(ARGS)
 
@@ -101,5 +124,5 @@ lock: setup  ## Pin the newest versions that pyproject.toml allows
 	  --no-emit-index-url --no-emit-find-links pyproject.toml --extra dev --extra demo -o requirements.lock
 
 clean:  ## Remove what was made, the virtual environment included
-	rm -rf .venv .venv-mlflow .venv-clients build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-mlflow .venv-clients .venv-peers build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

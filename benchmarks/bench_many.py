@@ -18,6 +18,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from bench_serve import Case, call, resident, start, wrk
+from load import Case, call, resident, start, wrk
 
 KINDS = {"trees": 20, "linear": 10}
 DISTINCT = 20
@@ -37,6 +38,20 @@ def deploy(state: Path, kind: str, count: int) -> None:
     import pandas as pd
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(0)
+    names = columns(kind)
+    fitted = []
+    for _ in range(DISTINCT):
+        x = pd.DataFrame(rng.normal(size=(2000, len(names))), columns=names)
+        y = (x.sum(axis=1) + rng.normal(size=2000) > 0).astype(int).to_numpy()
+        model = HistGradientBoostingClassifier(max_iter=100) if kind == "trees" else LogisticRegression()
+        fitted.append(model.fit(x, y))
+    install(state, fitted, x, y, names, count)
+
+
+def install(state: Path, fitted: Sequence[Any], x: Any, y: Any, names: list[str], count: int) -> None:
+    """Make a model `many` of fitted estimators, which take turns, the champions of `count` segments."""
     from sqlalchemy import insert
 
     from modelworks.core.clock import new_id, system_clock
@@ -49,19 +64,11 @@ def deploy(state: Path, kind: str, count: int) -> None:
     from modelworks.stores.ledger.tables import model_versions, models
 
     stores = open_stores(state)
-    rng = np.random.default_rng(0)
-    names = columns(kind)
-    packages = []
-    for _ in range(DISTINCT):
-        x = pd.DataFrame(rng.normal(size=(2000, len(names))), columns=names)
-        y = (x.sum(axis=1) + rng.normal(size=2000) > 0).astype(int).to_numpy()
-        model = (
-            HistGradientBoostingClassifier(max_iter=100) if kind == "trees" else LogisticRegression()
-        ).fit(x, y)
-        packages.append(
-            pack(model, signature(x, y, names, model), x.head(50), stores.artifacts, code="", environment="",
-                 reference=None).to_json()
-        )  # fmt: skip
+    packages = [
+        pack(model, signature(x, y, names, model), x.head(50), stores.artifacts, code="", environment="",
+             reference=None).to_json()
+        for model in fitted
+    ]  # fmt: skip
     now = system_clock()
     with stores.ledger.write() as db:
         db.execute(
@@ -71,7 +78,7 @@ def deploy(state: Path, kind: str, count: int) -> None:
         )
         versions = [
             {"model": "many", "segment": f"s{number}", "version": 1, "run": new_id(),
-             "package": packages[number % DISTINCT], "metrics": {}, "rows_filter": {}, "created": now}
+             "package": packages[number % len(packages)], "metrics": {}, "rows_filter": {}, "created": now}
             for number in range(count)
         ]  # fmt: skip
         insert_many(db, model_versions, versions)

@@ -1,12 +1,16 @@
-"""How fast the server answers one row a request, against a bare echo and against plain scikit-learn.
+"""How fast the server answers one row a request: beside the other products, a bare echo, and plain scikit-learn.
 
-Run it with ``make bench-serve``; it needs ``wrk``. A logistic regression of 10 features, JSON, keep-alive:
+Run it with ``make bench-serve``; it needs ``wrk``. JSON, keep-alive, two models: *linear*, a logistic regression of 10
+features, and *trees*, gradient-boosted, 100 of 20 features.
 
 - *echo*: an ASGI application that sends the body back, on the same uvicorn (uvloop, httptools).
-- *predict*, *v2*, *v2 columns*: ours, the prediction log on; ``/v2`` with one matrix and with ten inputs.
+- *predict*, *v2*, *v2 columns*: ours, the prediction log on; ``/v2`` with one matrix and with an input a feature.
 - *fastapi*, *pydantic*: an ``async def`` route that calls ``predict_proba``; with raw JSON and with a model.
+- the products of `serve_peers`, each in an environment of its own, asked as they want to be asked.
 
-Every server is a process of its own and all live at once; the rounds take turns, the medians are compared.
+The same fitted model is behind all of them, and each must answer as scikit-learn does before it is timed; who cannot be
+started, answers something else or fails under load is named and left out. Every server is a process of its own and all
+live at once; the rounds take turns, the medians are compared.
 """
 
 from __future__ import annotations
@@ -14,280 +18,199 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 
-NAMES = [f"x{number}" for number in range(10)]
-VALUES = [round(0.1 * number - 0.4, 3) for number in range(10)]
-ROWS = {"rows": [dict(zip(NAMES, VALUES, strict=True))]}
-MATRIX = {"inputs": [{"name": "input", "shape": [1, 10], "datatype": "FP32", "data": VALUES}]}
-COLUMNS = {
-    "inputs": [
+from load import Case, Load, busy, call, launch, memory, posting, start, wrk
+from serve_ours import KINDS, SERVERS, deploy, fitted, names_of
+from serve_peers import PEERS, Way, matrix
+
+TOLERANCE = 1e-6
+"""Most by which an answer may differ from scikit-learn's."""
+
+
+def record(names: Any, values: Any) -> Any:
+    return {"rows": [dict(zip(names, values, strict=True))]}
+
+
+def columns(names: Any, values: Any) -> Any:
+    inputs = [
         {"name": name, "shape": [1], "datatype": "FP32", "data": [value]}
-        for name, value in zip(NAMES, VALUES, strict=True)
+        for name, value in zip(names, values, strict=True)
     ]
-}
+    return {"inputs": inputs}
 
 
-@dataclass(frozen=True)
-class Case:
-    """One line of the table: which server, which path, which body."""
-
-    name: str
-    server: str
-    path: str
-    body: dict[str, Any]
+def _v2(answer: Any) -> float:
+    (told,) = (one for one in answer["outputs"] if one["name"] == "probabilities")
+    return float(told["data"][1])
 
 
-CASES = [
-    Case("echo", "echo", "/", ROWS),
-    Case("predict", "ours", "/predict/score", ROWS),
-    Case("v2", "ours", "/v2/models/score/infer", MATRIX),
-    Case("v2 columns", "ours", "/v2/models/score/infer", COLUMNS),
-    Case("fastapi", "fastapi", "/predict", ROWS),
-    Case("pydantic", "fastapi", "/predict-pydantic", ROWS),
-]
+OURS = (
+    Way("echo", "echo", "/", record, None),
+    Way("predict", "ours", "/predict/score", record, lambda answer: answer["predictions"][0]["output"]),
+    Way("v2", "ours", "/v2/models/score/infer", matrix, _v2, "v2"),
+    Way("v2 columns", "ours", "/v2/models/score/infer", columns, _v2, "v2"),
+    Way("fastapi", "fastapi", "/predict", record, lambda answer: answer["predictions"][0]),
+    Way("pydantic", "fastapi", "/predict-pydantic", record, lambda answer: answer["predictions"][0]),
+)
 
 
-def fitted() -> tuple[Any, Any, Any]:
-    """The model and its rows."""
-    import pandas as pd
-    from sklearn.linear_model import LogisticRegression
+class Stand:
+    """All servers of one kind of model, up at once; who fails is named and left out.
 
-    rng = np.random.default_rng(0)
-    x = pd.DataFrame(rng.normal(size=(1000, 10)), columns=NAMES)
-    y = (x.sum(axis=1) + rng.normal(size=1000) > 0).astype(int).to_numpy()
-    return LogisticRegression().fit(x, y), x, y
+    Attributes:
+        ways: Those that are still measured.
+        left_out: Why others are not.
+    """
 
-
-# -- the servers, each in a process of its own ---------------------------------------------------------
-
-
-def serve_echo(port: int, _state: Path) -> None:
-    import uvicorn
-
-    async def echo(scope: Any, receive: Any, send: Any) -> None:
-        body = b""
-        while True:
-            message = await receive()
-            body += message.get("body", b"")
-            if not message.get("more_body"):
-                break
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-    _run(uvicorn, echo, port)
-
-
-def serve_fastapi(port: int, _state: Path) -> None:
-    import uvicorn
-    from fastapi import FastAPI, Request
-    from pydantic import BaseModel, create_model
-    from sklearn.linear_model import LogisticRegression
-
-    _, x, y = fitted()
-    model = LogisticRegression().fit(x.to_numpy(), y)  # without names: its checks cost time
-    app = FastAPI()
-    row_type = create_model("Row", **dict.fromkeys(NAMES, (float, ...)))  # type: ignore[call-overload]
-
-    class Rows(BaseModel):
-        rows: list[row_type]  # type: ignore[valid-type]
-
-    async def predict(request: Request) -> dict[str, Any]:
-        rows = (await request.json())["rows"]
-        scores = model.predict_proba(np.array([[row[name] for name in NAMES] for row in rows]))
-        return {"predictions": scores[:, 1].tolist()}
-
-    async def predict_pydantic(rows: Rows) -> dict[str, Any]:
-        values = np.array([[getattr(row, name) for name in NAMES] for row in rows.rows])
-        return {"predictions": model.predict_proba(values)[:, 1].tolist()}
-
-    # FastAPI looks annotations up in the module, where these local classes are not.
-    predict.__annotations__["request"] = Request
-    predict_pydantic.__annotations__["rows"] = Rows
-    app.post("/predict")(predict)
-    app.post("/predict-pydantic")(predict_pydantic)
-    _run(uvicorn, app, port)
-
-
-def serve_ours(port: int, state: Path) -> None:
-    from modelworks.serving import server
-    from modelworks.serving.station import ServeStation
-    from modelworks.stores import open_stores
-
-    server.run(None, ServeStation(open_stores(state)).plane, port=port)
-
-
-def deploy(state: Path) -> None:
-    """Pack the model and make it the champion."""
-    from sqlalchemy import insert
-
-    from modelworks.core.clock import new_id, system_clock
-    from modelworks.deploy.deployment import Promotion
-    from modelworks.deploy.station import DeployStation
-    from modelworks.models.packaging import pack
-    from modelworks.models.signature_of import signature
-    from modelworks.stores import open_stores
-    from modelworks.stores.ledger.tables import model_versions, models
-
-    stores = open_stores(state)
-    model, x, y = fitted()
-    package = pack(
-        model,
-        signature(x, y, NAMES, model),
-        x.head(50),
-        stores.artifacts,
-        code="",
-        environment="",
-        reference=None,
-    )
-    now = system_clock()
-    with stores.ledger.write() as db:
-        db.execute(
-            insert(models).values(name="score", features=NAMES, per=[], definition={}, code="", updated=now)
-        )
-        db.execute(
-            insert(model_versions).values(
-                model="score",
-                segment="",
-                version=1,
-                run=new_id(),
-                package=package.to_json(),
-                metrics={},
-                rows_filter={},
-                created=now,
+    def __init__(self, stack: ExitStack, kind: str, folder: Path, peers: list[str]) -> None:
+        self.kind, self.folder = kind, folder
+        self.left_out: dict[str, str] = {}
+        self._stack = stack
+        self._ports: dict[str, int] = {}
+        self._logs: dict[str, Path] = {}
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._scripts: dict[str, Path] = {}
+        deploy(folder / "ours", kind)
+        self.model, x, _ = fitted(kind, named=False)
+        self._rows = np.random.default_rng(1).normal(size=(20, x.shape[1])).round(3)
+        self.values = [round(0.1 * number - 0.4, 3) for number in range(x.shape[1])]
+        joblib.dump(self.model, folder / "model.joblib")
+        first = 20_000 + os.getpid() % 2_000 * 5
+        for place, name in enumerate(SERVERS):
+            self._ports[name] = first + place
+            self.processes[name] = start(
+                stack, name, first + place, folder / name, OURS_SCRIPT, ["--kind", kind]
             )
-        )
-        DeployStation(stores.ledger, system_clock).promote_many(db, [Promotion("score", (), 1, "benchmark")])
-    stores.ledger.close()
+        wanted = [peer for peer in PEERS if peer.name in peers]
+        for place, peer in enumerate(wanted, 1):
+            missing = peer.missing()
+            if missing:
+                self.left_out |= {way.name: missing for way in peer.ways}
+                continue
+            self._ports[peer.name] = first + 10 * place
+            mine = folder / peer.name
+            mine.mkdir()
+            self._logs[peer.name] = folder / f"{peer.name}.log"
+            log = stack.enter_context(self._logs[peer.name].open("wb"))
+            command = peer.command(folder / "model.joblib", self._ports[peer.name], mine)
+            self.processes[peer.name] = launch(stack, command, log)
+        self.ways = [*OURS, *(way for peer in wanted if peer.name in self._ports for way in peer.ways)]
 
+    def case(self, way: Way, values: list[float] | None = None) -> Case:
+        body = way.put(names_of(self.kind), self.values if values is None else values)
+        return Case(way.name, way.server, way.path, body)
 
-def _run(uvicorn: Any, app: Any, port: int) -> None:
-    uvicorn.run(app, port=port, loop="uvloop", http="httptools", log_level="warning", access_log=False)
+    def check(self, way: Way) -> None:
+        """Its answers are scikit-learn's; wait until there are any."""
+        process = self.processes[way.server]
+        case = self.case(way)
+        call(self._ports[way.server], case, process=process, patience=180)
+        if way.score is None:
+            return
+        expected = self.model.predict_proba(self._rows)[:, 1]
+        told = [
+            way.score(call(self._ports[way.server], self.case(way, row.tolist()), process=process))
+            for row in self._rows
+        ]
+        far = float(np.abs(np.array(told) - expected).max())
+        if not far <= TOLERANCE:
+            raise RuntimeError(f"its answers differ from scikit-learn's by {far:.2g}")
 
+    def measure(self, way: Way, connections: int, seconds: float) -> Load:
+        case = self.case(way)
+        script = self._scripts.setdefault(way.name, posting(self.folder, way.name, case.body))
+        return wrk(self._ports[way.server], case, connections, seconds, script)
 
-SERVERS = {"echo": serve_echo, "ours": serve_ours, "fastapi": serve_fastapi}
-
-# -- the measurement -----------------------------------------------------------------------------------
-
-
-def start(
-    stack: ExitStack, name: str, port: int, state: Path, script: str = __file__, more: Sequence[str] = ()
-) -> subprocess.Popen[bytes]:
-    """A server of this script, or of another's that takes the same options, until the stack closes."""
-    env = {**os.environ, **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")}
-    command = [sys.executable, script, "--serve", name, "--port", str(port), "--state", str(state), *more]
-    process = subprocess.Popen(command, env=env)
-    stack.callback(process.wait)
-    stack.callback(process.terminate)
-    return process
-
-
-def call(port: int, case: Case) -> Any:
-    """One request, when the server is there."""
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}{case.path}",
-        json.dumps(case.body).encode(),
-        {"Content-Type": "application/json"},
-    )
-    deadline = time.monotonic() + 60
-    while True:
+    def attempt(self, way: Way, what: Any, *args: Any) -> Any:
+        """Do something with a way; what fails of others is left out, what fails of ours ends the run."""
         try:
-            with urllib.request.urlopen(request, timeout=10) as response:
-                return json.load(response)
-        except urllib.error.HTTPError:
-            raise
-        except OSError:
-            if time.monotonic() > deadline:
+            return what(way, *args)
+        except Exception as error:
+            if way in OURS:
                 raise
-            time.sleep(0.1)
+            log = self._logs[way.server]
+            said = log.read_text(errors="replace")[-300:].strip() if log.exists() else ""
+            self.left_out[way.name] = f"{error}"[:500] + (f"; it said: {said}" if said else "")
+            self.ways.remove(way)
+            return None
 
 
-def wrk(port: int, case: Case, connections: int, seconds: float, script: Path) -> tuple[float, float]:
-    """Requests a second, and the 99th percentile of latency in milliseconds."""
-    done = subprocess.run(
-        [
-            "wrk",
-            "-t1",
-            f"-c{connections}",
-            f"-d{seconds:g}s",
-            "--latency",
-            "-s",
-            str(script),
-            f"http://127.0.0.1:{port}{case.path}",
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    if "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
-        raise RuntimeError(f"{case.name}: {done.stdout}")
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
-    late = re.search(r"99%\s+([\d.]+)(us|ms|s)", done.stdout)
-    assert rate is not None
-    assert late is not None
-    return float(rate[1]), float(late[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[late[2]]
+OURS_SCRIPT = str(Path(__file__).with_name("serve_ours.py"))
 
 
-def resident(process: subprocess.Popen[bytes]) -> float:
-    """Resident memory, MB."""
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    found = re.search(r"VmRSS:\s+(\d+)", status)
-    assert found is not None
-    return int(found[1]) / 1024
-
-
-def measure(rounds: int, seconds: float, connections: list[int]) -> dict[str, Any]:
-    found: dict[str, dict[int, list[tuple[float, float]]]] = {
-        case.name: {c: [] for c in connections} for case in CASES
-    }
+def measure(kind: str, options: argparse.Namespace) -> dict[str, Any]:
+    found: dict[str, dict[int, list[Load]]] = {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        deploy(folder / "ours")
-        ports = {name: 20_000 + os.getpid() % 20_000 + place for place, name in enumerate(SERVERS)}
-        processes = {name: start(stack, name, ports[name], folder / name) for name in SERVERS}
-        scripts = {}
-        for number, case in enumerate(CASES):
-            scripts[case.name] = folder / f"{number}.lua"
-            body = json.dumps(case.body)
-            scripts[case.name].write_text(
-                f"wrk.method = 'POST'\nwrk.body = '{body}'\n"
-                "wrk.headers['Content-Type'] = 'application/json'\n"
-            )
-            call(ports[case.server], case)
-            wrk(ports[case.server], case, 4, 1, scripts[case.name])
-        for _ in range(rounds):
-            for number in connections:
-                for case in CASES:
-                    found[case.name][number].append(
-                        wrk(ports[case.server], case, number, seconds, scripts[case.name])
-                    )
-        memory = {name: round(resident(process)) for name, process in processes.items()}
+        stand = Stand(stack, kind, folder, options.peers)
+        for way in list(stand.ways):
+            stand.attempt(way, stand.check)
+        for way in list(stand.ways):
+            stand.attempt(way, stand.measure, 4, 1)
+        begun = {name: busy(process) for name, process in stand.processes.items()}
+        time.sleep(2)
+        idle = {
+            name: round((busy(process) - begun[name]) / 2, 3) for name, process in stand.processes.items()
+        }
+        for _ in range(options.rounds):
+            for number in options.connections:
+                for way in list(stand.ways):
+                    told = stand.attempt(way, stand.measure, number, options.seconds)
+                    if told is not None:
+                        found.setdefault(way.name, {}).setdefault(number, []).append(told)
+        used = {name: round(memory(process)) for name, process in stand.processes.items()}
         logged = check_log(folder / "ours")
-    rates = {
-        name: {c: statistics.median(rate for rate, _ in runs) for c, runs in by.items()}
-        for name, by in found.items()
+        ways = list(stand.ways)
+    figures = {
+        way.name: {
+            c: Load(*(statistics.median(values) for values in zip(*loads, strict=True)))._asdict()
+            for c, loads in found[way.name].items()
+        }
+        for way in ways
     }
-    late = {
-        name: {c: statistics.median(ms for _, ms in runs) for c, runs in by.items()}
-        for name, by in found.items()
+    return {
+        "figures": figures,
+        "ratios": {c: ratios(figures, ways, c) for c in options.connections},
+        "memory_mb": used,
+        "idle_cpu": idle,
+        "logged": logged,
+        "left_out": stand.left_out,
     }
-    return {"requests_per_second": rates, "p99_ms": late, "memory_mb": memory, "logged": logged}
+
+
+def ratios(figures: dict[str, Any], ways: list[Way], connections: int) -> dict[str, Any]:
+    """Ours against the best of the others: of each figure the best, whoever has it."""
+
+    def of(name: str, figure: str) -> float:
+        return float(figures[name][connections][figure])
+
+    peers = [way for way in ways if way not in OURS]
+    said: dict[str, Any] = {
+        "of the echo": of("predict", "rate") / of("echo", "rate"),
+        "v2 of the echo": of("v2", "rate") / of("echo", "rate"),
+        "times plain scikit-learn": of("predict", "rate")
+        / max(of("fastapi", "rate"), of("pydantic", "rate")),
+    }
+    for ours, beside in (("predict", peers), ("v2", [way for way in peers if way.protocol == "v2"])):
+        if beside:
+            fastest = max(beside, key=lambda way: of(way.name, "rate"))
+            soonest = min(beside, key=lambda way: of(way.name, "p99"))
+            said[f"{ours}: times the best product"] = of(ours, "rate") / of(fastest.name, "rate")
+            said[f"{ours}: best product"] = fastest.name
+            said[f"{ours}: p99 of the best product's"] = of(ours, "p99") / of(soonest.name, "p99")
+            said[f"{ours}: best p99"] = soonest.name
+    return said
 
 
 def check_log(state: Path) -> int:
@@ -301,43 +224,52 @@ def check_log(state: Path) -> int:
     return total
 
 
-def report(result: dict[str, Any], connections: list[int]) -> None:
-    rates = result["requests_per_second"]
-    print("requests/s (p99 ms)   " + "".join(f"{c:>20}" for c in connections))
-    for name, by in rates.items():
-        late = result["p99_ms"][name]
-        cells = [f"{by[c]:,.0f} ({late[c]:.2f})" for c in connections]
-        print(f"{name:22}" + "".join(f"{cell:>20}" for cell in cells))
-    for c in connections:
-        plain = max(rates["fastapi"][c], rates["pydantic"][c])
-        for name in ("predict", "v2"):
-            print(
-                f"{name} at {c}: {rates[name][c] / rates['echo'][c]:.2f} of the echo, "
-                f"{rates[name][c] / plain:.1f} times plain scikit-learn"
-            )
-    print(f"memory MB: {result['memory_mb']}; predictions in the log: {result['logged']:,}")
+def report(kind: str, result: dict[str, Any], connections: list[int]) -> None:
+    print(f"\n{kind}: requests/s (p50, p99 ms)")
+    print(f"{'connections':22}" + "".join(f"{c:>26}" for c in connections))
+    for name, by in result["figures"].items():
+        cells = [
+            f"{one['rate']:,.0f} ({one['p50']:.2f}, {one['p99']:.2f})" for one in map(by.get, connections)
+        ]
+        print(f"{name:22}" + "".join(f"{cell:>26}" for cell in cells))
+    for c, said in result["ratios"].items():
+        told = [f"{name} {one if isinstance(one, str) else format(one, '.2f')}" for name, one in said.items()]
+        print(f"at {c}: " + "; ".join(told))
+    print(f"memory MB: {result['memory_mb']}")
+    print(
+        f"processors busy without a request: {result['idle_cpu']}; predictions in the log: {result['logged']:,}"
+    )
+    for name, why in result["left_out"].items():
+        print(f"left out: {name}: {why}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=1)
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 16, 64])
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, help="of model; all by default")
+    names = [peer.name for peer in PEERS]
+    parser.add_argument(
+        "--peers", nargs="*", choices=names, default=names, help="other products; all by default"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="one kind, one round, at 16 connections: under two minutes"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--serve", choices=SERVERS, help=argparse.SUPPRESS)
-    parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--state", type=Path, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.serve:
-        SERVERS[args.serve](args.port, args.state)
-        return
+    options = parser.parse_args()
+    kinds = options.kinds or list(KINDS)[: 1 if options.quick else None]
+    if options.quick:
+        options.rounds, options.connections = 1, [16]
     if shutil.which("wrk") is None:
         parser.error("wrk is not installed: it is in the package of that name of Debian and Homebrew")
-    result = measure(args.rounds, args.seconds, args.connections)
-    if args.json:
-        print(json.dumps(result))
-    else:
-        report(result, args.connections)
+    results = {}
+    for kind in kinds:
+        results[kind] = measure(kind, options)
+        if not options.json:
+            report(kind, results[kind], options.connections)
+    if options.json:
+        print(json.dumps(results))
 
 
 if __name__ == "__main__":

@@ -54,6 +54,8 @@ _DOORS = {
     "Bandit": "modelworks.deploy.strategies.bandit",
     "Guard": "modelworks.deploy.strategies.guard",
     "Holdout": "modelworks.deploy.holdout",
+    "Inputs": "modelworks.deploy.inputs",
+    "Log": "modelworks.deploy.log",
     "Every": "modelworks.learn.triggers.every",
     "OnDrift": "modelworks.learn.triggers.on_drift",
     "OnDecay": "modelworks.learn.triggers.on_decay",

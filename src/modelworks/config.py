@@ -33,12 +33,20 @@ class Settings:
             the newest are told at once to come again (503).
         server_max_connections: How many connections there may be at once; further ones are told to come again.
         server_drain: Seconds for which a server that is told to end goes on answering, each connection once more.
+        server_log: Form of the server's log on standard error: ``"text"``, or ``"json"``, an object a line, and one for
+            each request but predictions.
+        server_traces: Collector of OpenTelemetry that is told of requests, for instance ``"http://127.0.0.1:4318"``;
+            empty for none.
+        server_trace_share: Share of the requests that begin a trace; those that come with one follow it.
         server_native: Where models are answered that are not compiled: in ``"processes"`` of their own, or in
             ``"threads"`` of the server.
         server_worker_memory: Bytes that one of these processes may have before it is started again; 0 for half of the
             machine's.
         server_batch_latency: Milliseconds that a batch of requests to such models may take.
         server_grpc_port: Port of the Open Inference Protocol over gRPC, for instance 8001; 0 for none.
+        server_log_sync: ``"fsync"`` has answers and outcomes on the disk before they are acknowledged, one flush for
+            all that came together, so that they survive a power loss; ``"none"`` leaves that to the operating
+            system, so that they survive the death of the server.
         server_max_artifact: Largest file that a client of MLflow may send, bytes.
         server_pickles: ``"accept"`` lets the server take models as pickles from runs elsewhere: reading one runs
             whatever its sender put in.
@@ -65,10 +73,14 @@ class Settings:
     server_max_wait: float = 0.5
     server_max_connections: int = 10_000
     server_drain: float = 1.0
+    server_log: str = "text"
+    server_traces: str = ""
+    server_trace_share: float = 0.01
     server_native: str = "processes"
     server_worker_memory: int = 0
     server_batch_latency: float = 50.0
     server_grpc_port: int = 0
+    server_log_sync: str = "none"
     server_max_artifact: int = 2 * 1024**3
     server_pickles: str = "refuse"
     train_workers: int = 0

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection, select
 
 from modelworks.access import audit, tokens
-from modelworks.access.allowance import Allowance
+from modelworks.access.allowance import Allowance, settle, spent_on
 from modelworks.core.errors import Conflict, Invalid, NotFound
 from modelworks.stores.ledger import Ledger
 from modelworks.stores.ledger.tables import tokens as table
@@ -87,6 +87,9 @@ def test_a_token_may_be_for_some_models_and_for_so_many_requests(db: Connection)
     for wrong in (["../x"], [""], ["a" * 101], ["m"] * 101):
         with pytest.raises(Invalid, match="pattern"):
             tokens.create(db, "other", "caller", NOW, wrong)
+    for quota in (0, -1, 2**31):
+        with pytest.raises(Invalid, match="quota"):
+            tokens.create(db, "other", "caller", NOW, quota=quota)
     for rate in (0, -1, float("nan"), float("inf")):
         with pytest.raises(Invalid, match="rate"):
             tokens.create(db, "other", "caller", NOW, rate=rate)
@@ -103,7 +106,7 @@ class Clock:
 
 def test_an_allowance_fills_steadily_up_to_a_second_of_requests() -> None:
     clock = Clock()
-    allowance = Allowance("shop", 5, clock)
+    allowance = Allowance("shop", 5, clock=clock)
     assert [allowance.spend() for _ in range(5)] == [None] * 5
     refused = allowance.spend()
     assert refused is not None
@@ -118,7 +121,7 @@ def test_an_allowance_fills_steadily_up_to_a_second_of_requests() -> None:
 
 def test_less_than_a_request_a_second_is_one_now_and_then() -> None:
     clock = Clock()
-    allowance = Allowance("shop", 0.1, clock)
+    allowance = Allowance("shop", 0.1, clock=clock)
     assert allowance.spend() is None
     refused = allowance.spend()
     assert refused is not None
@@ -128,10 +131,39 @@ def test_less_than_a_request_a_second_is_one_now_and_then() -> None:
 
 
 def test_threads_spend_no_more_than_there_is() -> None:
-    allowance = Allowance("shop", 1000, Clock())
+    allowance = Allowance("shop", 1000, clock=Clock())
     with ThreadPoolExecutor(8) as pool:
         spent = list(pool.map(lambda _: allowance.spend() is None, range(3000)))
     assert sum(spent) == 1000
+
+
+def test_servers_count_the_requests_of_a_day_together(db: Connection) -> None:
+    secret = tokens.create(db, "shop", "caller", NOW, quota=10)
+    token = tokens.found(db, secret)
+    assert token is not None
+    one, two = (Allowance(token.name, token.rate, token.quota) for _ in range(2))
+    assert [one.spend() for _ in range(4)] == [two.spend() for _ in range(4)] == [None] * 4
+
+    def settle_up(server: Allowance, now: datetime) -> None:
+        counted = server.counted
+        server.settled(counted, settle(db, server.caller, counted, now))
+
+    for server in (one, two, one):  # the first one learns of the second one's when it settles again
+        settle_up(server, NOW)
+    assert spent_on(db, NOW) == {"shop": 8}
+    assert [one.spend() is None for _ in range(4)] == [True, True, False, False]
+    refused = one.spend()
+    assert refused is not None
+    assert "10 a day" in refused.why
+    assert 0 < refused.after <= 86_400
+    settle_up(one, NOW + timedelta(hours=23))
+    settle_up(two, NOW + timedelta(hours=23))
+    assert two.spend() is not None
+    settle_up(two, NOW + timedelta(days=1))  # a new day
+    assert two.spend() is None
+    tokens.revoke(db, "shop", NOW)
+    tokens.create(db, "shop", "caller", NOW, quota=10)  # the name of another one: nothing is spent
+    assert spent_on(db, NOW) == {}
 
 
 def test_the_trail_is_kept_in_order(db: Connection) -> None:

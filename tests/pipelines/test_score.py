@@ -80,7 +80,17 @@ def test_a_dataset_at_a_version_and_a_version_of_the_model(trained: Path, tmp_pa
     )  # fmt: skip
     assert json.loads(done.stdout)["answered"] == 569
     made = pl.read_parquet(out)
-    assert made.columns == ["row", "sample", "taken", "radius", "segment", "version", "output", "error"]
+    assert made.columns == [
+        "row",
+        "sample",
+        "taken",
+        "radius",
+        "segment",
+        "version",
+        "output",
+        "error",
+        "flags",
+    ]
     with Factory(trained) as factory:
         told = factory.score("diagnosis@1", tmp_path / "one.parquet", dataset="tumours", keep=["*"])
     assert told.versions == 1
@@ -100,6 +110,11 @@ def test_bad_rows_are_kept_with_their_reason(trained: Path, tmp_path: Path) -> N
     )
     told = json.loads(done.stdout)
     assert (told["rows"], told["answered"], told["refused"]) == (5, 3, 2)
+    kept = pl.read_parquet(told["quarantine"])
+    wrong = pl.read_parquet(out).filter(pl.col("error").is_not_null())
+    assert kept.select("row", "error").rows() == wrong.select("row", "error").rows()
+    given = pl.read_csv(file, infer_schema=False)
+    assert kept.drop("row", "error").rows() == given[wrong["row"].to_list()].rows()
     made = pl.read_parquet(out)
     assert made["error"].to_list() == [
         None,

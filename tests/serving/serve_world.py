@@ -8,8 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,15 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sqlalchemy import func, insert, select
 
 from modelworks.core.clock import new_id, system_clock
+from modelworks.core.measure import Reference
 from modelworks.core.ref import Segment, segment_text
 from modelworks.core.schema import Field, Kind
+from modelworks.core.seen import Seen
 from modelworks.deploy.deployment import Promotion
 from modelworks.deploy.station import DeployStation
+from modelworks.models.layout import to_batch
 from modelworks.models.packaging import pack
+from modelworks.models.signature import Signature
 from modelworks.models.signature_of import signature
 from modelworks.stores import Stores, open_stores
 from modelworks.stores.ledger.tables import datasets, model_versions, models
@@ -81,7 +86,13 @@ def fit_numbers(seed: int = 0, regression: bool = False) -> tuple[Any, pd.DataFr
 
 
 def declare(
-    stores: Stores, name: str, features: Sequence[str], per: Sequence[str] = (), dataset: str | None = None
+    stores: Stores,
+    name: str,
+    features: Sequence[str],
+    per: Sequence[str] = (),
+    dataset: str | None = None,
+    definition: Mapping[str, Any] | None = None,
+    contract: Sequence[Field] = CONTRACT,
 ) -> None:
     """Enter a model, and its dataset where it has one, in the ledger."""
     now = system_clock()
@@ -93,7 +104,7 @@ def declare(
                     key="flight",
                     time="departs",
                     updated=now,
-                    contract=[one.to_json() for one in CONTRACT],
+                    contract=[one.to_json() for one in contract],
                 )
             )
         db.execute(
@@ -103,24 +114,31 @@ def declare(
                 target="late",
                 features=list(features),
                 per=list(per),
-                definition={},
+                definition=dict(definition or {}),
                 code="",
                 updated=now,
             )
         )
 
 
-def register(stores: Stores, name: str, segment: Segment, fitted: tuple[Any, pd.DataFrame, Any]) -> int:
-    """Pack a model as the next version of a segment."""
+def register(
+    stores: Stores,
+    name: str,
+    segment: Segment,
+    fitted: tuple[Any, pd.DataFrame, Any],
+    guarded: bool = False,
+) -> int:
+    """Pack a model as the next version of a segment; with what its training saw, where it is to be guarded."""
     model, x, y = fitted
+    takes = signature(x, y, list(x.columns), model)
     package = pack(
         model,
-        signature(x, y, list(x.columns), model),
+        takes,
         x.head(50),
         stores.artifacts,
         code="",
         environment="",
-        reference=None,
+        reference=seen(x, takes) if guarded else None,
     )
     key = (model_versions.c.model == name, model_versions.c.segment == segment_text(segment))
     with stores.ledger.write() as db:
@@ -140,6 +158,13 @@ def register(stores: Stores, name: str, segment: Segment, fitted: tuple[Any, pd.
     return version
 
 
+def seen(x: pd.DataFrame, takes: Signature) -> bytes:
+    """The reference of rows that were learned from."""
+    columns = {name: x[name].to_numpy() for name in x.columns}
+    built = Reference.build(to_batch(x, takes), np.zeros(len(x)), probabilities=True)
+    return replace(built, seen=Seen.of(columns, takes.numbers, takes.texts)).to_bytes()
+
+
 def promote(stores: Stores, name: str, segment: Segment, version: int) -> None:
     """Make a version the champion."""
     with stores.ledger.write() as db:
@@ -148,9 +173,15 @@ def promote(stores: Stores, name: str, segment: Segment, version: int) -> None:
         )
 
 
-def deploy(stores: Stores, name: str, segment: Segment, fitted: tuple[Any, pd.DataFrame, Any]) -> int:
+def deploy(
+    stores: Stores,
+    name: str,
+    segment: Segment,
+    fitted: tuple[Any, pd.DataFrame, Any],
+    guarded: bool = False,
+) -> int:
     """Register and promote."""
-    version = register(stores, name, segment, fitted)
+    version = register(stores, name, segment, fitted, guarded)
     promote(stores, name, segment, version)
     return version
 

@@ -17,8 +17,9 @@ from modelworks.core.plain import to_json
 from modelworks.core.ref import Segment
 from modelworks.models.package import Package
 from modelworks.models.packaging import load
-from modelworks.serving.batch import Scorer, Scoring, Version
+from modelworks.serving.batch import Scorer
 from modelworks.serving.fleet import declared_models
+from modelworks.serving.scoring import Scoring, Version
 from modelworks.serving.station import ServeStation
 from modelworks.stores import Stores
 from modelworks.stores.ledger.tables import deployments, model_versions
@@ -182,5 +183,5 @@ def test_a_row_that_a_model_fails_on_spoils_no_other(stores: Stores) -> None:
 
 def test_no_rows_have_no_answers(stores: Stores) -> None:
     told = scorer(stores, "delay").answer(flights(0, 1))
-    assert told.columns == ["segment", "version", "output", "error"]
+    assert told.columns == ["segment", "version", "output", "error", "flags"]
     assert len(told) == 0

@@ -93,7 +93,7 @@ def rest(station: ServeStation, model: str, body: bytes, head: int | None, encod
     status, got, answer = station.plane.handle("POST", f"/v2/models/{model}/infer".encode(), headers, body)
     length = int(dict(got).get(b"inference-header-content-length", len(answer)))
     told = json.loads(answer[:length])
-    assert status in (200, 400, 404, 413), answer
+    assert status in (200, 400, 404, 413, 422), answer
     assert ("outputs" in told) if status == 200 else isinstance(told["error"], str)
     return status
 

@@ -21,7 +21,7 @@ import serve_world as world
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from modelworks.serving import inference_pb2 as pb
-from modelworks.serving import prediction_log
+from modelworks.serving import log_search, prediction_log
 from modelworks.stores import Stores
 
 LIMIT = 300_000
@@ -163,7 +163,7 @@ def test_what_was_answered_is_in_the_log(stores: Stores, channel: grpc.Channel) 
     ]
     ids = [one for answer in answers for one in answer.parameters["prediction_ids"].string_param.split(",")]
     assert len(ids) == 7_005
-    found = prediction_log.find(stores, ids[3])
+    found = log_search.find(stores, ids[3])
     assert found is not None
     assert json.loads(found["inputs"]) == dict(zip((f"x{n}" for n in range(10)), TEN.tolist(), strict=True))
     prediction_log.drain(stores)

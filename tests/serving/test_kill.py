@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import serve_world as world
 
-from modelworks.serving import prediction_log
+from modelworks.serving import log_search, prediction_log
 from modelworks.stores import Stores
 
 KILLS = 20
@@ -65,7 +65,7 @@ def test_every_acknowledged_prediction_is_in_the_log_exactly_once(tmp_path: Path
         assert len(acknowledged) > KILLS * 100
         some = rng.sample(acknowledged, 5)
         process, _ = servers.start()
-        assert all(prediction_log.find(stores, one) for one in some)
+        assert all(log_search.find(stores, one) for one in some)
         prediction_log.drain(stores)
         servers.kill(process)
     logged = stores.tables.scan("predictions").select("id").collect()["id"]
@@ -73,4 +73,4 @@ def test_every_acknowledged_prediction_is_in_the_log_exactly_once(tmp_path: Path
     assert set(acknowledged) <= set(logged)
     prediction_log.drain(stores)
     assert not list(stores.spool.glob("*.predictions"))
-    assert all(prediction_log.find(stores, one) for one in some)
+    assert all(log_search.find(stores, one) for one in some)

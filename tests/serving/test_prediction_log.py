@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -213,3 +214,78 @@ def test_one_bad_outcome_and_none_is_taken(station: ServeStation) -> None:
             [{"key": "a", "value": 1}, {"key": "b", "prediction_id": "0" * 26 + "-0", "value": 1}]
         )
     assert station.drain() == 0
+
+
+def test_with_fsync_one_flush_is_done_for_all_that_came_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores = world.make_world(tmp_path)
+    station = ServeStation(stores, log_sync="fsync")
+    station.refresh()
+    flushed: list[int] = []
+    real = os.fdatasync
+
+    def watched(file: int) -> None:
+        real(file)
+        flushed.append(os.fstat(file).st_size)
+
+    monkeypatch.setattr(os, "fdatasync", watched)
+    body = json.dumps({"rows": [world.ROW]}).encode()
+    answers = station.plane.answer([(b"/predict/delay", body)] * 5)
+    assert [status for status, _ in answers] == [200] * 5
+    (path,) = files(stores.spool, PREDICTIONS)
+    assert flushed == [path.stat().st_size]  # all five, before anybody was answered
+    station.outcomes([{"key": "k", "value": 1}])
+    assert len(flushed) == 2
+
+    def broken(_file: int) -> None:
+        raise OSError(5, "the disk is gone")
+
+    monkeypatch.setattr(os, "fdatasync", broken)
+    (answer,) = station.plane.answer([(b"/predict/delay", body)])
+    assert answer[0] == 503
+    monkeypatch.setattr(os, "fdatasync", watched)
+    assert station.plane.answer([(b"/predict/delay", body)])[0][0] == 200
+    station.close()
+    assert station.drain() == 7  # six predictions and an outcome: what was refused is not there
+    with pytest.raises(Invalid, match="log_sync"):
+        ServeStation(stores, log_sync="sometimes")
+
+
+def test_predictions_of_a_time_before_and_after_draining(station: ServeStation) -> None:
+    old = station.predict("delay", [world.ROW] * 3)["predictions"]
+    others = station.predict("score", [{f"x{n}": 0.0 for n in range(10)}])["predictions"]
+    between = datetime.fromtimestamp(int(others[0]["id"][:12], 16) / 1000 + 0.001, UTC)
+    while datetime.now(UTC) <= between:
+        pass
+    new = station.predict("delay", [world.ROW] * 2)["predictions"]
+
+    def ids(**wanted: Any) -> list[str]:
+        return [one["id"] for one in station.recent(**wanted)]
+
+    for drained in (False, True):
+        if drained:
+            station.plane.predictions.close()
+            station.drain()
+        assert ids(since=between) == sorted((one["id"] for one in new), reverse=True)
+        assert ids(model="delay", until=between) == sorted((one["id"] for one in old), reverse=True)
+        assert (
+            ids(model="delay", until=between, limit=2) == sorted((one["id"] for one in old), reverse=True)[:2]
+        )
+        assert len(ids()) == 6
+        assert ids(since=datetime(2100, 1, 1, tzinfo=UTC)) == []
+
+
+def test_the_newest_are_found_however_they_lie_in_files(station: ServeStation) -> None:
+    told: dict[str, list[str]] = {"delay": [], "score": []}
+    for turn in range(14):
+        model, row = ("score", {f"x{n}": 0.0 for n in range(10)}) if turn in (0, 5) else ("delay", world.ROW)
+        told[model] += [one["id"] for one in station.predict(model, [row] * 2)["predictions"]]
+        station.plane.predictions.close()
+        station.drain()  # a file each
+    assert len(station.stores.tables.lows(PREDICTIONS, "id")) == 14
+    for model, ids in told.items():
+        for limit in (1, 3, 50):
+            assert [one["id"] for one in station.recent(model, limit)] == sorted(ids, reverse=True)[:limit]
+    prediction_log.compact(station.stores, PREDICTIONS)
+    assert [one["id"] for one in station.recent("score")] == sorted(told["score"], reverse=True)

@@ -20,7 +20,7 @@ from modelworks.deploy.strategies.shadow import Shadow
 
 CALM = Guard(slower=1000)
 """Nothing is said of speed: machines of tests are slow."""
-CANARY = Canary(steps=[5, 25, 100], rows=40, hold="1s", guard=CALM)
+CANARY = Canary(steps=[2, 25, 100], rows=40, hold="1s", guard=CALM)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def log(works: Works) -> pl.DataFrame:
         (
             "wrong",
             "its loss is",
-            Canary(steps=[5, 100], rows=10_000, hold="1s", guard=Guard(shift=1.0, slower=1000)),
+            Canary(steps=[2, 100], rows=10_000, hold="1s", guard=Guard(shift=1.0, slower=1000)),
         ),
     ],
 )
@@ -64,10 +64,10 @@ def test_a_bad_challenger_is_rolled_back_by_itself_before_5_percent_saw_it(
     works.until(lambda: works.rollout()["status"] != "running", load)
     over = works.rollout()
     assert (over["status"], why in over["reason"]) == ("abandoned", True), over["reason"]
-    # Every request was answered, and of all of them less than one in twenty by the challenger (within chance).
+    # Every request was answered, and of all of them less than one in twenty by the challenger.
     assert sum(works.versions.values()) == works.sent
-    assert works.versions[2] <= 0.05 * works.sent + 3 * (0.05 * works.sent) ** 0.5
-    assert [step["share"] for step in over["steps"]] == [0.0, 0.05]
+    assert works.versions[2] < 0.05 * works.sent
+    assert [step["share"] for step in over["steps"]] == [0.0, 0.02]
     assert works.stations.deploy.state_of("late", ()).champion == 1
     (alert,) = works.factory.alerts("late")
     assert (alert["kind"], "late@2 was rolled back" in alert["message"]) == ("rollout", True)
@@ -75,7 +75,7 @@ def test_a_bad_challenger_is_rolled_back_by_itself_before_5_percent_saw_it(
         assert works.versions == {1: works.sent}  # nobody has seen it fail
         failed = log(works).filter(pl.col("failure").is_not_null())
         assert failed["arm"].unique().to_list() == ["champion"]
-        assert len(failed) == over["evidence"]["challenger"]["failed"] >= 3
+        assert len(failed) == over["evidence"]["challenger"]["failed"] >= 1
 
 
 def test_a_good_challenger_reaches_all_requests(works: Works) -> None:

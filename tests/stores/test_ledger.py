@@ -213,7 +213,7 @@ def test_writers_wait_for_each_other(url: str) -> None:
 
 
 def test_a_unique_value_stays_unique(ledger: Ledger) -> None:
-    row = {"name": "t", "digest": "d", "role": "reader", "created": NOW}
+    row = {"name": "t", "digest": "d", "role": "reader", "models": [], "created": NOW}
     with ledger.write() as db:
         db.execute(insert(tables.tokens).values(row))
     with pytest.raises(IntegrityError), ledger.write() as db:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from modelworks.core.errors import Conflict, Invalid, NotFound
 from modelworks.core.ref import check_name
-from modelworks.stores.ledger.tables import tokens
+from modelworks.stores.ledger.tables import spent, tokens
 
 Role = Literal["caller", "reader", "builder", "admin"]
 ROLES: tuple[Role, ...] = ("caller", "reader", "builder", "admin")
@@ -33,12 +33,14 @@ class Token:
         role: What it may do.
         models: Patterns of the models that it may ask, ``"churn*"``; empty for all.
         rate: Requests for predictions a second that it may make; ``None`` for any number.
+        quota: Requests for predictions a day (of UTC); ``None`` for any number.
     """
 
     name: str
     role: Role
     models: tuple[str, ...] = ()
     rate: float | None = None
+    quota: int | None = None
 
     def covers(self, model: str) -> bool:
         """Whether it may ask a model."""
@@ -62,6 +64,7 @@ def create(
     at: datetime,
     models: Sequence[str] = (),
     rate: float | None = None,
+    quota: int | None = None,
 ) -> str:
     """Make a token; it is shown this once.
 
@@ -72,10 +75,11 @@ def create(
         at: When.
         models: See `Token`.
         rate: See `Token`.
+        quota: See `Token`.
 
     Raises:
         Conflict: there is one of that name in force.
-        Invalid: the name, the role, a pattern or the rate is none.
+        Invalid: the name, the role, a pattern, the rate or the quota is none.
     """
     check_name(name, "token name")
     if role not in ROLES:
@@ -89,13 +93,22 @@ def create(
         )
     if rate is not None and not 0 < rate < 1e9:
         raise Invalid(f"{rate} is no rate", "it is requests a second, more than 0", "give for instance 50")
+    if quota is not None and not 0 < quota < 2**31:
+        raise Invalid(f"{quota} is no quota", "it is requests a day, more than 0", "give for instance 100000")
     if db.scalar(select(tokens.c.name).where(tokens.c.name == name, tokens.c.revoked.is_(None))) is not None:
         raise Conflict(f"there is a token {name!r} already", "", "choose another name, or revoke it")
     db.execute(delete(tokens).where(tokens.c.name == name))
+    db.execute(delete(spent).where(spent.c.token == name))
     token = "mw_" + secrets.token_urlsafe(32)
     db.execute(
         insert(tokens).values(
-            name=name, digest=digest(token), role=role, models=list(models), rate=rate, created=at
+            name=name,
+            digest=digest(token),
+            role=role,
+            models=list(models),
+            rate=rate,
+            quota=quota,
+            created=at,
         )
     )
     return token
@@ -114,10 +127,11 @@ def revoke(db: Connection, name: str, at: datetime) -> None:
 
 def found(db: Connection, token: str) -> Token | None:
     """A token in force, ``None`` for any other text."""
-    query = select(tokens.c.name, tokens.c.role, tokens.c.models, tokens.c.rate)
+    t = tokens.c
+    query = select(t.name, t.role, t.models, t.rate, t.quota)
     mine = query.where(tokens.c.digest == digest(token), tokens.c.revoked.is_(None))
     row = db.execute(mine).one_or_none()
-    return None if row is None else Token(row.name, row.role, tuple(row.models), row.rate)
+    return None if row is None else Token(row.name, row.role, tuple(row.models), row.rate, row.quota)
 
 
 def any_in_force(db: Connection) -> bool:
@@ -128,5 +142,5 @@ def any_in_force(db: Connection) -> bool:
 def listed(db: Connection) -> list[dict[str, Any]]:
     """Every token without its digest, the newest first."""
     t = tokens.c
-    query = select(t.name, t.role, t.models, t.rate, t.created, t.revoked).order_by(t.created.desc())
+    query = select(t.name, t.role, t.models, t.rate, t.quota, t.created, t.revoked).order_by(t.created.desc())
     return [dict(row) for row in db.execute(query).mappings()]

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import inspect
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse
-from pydantic import create_model
+from fastapi.responses import HTMLResponse, JSONResponse
+from pydantic import Field, create_model
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from modelworks import __version__
+from modelworks.api import logs
 from modelworks.api.guard import Guard
 from modelworks.api.openapi import described
 from modelworks.console import page
@@ -24,6 +26,7 @@ from modelworks.core.errors import Invalid, ModelworksError, NotFound, TooLarge,
 from modelworks.core.plain import plain, to_json
 from modelworks.data.arrow import MEDIA, frame_of
 from modelworks.factory import VERBS, Factory, Route
+from modelworks.serving.about import about
 from modelworks.track.entry import read_batch
 
 log = logging.getLogger("modelworks.api")
@@ -43,10 +46,8 @@ STATUS = {
 _OPEN = ("/healthz", "/readyz")
 
 
-class Plain(Response):
+class Plain(JSONResponse):
     """JSON as the rest of the house writes it."""
-
-    media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
         """Encode with `core.plain`."""
@@ -61,6 +62,33 @@ def create_app(factory: Factory, guard: Guard) -> FastAPI:
 
     @app.middleware("http")
     async def guarded(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        begun = time.perf_counter()
+        headers = request.headers
+        traces = factory.stations.serve.plane.traces
+        told = about(
+            traces, headers.get("x-request-id", "").encode(), headers.get("traceparent", "").encode()
+        )
+        response = await answered(request, call_next)
+        if told is not None:
+            for name, value in told.headers():
+                response.headers[name.decode()] = value.decode()
+            if told.traced and traces is not None:
+                traces.tell(request.method, request.url.path.encode(), told, response.status_code)
+        seconds = time.perf_counter() - begun
+        logs.access.info(
+            "%s %s",
+            request.method,
+            request.url.path,
+            extra={
+                "status": response.status_code,
+                "milliseconds": round(1000 * seconds, 2),
+                "client": request.client.host if request.client else None,
+                "request": told.id.decode() if told is not None and told.id else None,
+            },
+        )
+        return response
+
+    async def answered(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         try:
             if request.url.path not in _OPEN:
                 guard.same_site(request.method, request.headers)
@@ -108,14 +136,26 @@ def create_app(factory: Factory, guard: Guard) -> FastAPI:
         digest = await run_in_threadpool(factory.stores.artifacts.put, body)
         return Plain({"digest": digest})
 
-    @app.get("/api/artifact", tags=["factory"], summary="The content of an artifact of a run")
+    @app.get(
+        "/api/artifact",
+        tags=["factory"],
+        summary="The content of an artifact of a run",
+        response_class=Response,
+        responses=_media("application/octet-stream"),
+    )
     def artifact(run: str, name: str) -> Response:
         """Download it; it is never shown as a page of this site."""
         headers = {"content-disposition": "attachment", "x-content-type-options": "nosniff"}
         content = factory.tracking.artifact(run, name)
         return Response(content, headers=headers, media_type="application/octet-stream")
 
-    @app.get("/api/card.{form}", tags=["factory"], summary="The model card of a version, as a page")
+    @app.get(
+        "/api/card.{form}",
+        tags=["factory"],
+        summary="The model card of a version, as a page",
+        response_class=Response,
+        responses=_media("text/html", "text/markdown"),
+    )
     def card(form: Literal["html", "md"], ref: str) -> Response:
         """One HTML file that needs nothing else, or Markdown."""
         text = card_page(plain(factory.card(ref)), form)
@@ -168,11 +208,36 @@ _POLICY = (
 )
 
 
+def _media(*kinds: str) -> dict[int | str, dict[str, Any]]:
+    """What an answer is, where it is not JSON."""
+    return {
+        200: {
+            "description": "The content",
+            "content": {kind: {"schema": {"type": "string"}} for kind in kinds},
+        }
+    }
+
+
+_COUNT = Annotated[int, Field(ge=0, le=1_000_000_000)]
+"""Whatever a verb counts, in a range in which no database and no calendar overflows."""
+
+
+def _bounded(annotation: Any) -> Any:
+    """The type of a parameter, whole numbers within bounds."""
+    if annotation is int:
+        return _COUNT
+    return _COUNT | None if annotation == int | None else annotation
+
+
 def _add(app: FastAPI, factory: Factory, name: str, route: Route) -> None:
     """A route for one verb: query parameters for GET, a JSON body for POST."""
     method = getattr(Factory, name)
     signature = inspect.signature(method, eval_str=True)
-    parameters = [p for p in list(signature.parameters.values())[1:] if p.name != "progress"]
+    parameters = [
+        p.replace(annotation=_bounded(p.annotation))
+        for p in list(signature.parameters.values())[1:]
+        if p.name != "progress"
+    ]
 
     def answer(**arguments: Any) -> Response:
         return Plain(getattr(factory, name)(**arguments))

@@ -9,7 +9,8 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from modelworks.access import tokens
-from modelworks.access.allowance import Allowance
+from modelworks.access.allowance import Allowance, settle
+from modelworks.core.clock import system_clock
 from modelworks.core.errors import Denied, Invalid, Unknown
 from modelworks.stores.ledger import Ledger
 
@@ -82,12 +83,29 @@ class Guard:
                 f"it may ask {', '.join(token.models)}",
                 "use another token",
             )
-        if token.rate is None:
+        if token.rate is None and token.quota is None:
             return None
         mine = self._allowances.get(token.name)
-        if mine is None or mine.rate != token.rate:
-            mine = self._allowances[token.name] = Allowance(token.name, token.rate)
+        if mine is None or (mine.rate, mine.quota) != (token.rate, token.quota):
+            mine = Allowance(token.name, token.rate, token.quota)
+            if token.quota is not None:
+                with self.ledger.read() as db:
+                    mine.settled(0, settle(db, token.name, 0, system_clock()))
+            self._allowances[token.name] = mine
         return mine
+
+    def settle(self) -> None:
+        """Write down what was spent of the days' requests, and learn what other servers have answered."""
+        quotas = [one for one in list(self._allowances.values()) if one.quota is not None]
+        if quotas:
+            counted = [one.counted for one in quotas]
+            with self.ledger.write() if any(counted) else self.ledger.read() as db:
+                used = [
+                    settle(db, one.caller, count, system_clock())
+                    for one, count in zip(quotas, counted, strict=True)
+                ]
+            for told in zip(quotas, counted, used, strict=True):
+                Allowance.settled(*told)
 
     def role(self, authorization: bytes | str | None, least: tokens.Role) -> tokens.Token:
         """The caller's token, if it gives at least the role `least`.

@@ -1,4 +1,4 @@
-"""The OpenAPI document: the verbs as FastAPI sees them, the data plane with an example a model."""
+"""The OpenAPI document: the verbs as FastAPI sees them, the data plane, and how one is refused."""
 
 from __future__ import annotations
 
@@ -7,47 +7,47 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from modelworks.api.openapi_plane import plane
 from modelworks.factory import Factory
-from modelworks.serving.example import example
+
+_TEXT = {"type": "string"}
+_SCHEMAS: dict[str, Any] = {
+    "Error": {
+        "type": "object",
+        "required": ["error"],
+        "properties": {
+            "error": {
+                "type": "object",
+                "required": ["code", "what", "why", "fix"],
+                "properties": dict.fromkeys(("code", "what", "why", "fix"), _TEXT),
+            }
+        },
+    },
+    "ProtocolError": {"type": "object", "required": ["error"], "properties": {"error": _TEXT}},
+}
+_REFUSED = {
+    "4XX": "Refused: what is wrong, why, and how to mend it",
+    "503": "Not now: it exists and cannot be used yet, or something that it needs does not answer",
+}
 
 
 def described(app: FastAPI, factory: Factory) -> dict[str, Any]:
     """The document, made anew: models come and go."""
     document = get_openapi(title=app.title, version=app.version, routes=app.routes)
-    paths = document["paths"]
     serve = factory.stations.serve
-    for name, served in sorted(serve.plane.fleet.snapshot.models.items()):
-        if served.replicas:  # what is not live would not answer
-            request, answer = example(served, serve.needed(served.declared))
-            paths[f"/predict/{name}"] = {
-                "post": _operation(f"Answer rows with {name}", "predict", request, answer)
-            }
-    paths["/outcomes"] = {
-        "post": _operation(
-            "Tell what really happened",
-            "predict",
-            {"outcomes": [{"key": "...", "value": 1, "time": "2013-01-05T13:40:00Z"}]},
-            {"accepted": 1},
-        )
-    }
-    paths["/v2/models/{model}/infer"] = {
-        "post": _operation(
-            "Open Inference Protocol, version 2",
-            "open inference protocol",
-            {"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [0.5]}]},
-            {},
-        )
-        | {"parameters": [{"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}]}
-    }
+    document["paths"] |= plane(serve.plane.fleet.snapshot, serve.needed)
+    components = document["components"]
+    # What FastAPI would say of input that is not valid; here it is refused as everything else is.
+    for name in ("HTTPValidationError", "ValidationError"):
+        components["schemas"].pop(name, None)
+    components["schemas"] |= _SCHEMAS
+    components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    document["security"] = [{}, {"token": []}]  # asked for once there is a token
+    for path, methods in document["paths"].items():
+        schema = "ProtocolError" if path.startswith("/v2") else "Error"
+        content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+        for operation in methods.values():
+            operation["responses"].pop("422", None)
+            for status, said in _REFUSED.items():
+                operation["responses"].setdefault(status, {"description": said, "content": content})
     return document
-
-
-def _operation(summary: str, tag: str, request: Any, answer: Any) -> dict[str, Any]:
-    return {
-        "summary": summary,
-        "tags": [tag],
-        "requestBody": {"required": True, "content": {"application/json": {"example": request}}},
-        "responses": {
-            "200": {"description": "Answered", "content": {"application/json": {"example": answer}}}
-        },
-    }

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from modelworks.api import logs
 from modelworks.api.app import create_app
 from modelworks.api.guard import Guard
 from modelworks.api.mlflow.app import MlflowApp, mounted
@@ -18,6 +19,7 @@ from modelworks.core.errors import Invalid, ModelworksError
 from modelworks.data.version import IngestReport
 from modelworks.factory import Factory
 from modelworks.serving import server
+from modelworks.serving.about import Traces
 from modelworks.serving.tick import Limits
 
 
@@ -54,6 +56,7 @@ def up(
         )
     # What is open is guarded as on this machine alone: as soon as there is a token, it is asked for.
     guard = Guard(factory.stores.ledger, "localhost" if open else host, settings.server_token)
+    logs.configure(settings.server_log)
     if settings.server_native not in ("processes", "threads"):
         raise Invalid(
             f"server.native cannot be {settings.server_native!r}", "", "set it to 'processes' or 'threads'"
@@ -61,6 +64,8 @@ def up(
     if settings.server_native == "processes":
         factory.stations.serve.apart(settings.server_worker_memory, factory.config.state / "environments")
     plane = factory.stations.serve.plane
+    if settings.server_traces:
+        plane.traces = Traces(settings.server_traces, settings.server_trace_share)
     if only_predict:
         app = predictions_only(plane, guard)
     else:
@@ -83,6 +88,7 @@ def up(
             authorize=guard.predict,
             grpc_port=settings.server_grpc_port or None,
             ready=ready,
+            settle=guard.settle,
         )
     finally:
         if helper is not None:

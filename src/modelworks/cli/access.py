@@ -30,22 +30,26 @@ def create(
     rate: Annotated[
         float | None, typer.Option(help="Requests for predictions a second; any number by default.")
     ] = None,
+    quota: Annotated[
+        int | None, typer.Option(help="Requests for predictions a day; any number by default.")
+    ] = None,
 ) -> None:
     """Make a token; it is shown this once."""
     from modelworks.access import tokens
     from modelworks.core.errors import Invalid
 
     door: Door = context.obj
-    role = role or ("caller" if predict or rate else "reader")
+    role = role or ("caller" if predict or rate or quota else "reader")
     models = [one.strip() for one in predict.split(",") if one.strip()]
     if role not in tokens.ROLES:
         raise Invalid(
             f"usage: {role!r} is not a role", f"roles are {', '.join(tokens.ROLES)}", "use one of these"
         )
     with door.factory() as factory, factory.stores.ledger.write() as db:
-        made = tokens.create(db, name, role, factory.now(), models, rate)
+        made = tokens.create(db, name, role, factory.now(), models, rate, quota)
     if door.json:
-        return show.raw({"name": name, "role": role, "models": models, "rate": rate, "token": made})
+        limits = {"models": models, "rate": rate, "quota": quota}
+        return show.raw({"name": name, "role": role, **limits, "token": made})
     show.OUT.print(made)
     return show.hint("send it as 'Authorization: Bearer TOKEN'; from now on every caller needs one")
 
@@ -54,21 +58,25 @@ def create(
 def list_(context: typer.Context) -> None:
     """Every token, without its secret."""
     from modelworks.access import tokens
+    from modelworks.access.allowance import spent_on
 
     door: Door = context.obj
     with door.factory() as factory, factory.stores.ledger.read() as db:
-        rows = tokens.listed(db)
+        today = spent_on(db, factory.now())
+        rows = [{**row, "today": today.get(row["name"], 0)} for row in tokens.listed(db)]
     if door.json:
         return show.raw(rows)
     show.table(
         "Tokens",
-        ["name", "role", "models", "requests/s#", "created", "revoked"],
+        ["name", "role", "models", "requests/s#", "a day#", "today#", "created", "revoked"],
         [
             [
                 r["name"],
                 r["role"],
                 ", ".join(r["models"]) or "all",
                 "any" if r["rate"] is None else r["rate"],
+                "any" if r["quota"] is None else r["quota"],
+                "" if r["quota"] is None else r["today"],
                 r["created"].isoformat()[:16],
                 r["revoked"] and r["revoked"].isoformat()[:16],
             ]

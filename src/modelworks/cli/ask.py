@@ -61,13 +61,14 @@ def predict(
         return show.raw(told)
     show.table(
         "Predictions",
-        ["id", "segment", "version#", "output"],
+        ["id", "segment", "version#", "output", "flags"],
         [
             [
                 p["id"],
                 p["segment"] or "(all)",
                 p["version"],
                 p["output"] if not isinstance(p["output"], dict) else jsonlib.dumps(p["output"]),
+                show.flags(p.get("flags")),
             ]
             for p in told["predictions"]
         ],
@@ -95,6 +96,8 @@ def _score(
                 ("answered", f"{told['answered']:,} of {told['rows']:,} rows"),
                 ("not answered", f"{told['refused']:,}, see the column 'error'" if told["refused"] else None),
                 *((f"  {count:,} rows", show.cell(reason)) for reason, count in told["reasons"].items()),
+                ("kept, with the reasons", told["quarantine"]),
+                ("flagged", f"{told['flagged']:,}, see the column 'flags'" if told["flagged"] else None),
                 ("versions", told["versions"]),
                 ("parts", f"{told['parts']:,}{again}"),
                 ("time", show.seconds(told["seconds"])),

@@ -14,6 +14,9 @@ _SAID = 10
 
 Model = Annotated[str | None, typer.Argument(help="Only this model.")]
 
+Since = Annotated[str | None, typer.Option(help="Only from this time on, or of the last '2h'.")]
+Until = Annotated[str | None, typer.Option(help="Only before this time, or before the last '2h'.")]
+
 
 def register(app: typer.Typer) -> None:
     """Put the commands into the application."""
@@ -48,16 +51,29 @@ def _how_far(going: dict[str, Any]) -> str:
     return done if going["left"] is None else f"{done}, about {show.seconds(going['left'])} left"
 
 
-def predictions(context: typer.Context, model: Model = None, limit: int = 20) -> None:
+def predictions(
+    context: typer.Context, model: Model = None, limit: int = 20, since: Since = None, until: Until = None
+) -> None:
     """The newest predictions."""
     door: Door = context.obj
-    rows = door.call("predictions", model=model, limit=limit)
+    rows = door.call("predictions", model=model, limit=limit, since=since, until=until)
     if door.json:
         return show.raw(rows)
     show.table(
         "Predictions",
-        ["id", "model", "segment", "version#", "output#", "when"],
-        [[r["id"], r["model"], r["segment"], r["version"], r["output"], show.when(r["time"])] for r in rows],
+        ["id", "model", "segment", "version#", "output#", "when", "flags"],
+        [
+            [
+                r["id"],
+                r["model"],
+                r["segment"],
+                r["version"],
+                r["output"],
+                show.when(r["time"]),
+                show.flags(r["flags"]),
+            ]
+            for r in rows
+        ],
     )
     return show.hint("modelworks why ID")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from datetime import datetime
@@ -128,6 +129,12 @@ _ANSWER = 60
 """Characters that are shown of an answer."""
 
 
+def flags(told: str | Sequence[Any] | None) -> str:
+    """What the input guard said of a row, in a word for each column."""
+    found: Sequence[Any] = json.loads(told) if isinstance(told, str) else told or ()
+    return ", ".join(f"{one['column']} {one['kind'].replace('_', ' ')}" for one in found)
+
+
 def why_tree(told: dict[str, Any]) -> Tree:
     """The answer of `why` as a tree."""
     p, version, data = told["prediction"], told["model_version"], told["dataset"]
@@ -135,6 +142,8 @@ def why_tree(told: dict[str, Any]) -> Tree:
     if isinstance(answer, str) and len(answer) > _ANSWER:
         answer = answer[:_ANSWER] + "..."
     tree = Tree(f"[bold]{p['id']}[/bold]  {cell(answer)}  for {cell(p.get('key') or 'a row')}")
+    if p.get("flags"):
+        tree.add(f"[yellow]the training had not seen the like: {cell(flags(p['flags']))}[/yellow]")
     made = tree.add(
         f"[cyan]{cell(version['ref'])}[/cyan], {version['served']}, made {when(version['created'])}"
     )

@@ -1,9 +1,10 @@
-"""Lengths of time as people write them: ``"15m"``, ``"1d"``."""
+"""Lengths of time, and moments, as people write them: ``"15m"``, ``"1d"``."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+from modelworks.core.clock import utc
 from modelworks.core.errors import Invalid
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -22,3 +23,21 @@ def duration(text: str) -> timedelta:
     except (ValueError, OverflowError):
         pass
     raise Invalid(f"{text!r} is not a duration", "", "write a number and s, m, h, d or w, for instance '1d'")
+
+
+def moment(text: str, now: datetime) -> datetime:
+    """Read a time as ISO 8601, UTC where it says nothing else, or a duration: that long before `now`.
+
+    Raises:
+        Invalid: `text` is neither.
+    """
+    try:
+        return utc(datetime.fromisoformat(text))
+    except ValueError:
+        pass
+    try:
+        return now - duration(text)
+    except (Invalid, OverflowError):
+        raise Invalid(
+            f"{text!r} is no time", "", "write for instance '2024-05-01T12:00', or '2h' for two hours ago"
+        ) from None

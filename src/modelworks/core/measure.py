@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from modelworks.core.batch import Batch, Floats
 from modelworks.core.errors import Invalid
+from modelworks.core.seen import Seen
 
 Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
@@ -65,6 +66,7 @@ class _Stored(msgspec.Struct, array_like=True):
     output_edges: bytes
     features: bytes
     outputs: bytes
+    seen: bytes | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +81,7 @@ class Reference:
         output_edges: float64, shape (19,), in the same sense.
         features: int64, shape (numbers + texts, 11).
         outputs: int64, shape (20,).
+        seen: What all rows of the training held, where that is known; the bins are those of some of them.
     """
 
     edges: Floats
@@ -86,6 +89,7 @@ class Reference:
     output_edges: Doubles
     features: Ints
     outputs: Ints
+    seen: Seen | None = None
 
     @property
     def rows(self) -> int:
@@ -143,6 +147,7 @@ class Reference:
             self.output_edges.astype("<f8").tobytes(),
             pack(self.features.reshape(1, -1))[0],
             pack(self.outputs.reshape(1, -1))[0],
+            None if self.seen is None else self.seen.to_bytes(),
         )
         return msgspec.msgpack.encode(stored)
 
@@ -172,6 +177,7 @@ class Reference:
                 .astype(np.int64)
                 .reshape(features, FEATURE_BINS),
                 unpack([stored.outputs], OUTPUT_BINS)[0].astype(np.int64),
+                None if stored.seen is None else Seen.from_bytes(stored.seen),
             )
         except (msgspec.DecodeError, ValueError) as error:
             raise Invalid(

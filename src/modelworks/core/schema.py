@@ -13,6 +13,9 @@ from modelworks.core.errors import Invalid
 OnBreach = Literal["quarantine", "reject", "warn"]
 """What happens when a rule is broken: the row is kept apart; all that came with it is refused; it is only said."""
 
+Sensitive = Literal["", "drop", "hash"]
+"""What becomes of a column's values in the prediction log: they are kept; left out; replaced by a keyed hash."""
+
 
 class Kind(StrEnum):
     """What a column holds."""
@@ -47,6 +50,7 @@ class Field:
         allowed: The only values allowed; empty for any.
         on_breach: What happens when a value is not as it should be. With ``"warn"`` a value outside of its bounds
             is kept; one that cannot be kept (it is missing, or of another type) is quarantined all the same.
+        sensitive: What becomes of its values in the prediction log: see `Sensitive`.
     """
 
     name: str
@@ -56,9 +60,14 @@ class Field:
     max: float | None = None
     allowed: tuple[str, ...] = ()
     on_breach: OnBreach = "quarantine"
+    sensitive: Sensitive = ""
 
     def __post_init__(self) -> None:
         check_on_breach(self.on_breach, f"column {self.name!r}")
+        if self.sensitive not in get_args(Sensitive):
+            raise Invalid(
+                f"column {self.name!r} has sensitive={self.sensitive!r}", "", 'use "drop" or "hash"'
+            )
 
     def to_json(self) -> dict[str, Any]:
         """As plain data, without what is at its default."""
@@ -67,7 +76,7 @@ class Field:
         return {
             key: value
             for key, value in full.items()
-            if not (value is None or value is False or value in ([], "quarantine"))
+            if not (value is None or value is False or value in ([], "quarantine", ""))
         }
 
     @classmethod
@@ -85,6 +94,7 @@ class Number:
     nullable: bool = False
     integer: bool = False
     on_breach: OnBreach = "quarantine"
+    sensitive: Sensitive = ""
 
 
 @dataclass(frozen=True)
@@ -94,6 +104,7 @@ class Text:
     allowed: tuple[str, ...] | list[str] = ()
     nullable: bool = False
     on_breach: OnBreach = "quarantine"
+    sensitive: Sensitive = ""
 
 
 @dataclass(frozen=True)
@@ -102,6 +113,7 @@ class Bool:
 
     nullable: bool = False
     on_breach: OnBreach = "quarantine"
+    sensitive: Sensitive = ""
 
 
 @dataclass(frozen=True)
@@ -110,6 +122,7 @@ class Time:
 
     nullable: bool = False
     on_breach: OnBreach = "quarantine"
+    sensitive: Sensitive = ""
 
 
 ColumnSpec = type | Number | Text | Bool | Time
@@ -133,19 +146,19 @@ def as_field(name: str, spec: ColumnSpec) -> Field:
     match spec:
         case Number():
             kind = Kind.INTEGER if spec.integer else Kind.NUMBER
-            return Field(name, kind, spec.nullable, spec.min, spec.max, on_breach=spec.on_breach)
+            bounds: dict[str, Any] = {"min": spec.min, "max": spec.max}
         case Text():
-            return Field(
-                name, Kind.TEXT, spec.nullable, allowed=tuple(spec.allowed), on_breach=spec.on_breach
-            )
+            kind, bounds = Kind.TEXT, {"allowed": tuple(spec.allowed)}
         case Bool():
-            return Field(name, Kind.BOOL, spec.nullable, on_breach=spec.on_breach)
+            kind, bounds = Kind.BOOL, {}
         case Time():
-            return Field(name, Kind.TIME, spec.nullable, on_breach=spec.on_breach)
+            kind, bounds = Kind.TIME, {}
         case type() if spec in _PLAIN:
             return Field(name, _PLAIN[spec])
-    raise Invalid(
-        f"column {name!r} of the contract has no known type",
-        f"got {spec!r}",
-        "use float, int, str, bool, datetime, mw.Number(...), mw.Text(...), mw.Bool() or mw.Time()",
-    )
+        case _:
+            raise Invalid(
+                f"column {name!r} of the contract has no known type",
+                f"got {spec!r}",
+                "use float, int, str, bool, datetime, mw.Number(...), mw.Text(...), mw.Bool() or mw.Time()",
+            )
+    return Field(name, kind, spec.nullable, **bounds, on_breach=spec.on_breach, sensitive=spec.sensitive)

@@ -95,6 +95,12 @@ class Dataset:
                     f"the contract has {', '.join(fields)}",
                     "correct the name, or add the column to the contract",
                 )
+            if column is not None and fields[column].sensitive:
+                raise Invalid(
+                    f"the {role} column {column!r} of dataset {name!r} cannot be sensitive",
+                    "predictions are joined with what became of them by it, and forgotten by it",
+                    "use a key that says nothing of a person",
+                )
         if time is not None and fields[time].kind is not Kind.TIME:
             raise Invalid(
                 f"the time column {time!r} of dataset {name!r} holds no times",

@@ -80,4 +80,4 @@ def _breaks(dataset: Dataset, old: Mapping[str, Field], rows: pl.LazyFrame) -> d
 
 
 def _rules(field: Field) -> dict[str, Any]:
-    return {name: value for name, value in field.to_json().items() if name != "on_breach"}
+    return {name: value for name, value in field.to_json().items() if name not in ("on_breach", "sensitive")}

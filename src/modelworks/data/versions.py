@@ -15,7 +15,7 @@ from modelworks.core.ref import Ref
 from modelworks.data.version import VERSION, DatasetVersion
 from modelworks.stores.ledger import Ledger
 from modelworks.stores.ledger.portable import queue_up, upsert
-from modelworks.stores.ledger.tables import dataset_pins, dataset_tags, dataset_versions
+from modelworks.stores.ledger.tables import dataset_pins, dataset_tags, dataset_versions, datasets
 from modelworks.stores.tables import Tables
 
 _V = dataset_versions.c
@@ -50,13 +50,20 @@ def find(ledger: Ledger, ref: Ref) -> DatasetVersion:
     A moment names the version that was the newest then; a day alone is its beginning, UTC.
 
     Raises:
-        NotFound: there is none.
+        NotFound: there is none, or no such dataset.
         NotReady: the dataset has no version yet.
     """
     mine = _V.dataset == ref.name
     with ledger.read() as db:
         if ref.at in (None, "latest"):
             found = newest(db, ref.name)
+            if (
+                found is None
+                and db.scalar(select(datasets.c.name).where(datasets.c.name == ref.name)) is None
+            ):
+                raise NotFound(
+                    f"there is no dataset {ref.name!r}", "", "check the name: 'modelworks data list'"
+                )
             if found is None:
                 raise NotReady(
                     f"dataset {ref.name!r} has no version yet",

@@ -86,7 +86,9 @@ class Root:
                 limit=chosen.train_limit,
             ),
             deploy=DeployStation(stores.ledger, clock),
-            serve=ServeStation(stores, chosen.server_max_body, chosen.server_model_memory),
+            serve=ServeStation(
+                stores, chosen.server_max_body, chosen.server_model_memory, chosen.server_log_sync
+            ),
             monitor=MonitorStation(stores, clock),
             learn=LearnStation(stores.ledger, clock),
         )

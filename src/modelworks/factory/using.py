@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from modelworks.core.duration import moment
 from modelworks.core.ref import Ref
 from modelworks.core.verbs import verb
 from modelworks.factory.root import Plain, Root
@@ -24,9 +25,12 @@ class Using(Root):
         return report.deployments(self.stations, model, limit)
 
     @verb("GET", "/api/predictions")
-    def predictions(self, model: str | None = None, limit: int = 50) -> Plain:
-        """The newest predictions."""
-        return self.stations.serve.recent(model, limit)
+    def predictions(
+        self, model: str | None = None, limit: int = 50, since: str | None = None, until: str | None = None
+    ) -> Plain:
+        """The newest predictions: from `since` on and before `until`, each a time (ISO 8601) or a duration ago."""
+        bounds = (None if text is None else moment(text, self.now()) for text in (since, until))
+        return self.stations.serve.recent(model, limit, *bounds)
 
     @verb("POST", "/api/deploy")
     def deploy(self, ref: str, reason: str = "by hand", gradually: bool = False) -> Plain:

@@ -13,6 +13,7 @@ from modelworks.core.measure import Reference
 from modelworks.models.package import Package
 from modelworks.models.signature import Signature
 from modelworks.monitor.window import Key, Known
+from modelworks.serving.declared import declared_models
 from modelworks.stores import Stores
 from modelworks.stores.ledger.portable import chunks
 from modelworks.stores.ledger.tables import model_versions
@@ -43,21 +44,25 @@ class Versions:
             query = select(*columns, model_versions.c.package, model_versions.c.metrics)
             query = query.where(model_versions.c.model == model)
             with self.stores.ledger.read() as db:
+                declared = declared_models(db, model).get(model)
+                unseen = frozenset() if declared is None else declared.sensitive
                 for segments in chunks(sorted({segment for segment, _ in missing})):
                     for segment, version, package, metrics in db.execute(
                         query.where(columns[0].in_(segments))
                     ):
                         if (segment, version) in missing:
-                            self._known[model, segment, version] = self._read(package, metrics)
+                            self._known[model, segment, version] = self._read(package, metrics, unseen)
         return {key: self._known[model, *key] for key in wanted if (model, *key) in self._known}
 
-    def _read(self, content: Mapping[str, Any], metrics: Mapping[str, float | None]) -> Known:
+    def _read(
+        self, content: Mapping[str, Any], metrics: Mapping[str, float | None], unseen: frozenset[str]
+    ) -> Known:
         package = Package.from_json(content)
         if package.reference is None:
             reference = _empty(package.signature)
         else:
             reference = Reference.from_bytes(self.stores.artifacts.get(package.reference))
-        return Known(package.signature, reference, _promised(package.signature, metrics))
+        return Known(package.signature, reference, _promised(package.signature, metrics), unseen)
 
 
 def _empty(signature: Signature) -> Reference:

@@ -46,11 +46,13 @@ class Known:
         signature: Inputs and output.
         reference: The bins, and how they were filled when it was made.
         promised: Its loss at validation; NaN where it was not measured.
+        unseen: Inputs that are sensitive, so that the log does not hold them: nothing is said of their shift.
     """
 
     signature: Signature
     reference: Reference
     promised: float = float("nan")
+    unseen: frozenset[str] = frozenset()
 
     @cached_property
     def layout(self) -> Layout:
@@ -155,15 +157,17 @@ def _sketch(rows: pl.DataFrame, known: Sequence[Known], layout: Layout, windows:
     of, window = (rows[name].to_numpy().astype(np.int64) for name in ("of", "window"))
     output = rows["output"].to_numpy().astype(np.float64)
     happened, loss = _TRUTHS[layout[2]](rows, of, [entry.signature.classes for entry in known])
+    unseen = known[0].unseen
     counts = count(
         [entry.reference for entry in known],
         of,
-        batch_of(rows["inputs"], layout),
+        batch_of(rows["inputs"], layout, unseen),
         output,
         happened,
         window,
         windows,
     )
+    counts.features[:, [name in unseen for name in known[0].features], :] = 0
     labelled = ~np.isnan(loss)
     loss = np.where(labelled, loss, 0.0)
     each = (np.ones(len(rows)), labelled.astype(np.float64), output, loss, np.square(loss))
@@ -249,9 +253,9 @@ _TRUTHS: Mapping[
 # -- inputs ----------------------------------------------------------------------------------------------
 
 
-def batch_of(inputs: pl.Series, layout: Layout) -> Batch:
-    """Logged inputs, JSON texts, in a layout; what is not there, or of another kind, is missing."""
-    numbers, texts, _ = layout
+def batch_of(inputs: pl.Series, layout: Layout, unseen: frozenset[str] = frozenset()) -> Batch:
+    """Logged inputs, JSON texts, in a layout; what is not there, of another kind, or `unseen`, is missing."""
+    numbers, texts = (tuple(name for name in names if name not in unseen) for names in layout[:2])
     schema = pl.Struct(dict.fromkeys(numbers, pl.Float64) | dict.fromkeys(texts, pl.String))
     try:
         table = inputs.str.json_decode(schema).struct.unnest()
@@ -261,12 +265,13 @@ def batch_of(inputs: pl.Series, layout: Layout) -> Batch:
     values = table.select(pl.col(name).cast(pl.Float32).fill_null(np.nan) for name in numbers)
     words = table.select(pl.col(name).fill_null("") for name in texts)
     batch = Batch(
-        np.empty((len(inputs), len(numbers)), np.float32), np.empty((len(inputs), len(texts)), dtype=object)
+        np.full((len(inputs), len(layout[0])), np.nan, np.float32),
+        np.full((len(inputs), len(layout[1])), "", dtype=object),
     )
-    for place, name in enumerate(numbers):
-        batch.numbers[:, place] = values[name].to_numpy()
-    for place, name in enumerate(texts):
-        batch.texts[:, place] = words[name].to_list()
+    for name in numbers:
+        batch.numbers[:, layout[0].index(name)] = values[name].to_numpy()
+    for name in texts:
+        batch.texts[:, layout[1].index(name)] = words[name].to_list()
     return batch
 
 

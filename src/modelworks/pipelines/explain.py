@@ -15,6 +15,7 @@ from modelworks.lineage import graph
 from modelworks.lineage.edge import Edge
 from modelworks.pipelines import nodes
 from modelworks.pipelines.context import Stations
+from modelworks.serving.outcomes import UNLOGGED
 from modelworks.stores.ledger.tables import campaigns, decisions, deployment_history, runs
 from modelworks.track import lock
 
@@ -22,7 +23,7 @@ _PREFIXES = (
     "dataset", "campaign", "run", "model", "verdict", "deployment", "code", "source", "environment", "file", "push",
 )  # fmt: skip
 _ID = re.compile(r"[0-9a-f]{26}")
-_PREDICTION = re.compile(r"[0-9a-f]{26}-[0-9]+")
+_PREDICTION = re.compile(rf"({UNLOGGED})?[0-9a-f]{{26}}-[0-9]+")
 _MOST = 10_000
 """Edges that are told at most."""
 _TOLD = 2_000
@@ -176,6 +177,12 @@ def _around(stations: Stations, prediction: Mapping[str, Any]) -> list[Edge]:
 
 
 def _prediction(stations: Stations, prediction_id: str) -> dict[str, Any]:
+    if prediction_id.startswith(UNLOGGED):
+        raise NotFound(
+            f"{prediction_id[:80]!r} is not in the prediction log",
+            "only a sample of this model's answers is: see log= of the model",
+            "'modelworks predictions' lists the newest that are",
+        )
     found = stations.serve.find(prediction_id)
     if found is None:
         raise NotFound(

@@ -16,6 +16,8 @@ from modelworks.core.ref import check_name
 from modelworks.data.dataset import Dataset
 from modelworks.data.features.definition import to_json
 from modelworks.deploy.holdout import Holdout
+from modelworks.deploy.inputs import Inputs
+from modelworks.deploy.log import Log
 from modelworks.deploy.strategies.direct import Direct
 from modelworks.deploy.strategies.port import Strategy
 from modelworks.learn.policy import Policy
@@ -46,6 +48,8 @@ class Model:
         value: What its predictions are worth, if that is known.
         tune: How its parameters are searched, if they are.
         control: The share of its traffic that it does not serve, if there is one.
+        inputs: What is done with rows that hold what the training did not see.
+        log: What of its answers is kept.
     """
 
     definition: Definition
@@ -56,6 +60,8 @@ class Model:
     value: Payoff | None
     tune: Tune | None = None
     control: Holdout | None = None
+    inputs: Inputs = field(default_factory=Inputs)
+    log: Log = field(default_factory=Log)
 
     @property
     def name(self) -> str:
@@ -120,6 +126,8 @@ def model(
     approval: Literal["auto", "manual"] = "auto",
     value: Payoff | None = None,
     control: Holdout | None = None,
+    inputs: Inputs | None = None,
+    log: Log | None = None,
     holdout: float = 0.2,
     window: str | None = None,
     params: Mapping[str, Any] | None = None,
@@ -146,6 +154,9 @@ def model(
         approval: ``"manual"`` where a person has to approve what passed its gates.
         value: What its predictions are worth.
         control: The share of its traffic that it does not serve, to know what it is worth.
+        inputs: What is done with requests that hold what the training did not see; by default they are answered,
+            and what is odd is said.
+        log: What of its answers is kept; by default all.
         holdout: Share of the rows, the newest, that judges instead of teaching.
         window: How far back training looks, for instance ``"120d"``; everything by default.
         params: Passed to the function.
@@ -172,6 +183,13 @@ def model(
                     f"{role} of model {label!r} names the column {column!r}",
                     f"dataset {dataset.name!r} has {', '.join([*dataset.contract, *dataset.features])}",
                     "correct the name, or add the column to the contract",
+                )
+        for column in per:
+            if dataset.contract[column].sensitive:
+                raise Invalid(
+                    f"model {label!r} cannot be split by {column!r}",
+                    "the column is sensitive, and segments are named in the log",
+                    "split it by another, or let the column be logged",
                 )
         if target in features:
             raise Invalid(
@@ -247,6 +265,8 @@ def model(
             value,
             tune,
             control,
+            inputs or Inputs(),
+            log or Log(),
         )
 
     return define

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from modelworks.core.errors import NotFound
+from modelworks.core.errors import Invalid, NotFound
 from modelworks.core.ref import Ref, parse_segment, segment_text
 from modelworks.pipelines import campaign
 from modelworks.pipelines.context import Stations
@@ -29,6 +29,8 @@ from modelworks.stores.ledger.tables import (
 )
 from modelworks.track import experiments as groups
 from modelworks.track.station import TrackStation
+
+_MOST_DAYS = 36_500
 
 
 def status(stations: Stations) -> dict[str, Any]:
@@ -211,8 +213,11 @@ def monitor(stations: Stations, name: str, segment: str | None, days: int) -> di
 
     Raises:
         NotFound: the project has no such model.
+        Invalid: it is more days than a calendar has.
     """
     stations.project.model(name)
+    if not 0 <= days <= _MOST_DAYS:
+        raise Invalid(f"{days} days cannot be looked at", "", f"ask for at most {_MOST_DAYS}")
     # The last days that were observed: after a replay, or a pause, these are not the last days.
     end = min(stations.monitor.seen_until(name) or stations.clock(), stations.clock())
     watches = stations.monitor.summary(name, end=end, days=days)

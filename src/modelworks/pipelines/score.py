@@ -27,8 +27,8 @@ from modelworks.jobs.executors import EXECUTORS
 from modelworks.jobs.executors.port import own_cores
 from modelworks.pipelines.context import Progress, Stations, silent
 from modelworks.pipelines.score_part import Job, Part, columns_of, parts_of, score_part
-from modelworks.serving.batch import OWN, Scoring, Version
-from modelworks.serving.fleet import Declared, declared_models
+from modelworks.serving.declared import Declared, declared_models
+from modelworks.serving.scoring import OWN, Scoring, Version
 
 _ROWS = 100_000
 """Of a part."""
@@ -47,6 +47,8 @@ class Scored:
         answered: Those with an output.
         refused: Those with an error.
         reasons: The most common errors, with their numbers.
+        quarantine: The file with the rows that have an error, whole, each with its reason; ``None`` where none has.
+        flagged: Rows that were answered though something was odd: see the column ``flags``.
         versions: How many versions answered.
         parts: In how many parts.
         kept: How many of them an earlier call had done.
@@ -59,6 +61,8 @@ class Scored:
     answered: int
     refused: int
     reasons: dict[str, int]
+    quarantine: str | None
+    flagged: int
     versions: int
     parts: int
     kept: int
@@ -105,7 +109,7 @@ def score(
             f"usage: {out.name} is no Parquet file", "the answers are Parquet", "end it in .parquet"
         )
     source = _file(file) if file is not None else _dataset(stations, dataset or "")
-    identity = {"model": str(ref), "source": source, "keep": list(keep), "rows": _ROWS, "form": 1}
+    identity = {"model": str(ref), "source": source, "keep": list(keep), "rows": _ROWS, "form": 2}
     beside = out.with_name(f"{out.name}.parts")
     folder = beside / sha256(to_json(identity)).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
@@ -121,13 +125,15 @@ def score(
         kept = sum((folder / part.name).exists() for part in parts)
         _do(job, [part for part in parts if not (folder / part.name).exists()], workers, len(parts), progress)
         told = {"model": str(ref), "source": source, "versions": _versions(scoring)}
-        _assemble([folder / part.name for part in parts], out, told)
-        answered, refused, reasons = _counts(out)
+        done = [folder / part.name for part in parts]
+        quarantine = _quarantined(done, rows, out.with_name(f"{out.stem}.quarantine.parquet"))
+        _assemble(done, out, told)
+        answered, refused, flagged, reasons = _counts(out)
         shutil.rmtree(folder)
     _tidy(beside)
     return Scored(
-        str(out), str(ref), answered + refused, answered, refused, reasons, len(scoring.versions), len(parts),
-        kept, time.monotonic() - begun,
+        str(out), str(ref), answered + refused, answered, refused, reasons, quarantine, flagged,
+        len(scoring.versions), len(parts), kept, time.monotonic() - begun,
     )  # fmt: skip
 
 
@@ -267,13 +273,37 @@ def _assemble(parts: Sequence[Path], out: Path, told: Any) -> None:
     part.rename(out)
 
 
-def _counts(out: Path) -> tuple[int, int, dict[str, int]]:
-    """Rows with and without an answer, and the most common reasons."""
+def _quarantined(parts: Sequence[Path], rows: Path, out: Path) -> str | None:
+    """Write the rows that have an error, as they came, with their number and the reason; none, no file."""
+    wrong = (
+        pl.scan_parquet(list(parts), glob=False).select("row", "error").filter(pl.col("error").is_not_null())
+    )
+    wrong = wrong.collect().lazy()
+    if not wrong.select(pl.len()).collect().item():
+        out.unlink(missing_ok=True)
+        return None
+    given = pl.scan_parquet(rows, glob=False)
+    number, error = "row", "error"
+    while {number, error} & set(given.collect_schema()):
+        number, error = f"_{number}", f"_{error}"
+    kept = given.with_row_index(number).with_columns(pl.col(number).cast(pl.Int64))
+    part = out.with_name(f".{out.name}.part")
+    kept.join(wrong.rename({"row": number, "error": error}), on=number, maintain_order="left").sink_parquet(
+        part
+    )
+    _flushed(part)
+    part.rename(out)
+    return str(out)
+
+
+def _counts(out: Path) -> tuple[int, int, int, dict[str, int]]:
+    """Rows with and without an answer, those flagged, and the most common reasons."""
     rows = pl.scan_parquet(out, glob=False)
     wrong = rows.filter(pl.col("error").is_not_null())
-    total, refused = rows.select(pl.len(), pl.col("error").count()).collect().row(0)
+    counted = rows.select(pl.len(), pl.col("error").count(), pl.col("flags").count())
+    total, refused, flagged = counted.collect().row(0)
     most = wrong.group_by("error").len().sort("len", "error", descending=[True, False]).head(_REASONS)
-    return total - refused, refused, dict(most.collect().iter_rows()) if refused else {}
+    return total - refused, refused, flagged, dict(most.collect().iter_rows()) if refused else {}
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -16,8 +16,10 @@ import pyarrow.parquet as pq
 from modelworks.core.errors import Invalid
 from modelworks.core.plain import to_json
 from modelworks.models.packaging import load
-from modelworks.serving.batch import Scorer, Scoring
+from modelworks.serving.batch import Scorer
 from modelworks.serving.features import OnlineFeatures
+from modelworks.serving.input_guard import guard_of
+from modelworks.serving.scoring import Scoring
 from modelworks.stores import open_stores
 
 _AT_ONCE = 50_000
@@ -137,7 +139,13 @@ class _Desk:
 @lru_cache(maxsize=1)
 def _desk(scoring: bytes, places: tuple[str, ...]) -> _Desk:
     stores = open_stores(Path(places[0]), *places[1:])
-    scorer = Scorer(Scoring.from_json(orjson.loads(scoring)), lambda package: load(package, stores.artifacts))
+    chosen = Scoring.from_json(orjson.loads(scoring))
+    policy = chosen.declared.inputs
+    scorer = Scorer(
+        chosen,
+        lambda package: load(package, stores.artifacts),
+        lambda package: guard_of(package, stores.artifacts, policy),
+    )
     return _Desk(scorer, OnlineFeatures(stores.ledger, stores.tables))
 
 

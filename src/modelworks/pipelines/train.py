@@ -107,6 +107,8 @@ def described(model: Model) -> dict[str, object]:
         "gate": [repr(gate) for gate in model.gates],
         "rollout": repr(model.strategy),
         **({} if model.control is None else {"control": model.control.to_json()}),
+        "inputs": model.inputs.to_json(),
+        "log": model.log.to_json(),
         "retrain": [repr(trigger) for trigger in model.policy.triggers],
         "approval": model.approval,
         "value": None if model.value is None else repr(model.value),

@@ -9,6 +9,8 @@ from urllib.parse import quote
 import httpx
 
 from modelworks.core.errors import (
+    BadValue,
+    Busy,
     Conflict,
     Denied,
     Invalid,
@@ -18,6 +20,7 @@ from modelworks.core.errors import (
     TooLarge,
     TooMany,
     Unavailable,
+    Unfit,
     Unknown,
 )
 from modelworks.core.plain import plain
@@ -26,7 +29,7 @@ from modelworks.factory import VERBS
 
 _KINDS = {
     kind.code: kind
-    for kind in (NotFound, Conflict, Invalid, TooLarge, NotReady, Unknown, Denied, TooMany, Unavailable)
+    for kind in (NotFound, Conflict, Invalid, TooLarge, NotReady, Unknown, Denied, TooMany, Busy, Unavailable)
 }
 
 
@@ -124,9 +127,7 @@ class Client:
             raise Unavailable(
                 f"{path} answered {response.status_code}", response.text[:200], "is it a Modelworks server?"
             ) from None
-        raise _KINDS.get(told.get("code"), ModelworksError)(
-            told.get("what", ""), told.get("why", ""), told.get("fix", "")
-        )
+        raise _error(told, response.headers.get("retry-after", ""))
 
     def close(self) -> None:
         """Close the connections."""
@@ -149,3 +150,14 @@ def _objects(rows: Any) -> list[Mapping[str, Any]]:
 def connect(url: str, token: str | None = None) -> Client:
     """A client of the factory at `url`."""
     return Client(url, token)
+
+
+def _error(told: Mapping[str, Any], after: str) -> ModelworksError:
+    """The error as the server has raised it."""
+    if told.get("code") == Unfit.code and told.get("values"):
+        return Unfit([BadValue(**one) for one in told["values"]], told.get("fix", ""))
+    kind = _KINDS.get(told.get("code", ""), ModelworksError)
+    error = kind(told.get("what", ""), told.get("why", ""), told.get("fix", ""))
+    if isinstance(error, TooMany) and after.isdigit():
+        error.after = float(after)
+    return error

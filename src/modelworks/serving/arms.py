@@ -1,7 +1,7 @@
 """The arms of a segment: which of its rows the champion answers, a challenger, or nobody.
 
 Who gets what is decided by a keyed hash of what rows stick by, without looking anything up. The hash is a number
-between 0 and 1 that is compared with the share, so shares are nested: who met the challenger at 5 % meets it at 25 %.
+between 0 and 1 that is compared with the share, so shares are nested: who met the challenger at 2 % meets it at 25 %.
 """
 
 from __future__ import annotations

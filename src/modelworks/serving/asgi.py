@@ -12,6 +12,7 @@ from typing import Any
 from modelworks.access.allowance import Allowance
 from modelworks.core.errors import Busy, ModelworksError, NotFound, TooLarge, TooMany, Unknown
 from modelworks.serving import paths
+from modelworks.serving.about import about
 from modelworks.serving.data_plane import DataPlane, FullReply, too_large
 from modelworks.serving.replies import LATE, busy, error_reply, retry_after
 
@@ -60,7 +61,16 @@ class DataPlaneApp:
         if scope["type"] == "http":
             path: bytes = scope.get("raw_path") or scope["path"].encode()
             if paths.ours(path):
-                await _send(send, await self._answer(scope, path, receive))
+                headers = {name.lower(): value for name, value in scope["headers"]}
+                told = about(
+                    self.plane.traces, headers.get(b"x-request-id", b""), headers.get(b"traceparent", b"")
+                )
+                status, own, content = await self._answer(scope, path, headers, receive)
+                if told is not None:
+                    own = [*own, *told.headers()]
+                    if told.traced and self.plane.traces is not None:
+                        self.plane.traces.tell(scope["method"], path.split(b"?", 1)[0], told, status)
+                await _send(send, (status, own, content))
                 return
         if self.rest is not None:
             await self.rest(scope, receive, send)
@@ -73,9 +83,10 @@ class DataPlaneApp:
             status, body = error_reply(error)
             await _send(send, (status, [(b"content-type", b"application/json")], body))
 
-    async def _answer(self, scope: Scope, path: bytes, receive: Receive) -> FullReply:
+    async def _answer(
+        self, scope: Scope, path: bytes, headers: Mapping[bytes, bytes], receive: Receive
+    ) -> FullReply:
         try:
-            headers = {name.lower(): value for name, value in scope["headers"]}
             model = paths.model_of(path)
             allowance = self.authorize(headers.get(b"authorization"), model)
             if allowance is not None and model and scope["method"] == "POST" and (no := allowance.spend()):
@@ -106,7 +117,7 @@ class DataPlaneApp:
         self._seconds += 0.1 * (time.perf_counter() - begun - self._seconds)
         return reply
 
-    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
+    async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
         limit = self.plane.max_body
         announced = headers.get(b"content-length", b"0")
         if announced.isdigit() and int(announced) > limit:

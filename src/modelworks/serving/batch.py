@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,22 +13,17 @@ import polars as pl
 
 from modelworks.core.batch import Batch
 from modelworks.core.errors import Invalid, ModelworksError
-from modelworks.core.ref import Segment, parse_segment, segment_text
+from modelworks.core.ref import Segment, segment_text
 from modelworks.core.schema import Field, Kind
 from modelworks.data.contract import as_typed
 from modelworks.models.package import Package
 from modelworks.models.predictor import Predictor
 from modelworks.models.signature import Signature
-from modelworks.serving.columns import as_text, merge
-from modelworks.serving.fleet import Declared
+from modelworks.serving.columns import as_text
+from modelworks.serving.input_guard import Guard, Odd, flags
 from modelworks.serving.replica import Replica
 from modelworks.serving.residency import Residency, Resident
-
-Form = Literal["number", "classes", "json"]
-"""What the column ``output`` holds: a number; the likeliest label, with a probability for each; JSON."""
-
-OWN = ("row", "segment", "version", "output", "error")
-"""Columns that every answer has."""
+from modelworks.serving.scoring import Scoring
 
 _MEMORY = 1024**3
 """Bytes that the models of one worker may take."""
@@ -46,101 +41,6 @@ Refusal = tuple[str, npt.NDArray[np.bool_]]
 """Why rows cannot be answered, and which."""
 
 
-@dataclass(frozen=True)
-class Version:
-    """A version that answers."""
-
-    version: int
-    package: Package
-
-    @property
-    def signature(self) -> Signature:
-        """What it takes and gives."""
-        return self.package.signature
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """What answers, chosen once for all rows of a batch.
-
-    Attributes:
-        declared: The model.
-        routed: Whether each row goes to its segment's version; else all go to the only one.
-        versions: What answers, by segment.
-    """
-
-    declared: Declared
-    routed: bool
-    versions: Mapping[Segment, Version]
-
-    @cached_property
-    def form(self) -> Form:
-        """What all answers have in common."""
-        tasks = {one.signature.task for one in self.versions.values()}
-        if tasks <= {"binary", "regression"}:
-            return "number"
-        return "classes" if tasks == {"multiclass"} else "json"
-
-    @cached_property
-    def classes(self) -> tuple[str, ...]:
-        """Every label that any version knows, where a label is answered."""
-        if self.form != "classes":
-            return ()
-        known = (str(label) for one in self.versions.values() for label in one.signature.classes)
-        return tuple(dict.fromkeys(known))
-
-    @cached_property
-    def schema(self) -> dict[str, Any]:
-        """The columns of the answers."""
-        output = pl.Float32 if self.form == "number" else pl.String
-        return {
-            "segment": pl.String,
-            "version": pl.Int32,
-            "output": output,
-            **{f"probability_{label}": pl.Float32 for label in self.classes},
-            "error": pl.String,
-        }
-
-    @cached_property
-    def nullable(self) -> frozenset[str]:
-        """The inputs that may be missing: as the server merges the versions that are live."""
-        declared = self.declared
-        contract = frozenset(one.name for one in declared.contract if one.nullable)
-        signatures = [one.signature for one in self.versions.values()]
-        columns = merge(signatures, declared.per if self.routed else (), None, None, contract, {})
-        return frozenset(one.name for one in columns if one.nullable)
-
-    @cached_property
-    def inputs(self) -> tuple[str, ...]:
-        """Every column that any version, or the way to it, needs."""
-        names = [one.name for version in self.versions.values() for one in version.signature.inputs]
-        return tuple(dict.fromkeys([*(self.declared.per if self.routed else ()), *names]))
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain data."""
-        declared = self.declared
-        return {
-            "declared": {**vars(declared), "contract": [one.to_json() for one in declared.contract]},
-            "routed": self.routed,
-            "versions": {
-                segment_text(segment): {"version": one.version, "package": one.package.to_json()}
-                for segment, one in self.versions.items()
-            },
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Scoring:
-        """The inverse of `to_json`."""
-        told = data["declared"]
-        lists = {name: tuple(told[name]) for name in ("per", "features")}
-        contract = tuple(Field.from_json(one) for one in told["contract"])
-        versions = {
-            parse_segment(segment): Version(one["version"], Package.from_json(one["package"]))
-            for segment, one in data["versions"].items()
-        }
-        return cls(Declared(**{**told, **lists, "contract": contract}), data["routed"], versions)
-
-
 @dataclass
 class Scorer:
     """Answers frames; a version is loaded when a row needs it, and makes room for others when memory is short.
@@ -148,10 +48,12 @@ class Scorer:
     Args:
         scoring: What answers.
         load: Loads a package.
+        guard: Gives the guard of a package.
     """
 
     scoring: Scoring
     load: Callable[[Package], Predictor]
+    guard: Callable[[Package], Guard | None] = lambda _package: None
     _replicas: dict[Segment, Replica] = field(default_factory=dict)
     _home: Residency = field(default_factory=lambda: Residency(_MEMORY))
 
@@ -176,7 +78,9 @@ class Scorer:
             if len(at):
                 replica = self._replica(segment)
                 batch = Batch(columns.numbers(takes)[at], columns.texts(takes)[at])
-                _ask(replica, batch, at, told)
+                willing = told.guarded(at, batch, replica.guard)
+                if willing.any():
+                    _ask(replica, batch.take(willing), at[willing], told)
         return told.frame()
 
     def _routes(self, columns: _Columns, told: _Told) -> list[tuple[Segment, Places]]:
@@ -208,7 +112,13 @@ class Scorer:
             compiled = one.package.compiled is not None
             resident = Resident(self._home, partial(self.load, one.package))
             self._replicas[segment] = Replica(
-                self.scoring.declared.name, segment, one.version, one.signature, resident, compiled
+                self.scoring.declared.name,
+                segment,
+                one.version,
+                one.signature,
+                resident,
+                compiled,
+                self.guard(one.package),
             )
         # Here and not under the first question: that it cannot be loaded is no fault of a row.
         self._home.load(self._replicas[segment].predictor)
@@ -318,6 +228,7 @@ class _Told:
         self._numbers = np.full((count, len(scoring.classes) or 1), np.nan, dtype=np.float32)
         self._texts = np.full(count if scoring.form == "json" else 0, None, dtype=object)
         self._why = np.full(count, -1, dtype=np.int32)
+        self._flags: list[str | None] = [None] * count
         self._reasons: dict[str, int] = {}
 
     def error(self, at: Places, reason: str) -> None:
@@ -329,6 +240,21 @@ class _Told:
         for reason, which in refusals:
             self.error(at[which], reason)
         return at[~np.logical_or.reduce([which for _, which in refusals])] if refusals else at
+
+    def guarded(self, at: Places, batch: Batch, guard: Guard | None) -> npt.NDArray[np.bool_]:
+        """Tell what is odd about some rows; returns which of them may be answered."""
+        willing = np.ones(len(at), dtype=np.bool_)
+        rows: dict[int, list[Odd]] = {}
+        for one in (guard.odd(batch.numbers, batch.texts) if guard is not None else None) or ():
+            rows.setdefault(one.row, []).append(one)
+        for row, some in rows.items():
+            refused = [one.told(row) for one in some if one.refused]
+            if refused:
+                willing[row] = False
+                self.error(at[[row]], f"column {refused[0].column!r} cannot be accepted: {refused[0].why}")
+            else:
+                self._flags[at[row]] = flags(some).decode()
+        return willing
 
     def answers(self, at: Places, replica: Replica, outputs: Any) -> None:
         """What a version says of some rows."""
@@ -350,6 +276,7 @@ class _Told:
             "segment": _chosen([segment_text(segment) for segment in self._segments], self._who),
             "version": _chosen(versions, self._who),
             "error": _chosen(list(self._reasons), self._why),
+            "flags": pl.Series(self._flags, dtype=pl.String),
         }
         for place, label in enumerate(scoring.classes):
             told[f"probability_{label}"] = _floats(self._numbers[:, place])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, Meta
 
-from modelworks.core.errors import Invalid
+from modelworks.core.errors import BadValue, Invalid, Unfit
 from modelworks.core.schema import Field, Kind
 from modelworks.models.signature import Signature
 from modelworks.serving.replies import undecodable
@@ -43,6 +43,7 @@ _WORDS = {
     Kind.BOOL: "true or false",
     Kind.TIME: "a time as ISO 8601 text",
 }
+_ABSENT = "the row does not have it, and the model needs it"
 _PYTHON: dict[Kind, tuple[type, ...]] = {
     Kind.NUMBER: (float, int),
     Kind.INTEGER: (float, int),
@@ -140,6 +141,7 @@ class Rows:
             kw_only=True,
             gc=False,
         )
+        self._struct = struct
         limited = Annotated[list[struct], Meta(min_length=1, max_length=MAX_ROWS)]  # type: ignore[valid-type]
         request = msgspec.defstruct("Request", [("rows", limited)], gc=False)
         self._decoder: Callable[[bytes], Any] = msgspec.json.Decoder(request).decode
@@ -152,10 +154,50 @@ class Rows:
         """
         try:
             return cast("list[Row]", self._decoder(body).rows)
+        except msgspec.ValidationError as error:
+            raise self._unfit(body) or undecodable(error, body) from None
         except (msgspec.DecodeError, RecursionError) as error:
             raise undecodable(error, body) from None
         except UnicodeDecodeError as error:
             raise Invalid("the request body is not UTF-8", str(error), "send JSON in UTF-8") from None
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The JSON schema of a request body."""
+        (row,) = msgspec.json.schema_components((self._struct,))[1].values()
+        rows = {"type": "array", "items": row, "minItems": 1, "maxItems": MAX_ROWS}
+        return {"type": "object", "required": ["rows"], "properties": {"rows": rows}}
+
+    def _unfit(self, body: bytes) -> Unfit | None:
+        """Every value of a request's rows that cannot be taken; ``None`` where it is the request that cannot."""
+        try:
+            rows = msgspec.json.decode(body)["rows"]
+        except (msgspec.DecodeError, RecursionError, KeyError, TypeError):
+            return None
+        if not isinstance(rows, list) or not 0 < len(rows) <= MAX_ROWS:
+            return None
+        found: list[BadValue] = []
+        for position, row in enumerate(rows):
+            if isinstance(row, dict):
+                found += self._bad_values(position, row)
+            else:
+                found.append(BadValue(position, None, "type", "expected `object`"))
+            if len(found) >= Unfit.MOST:
+                break
+        return Unfit(found[: Unfit.MOST]) if found else None
+
+    def _bad_values(self, position: int, row: dict[str, Any]) -> Iterator[BadValue]:
+        for name, column in self.columns.items():
+            value = row.get(name, UNSET)
+            if value is UNSET:
+                if column.required and not column.nullable:
+                    yield BadValue(position, name, "missing", _ABSENT)
+                continue
+            try:
+                msgspec.convert(value, column.type)
+            except msgspec.ValidationError as error:
+                kind = "missing" if value is None else "type"
+                yield BadValue(position, name, kind, undecodable(error, b"").why)
 
     def reader(self, names: Sequence[str], text: bool = False) -> Callable[[Row], Values]:
         """A function from a row to the values of columns, in order.
@@ -173,8 +215,11 @@ class Rows:
         """The value of one column; ``UNSET`` where the row has none."""
         return getattr(row, self._attribute[name])
 
-    def checker(self, signature: Signature) -> Callable[[Row], None] | None:
-        """A function that raises `Invalid` for a row this version cannot take; ``None`` if not needed."""
+    def checker(self, signature: Signature) -> Callable[[Row, int], None] | None:
+        """A function that raises `Unfit` for a row, and its position, that this version cannot take.
+
+        ``None`` if not needed.
+        """
         loose = [
             field
             for field in signature.inputs
@@ -184,9 +229,9 @@ class Rows:
             return None
         read = self.reader([field.name for field in loose])
 
-        def check(row: Row) -> None:
+        def check(row: Row, position: int) -> None:
             for field, value in zip(loose, read(row), strict=True):
-                check_value(field, value)
+                check_value(field, value, position)
 
         return check
 
@@ -197,22 +242,18 @@ def rows_of(columns: tuple[Column, ...]) -> Rows:
     return Rows(columns)
 
 
-def check_value(field: Field, value: Any) -> None:
+def check_value(field: Field, value: Any, row: int) -> None:
     """Refuse a value that one version cannot take, where its siblings take other kinds.
 
     Raises:
-        Invalid: it is not there, or of another kind.
+        Unfit: it is not there, or of another kind.
     """
     if value is UNSET:
-        raise Invalid(f"a row has no column {field.name!r}", "the model needs it", "add it to the row")
+        raise Unfit([BadValue(row, field.name, "missing", _ABSENT)], "add it to the row")
     if value is None:
         return
     if not isinstance(value, _PYTHON[field.kind]) or isinstance(value, bool) is not (field.kind is Kind.BOOL):
-        raise Invalid(
-            f"column {field.name!r} cannot be accepted",
-            f"it must be {_WORDS[field.kind]}",
-            "correct the value",
-        )
+        raise Unfit([BadValue(row, field.name, "type", f"it must be {_WORDS[field.kind]}")])
 
 
 def as_text(value: Any) -> str:

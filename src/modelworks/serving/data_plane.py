@@ -7,18 +7,22 @@ import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
+import numpy as np
 import orjson
 
 from modelworks.core.clock import new_id
-from modelworks.core.errors import Invalid, ModelworksError, TooLarge
+from modelworks.core.errors import Invalid, ModelworksError, TooLarge, Unfit
 from modelworks.core.plain import to_json
 from modelworks.serving import outcomes, paths
+from modelworks.serving.about import Traces
 from modelworks.serving.features import OnlineFeatures
+from modelworks.serving.findings import refusal
 from modelworks.serving.fleet import Fleet
 from modelworks.serving.inference_protocol import describe, manage
+from modelworks.serving.input_guard import Odd
 from modelworks.serving.metrics import metrics_text
 from modelworks.serving.native.metrics import workers_text
 from modelworks.serving.native.pool import Died
@@ -66,8 +70,10 @@ class DataPlane:
         spool: Folder of the log's spool.
         max_body: Largest request body in bytes, after decompression too.
         features: Computes inputs that are not sent.
+        sync: Whether the log is on the disk before an answer leaves.
 
     Attributes:
+        traces: Where spans go, if anywhere.
         shed: Requests that were told to come again, because there was no time for them.
         leaving: Whether the server is about to end: nobody should send it anything more.
     """
@@ -78,12 +84,14 @@ class DataPlane:
         spool: Path,
         max_body: int = 16 * 1024 * 1024,
         features: OnlineFeatures | None = None,
+        sync: bool = False,
     ) -> None:
         self.fleet = fleet
         self.features = features
+        self.traces: Traces | None = None
         self.max_body = max_body
-        self.predictions = Spool(spool, PREDICTIONS)
-        self.outcomes = Spool(spool, OUTCOMES)
+        self.predictions = Spool(spool, PREDICTIONS, sync=sync)
+        self.outcomes = Spool(spool, OUTCOMES, sync=sync)
         self.shadows = Shadows(self.predictions)
         self.unknown = 0
         self.shed = 0
@@ -173,31 +181,36 @@ class DataPlane:
         now = time.time_ns() // 1000
         entries: list[Entry] = []
         answered: list[Asked] = []
+        written: list[Asked] = []
         silent: list[tuple[Job, Target, bytes, str]] = []
         for one in asked:
             index, target, job, body, _ = one
             try:
                 for piece in job.pieces:
                     if piece.error is not None:
-                        raise piece.error
-                request = new_id().encode()
+                        raise refusal(job) or piece.error
+                kept = job.divided or target.keeping.drawn()  # what is evidence is never left out
+                request = new_id().encode() if kept else outcomes.UNLOGGED.encode() + new_id().encode()
                 logged = b"%b%b]}" % (target.prefix, predictions(job, request))
                 results[index] = target.word(job, request, logged)
             except Exception as error:
                 results[index] = self._refused(target, error)
                 continue
+            answered.append(one)
+            if not kept:
+                continue
             if job.divided:
                 logged = b'%b,"arms":%b}' % (logged[:-1], _notes(job))
-            kind, kept = target.logged(body)
-            entries.append(Entry(kind, target.schema, now, kept, logged))
-            answered.append(one)
+            kind, stored = target.logged(body)
+            entries.append(Entry(kind, target.schema, now, stored, logged))
+            written.append(one)
             if job.shadows:
                 silent.append((job, target, body, request.decode()))
         if entries:
             try:
                 self.predictions.append(entries)
             except ModelworksError as error:
-                for index, target, *_ in answered:
+                for index, target, *_ in written:
                     results[index] = self._refused(target, error)
                 return
         for job, target, body, of in silent:
@@ -205,12 +218,18 @@ class DataPlane:
         end = time.perf_counter()
         for _, target, job, _, begun in answered:
             target.counters.answered(job.size, end - begun)
+            for piece in job.pieces:
+                for said in (piece.odd or {}).values():
+                    for odd in said:
+                        target.counters.was_odd(odd.kind, "flagged")
 
     def _refused(self, target: Target | None, error: Exception) -> ModelworksError:
         if target is None:
             self.unknown += 1
         else:
             target.counters.errors += 1
+            for value in error.values if isinstance(error, Unfit) else ():
+                target.counters.was_odd(value.kind, "refused")
         if isinstance(error, ModelworksError):
             return error
         _log.error("a request could not be answered", exc_info=error)
@@ -294,13 +313,17 @@ class DataPlane:
     def tell(self, body: bytes) -> bytes:
         """Take outcomes; when this returns, they are in the log.
 
+        Those of predictions that were left out of it are counted, and not kept: nothing can be said of them.
+
         Raises:
             Invalid: the body is not one of outcomes; none of them is taken then.
             Unavailable: the log cannot be written.
         """
-        accepted = len(outcomes.read(body))
-        self.outcomes.append([Entry(OUTCOME, b"", time.time_ns() // 1000, body, b"")])
-        return to_json({"accepted": accepted})
+        told = outcomes.read(body)
+        unlogged = sum(one.unlogged for one in told)
+        if unlogged < len(told):
+            self.outcomes.append([Entry(OUTCOME, b"", time.time_ns() // 1000, body, b"")])
+        return to_json({"accepted": len(told) - unlogged, **({"unlogged": unlogged} if unlogged else {})})
 
     def metrics_text(self) -> str:
         """What was counted, in Prometheus' text format."""
@@ -312,6 +335,8 @@ class DataPlane:
     def close(self) -> None:
         """Let go of the log."""
         self.shadows.close()
+        if self.traces is not None:
+            self.traces.close()
         self.predictions.close()
         self.outcomes.close()
 
@@ -349,23 +374,27 @@ def _predict(replica: Replica, pieces: list[Piece], again: bool = True) -> None:
     """Answer the pieces of one replica together; where that fails each alone, so that none spoils another."""
     begun = time.perf_counter()
     try:
-        if len(pieces) == 1:
-            piece = pieces[0]
-            piece.outputs = replica.predict(piece.numbers, piece.texts)
-            fragments = replica.fragments(piece.outputs)
-            if fragments is None or len(fragments) != len(piece.numbers):
-                raise _no_number(replica)
-            piece.fragments = fragments
-            piece.seconds = time.perf_counter() - begun
-            return
-        outputs = replica.predict(
-            [values for piece in pieces for values in piece.numbers],
-            [values for piece in pieces for values in piece.texts],
+        numbers: Any = (
+            pieces[0].numbers if len(pieces) == 1 else [row for one in pieces for row in one.numbers]
         )
+        texts: Any = pieces[0].texts if len(pieces) == 1 else [row for one in pieces for row in one.texts]
+        guard = replica.guard
+        if guard is not None and not (len(numbers) == 1 and guard.usual(numbers[0], texts[0])):
+            numbers, texts = np.asarray(numbers, np.float32), np.asarray(texts, object)
+            odd = guard.odd(numbers, texts)
+            if odd is not None and (willing := _guarded(pieces, odd)) != pieces:
+                if willing:
+                    _predict(replica, willing)
+                return
+        outputs = replica.predict(numbers, texts)
         fragments = replica.fragments(outputs)
-        if fragments is None or len(fragments) != sum(len(piece.numbers) for piece in pieces):
+        if fragments is None or len(fragments) != len(numbers):
             raise _no_number(replica)
         seconds = time.perf_counter() - begun
+        if len(pieces) == 1:
+            piece = pieces[0]
+            piece.outputs, piece.fragments, piece.seconds = outputs, fragments, seconds
+            return
         start = 0
         for piece in pieces:
             end = start + len(piece.numbers)
@@ -382,9 +411,28 @@ def _predict(replica: Replica, pieces: list[Piece], again: bool = True) -> None:
                 _predict(replica, [piece], again=not died)
 
 
+def _guarded(pieces: list[Piece], odd: Sequence[Odd]) -> list[Piece]:
+    """Note what is odd with the pieces that it is in; gives those that nothing was refused of."""
+    rows: dict[int, list[Odd]] = {}
+    for one in odd:
+        rows.setdefault(one.row, []).append(one)
+    willing, start = [], 0
+    for piece in pieces:
+        mine = {at - start: rows[at] for at in range(start, start + len(piece.numbers)) if at in rows}
+        start += len(piece.numbers)
+        refused = [one.told(row) for row, some in mine.items() for one in some if one.refused]
+        if refused:
+            piece.error = Unfit(refused)
+        else:
+            piece.odd = mine
+            willing.append(piece)
+    return willing
+
+
 def _broken(replica: Replica, error: Exception) -> ModelworksError:
-    _log.error("%s gives what cannot be read", replica.ref, exc_info=error)
-    return ModelworksError(f"{replica.ref} gives what cannot be read", str(error), "roll back")
+    _log.error("%s gives what cannot be read", replica.ref, exc_info=None if replica.discreet else error)
+    why = type(error).__name__ if replica.discreet else str(error)
+    return ModelworksError(f"{replica.ref} gives what cannot be read", why, "roll back")
 
 
 def _notes(job: Job) -> bytes:

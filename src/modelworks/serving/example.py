@@ -53,6 +53,12 @@ def example(served: Served, needs: Sequence[str] = ()) -> tuple[dict[str, Any], 
     return {"rows": [row]}, {"model": declared.name, "predictions": [answer]}
 
 
+def schema(served: Served) -> dict[str, Any]:
+    """The JSON schema of a request's body."""
+    declared = served.declared
+    return served.rows(served.replicas.values(), declared.per if len(declared.per) else ()).schema
+
+
 def _routing(text: str, column: Column) -> Any:
     """A segment's value as the column holds it."""
     if not text and column.nullable:

@@ -16,21 +16,25 @@ from sqlalchemy import Connection, func, select
 
 from modelworks.core.errors import ModelworksError, NotFound, NotReady
 from modelworks.core.ref import Ref, Segment, parse_segment
-from modelworks.core.schema import Field, Kind
-from modelworks.deploy.holdout import Holdout
+from modelworks.core.schema import Kind
 from modelworks.models.package import Package
 from modelworks.models.packaging import load
 from modelworks.models.predictor import Predictor
 from modelworks.serving import trials
 from modelworks.serving.arms import Division
 from modelworks.serving.columns import Rows, merge, rows_of
+from modelworks.serving.declared import Declared, declared_models
+from modelworks.serving.input_guard import guard_of
+from modelworks.serving.keeping import ALL, Keeping
 from modelworks.serving.metrics import Counters
 from modelworks.serving.native.pools import Pools
 from modelworks.serving.paths import parse
+from modelworks.serving.redaction import made_key, redaction_of
 from modelworks.serving.replica import Replica
 from modelworks.serving.residency import Residency, Resident
 from modelworks.serving.target import Route, RowsTarget, Target
-from modelworks.serving.tensor_target import MATRIX, TensorTarget
+from modelworks.serving.tensor_target import TensorTarget
+from modelworks.serving.tensors import MATRIX
 from modelworks.serving.trials import Trials
 from modelworks.stores.artifacts import Artifacts
 from modelworks.stores.ledger import Ledger
@@ -43,31 +47,6 @@ _TARGETS = 10_000
 Loader = Callable[[Package, Artifacts], Predictor]
 
 
-@dataclass(frozen=True)
-class Declared:
-    """A model as the ledger declares it.
-
-    Attributes:
-        name: Name of the model.
-        per: Columns that route.
-        key: The dataset's key column, if any.
-        time: The dataset's event-time column, if any.
-        contract: The dataset's columns, and the features that are computed of them.
-        dataset: Its name, if any.
-        features: Those inputs of the model that are computed.
-        holdout: The share of its traffic that it does not serve, if any.
-    """
-
-    name: str
-    per: tuple[str, ...]
-    key: str | None = None
-    time: str | None = None
-    contract: tuple[Field, ...] = ()
-    dataset: str | None = None
-    features: tuple[str, ...] = ()
-    holdout: Holdout | None = None
-
-
 @dataclass(frozen=True, eq=False)
 class Served:
     """A model with its live replicas.
@@ -77,12 +56,14 @@ class Served:
         replicas: The champions, by segment.
         counters: What was counted of it.
         divisions: Segments with a rollout or a holdout.
+        keeping: What of its requests is logged.
     """
 
     declared: Declared
     replicas: Mapping[Segment, Replica]
     counters: Counters
     divisions: Mapping[Segment, Division] = field(default_factory=dict)
+    keeping: Keeping = ALL
 
     def rows(
         self, replicas: Iterable[Replica], per: tuple[str, ...], divisions: Collection[Division] = ()
@@ -90,13 +71,17 @@ class Served:
         """The decoder for rows that these replicas can answer."""
         declared = self.declared
         others = [other for division in divisions for other in division.replicas()]
+        signatures = [replica.signature for replica in [*replicas, *others]]
+        nullable = declared.nullable
+        if declared.inputs.missing != "reject":
+            nullable |= {one.name for signature in signatures for one in signature.inputs}
         return rows_of(
             merge(
-                [replica.signature for replica in [*replicas, *others]],
+                signatures,
                 per,
                 declared.key,
                 declared.time,
-                frozenset(one.name for one in declared.contract if one.nullable),
+                nullable,
                 {one.name: one.kind for one in declared.contract if one.kind is not Kind.TIME},
                 sorted(trials.columns(divisions)),
             )
@@ -219,13 +204,13 @@ class Snapshot:
         }
         if not tensors:
             computed = (declared.dataset, declared.features) if declared.dataset else ("", ())
-            return RowsTarget(route, served.counters, orjson.dumps(schema), *computed)
+            return RowsTarget(route, served.counters, orjson.dumps(schema), *computed, served.keeping)
         only = None if route.per else route.bound[()].replica
         if only is not None and not only.signature.texts and MATRIX not in route.rows.columns:
             schema["matrix"] = list(only.signature.numbers)
         optional = [name for name in (declared.key, declared.time) if name is not None]
         name = str(Ref(ref.name, ref.segment))
-        return TensorTarget(route, served.counters, orjson.dumps(schema), name, optional)
+        return TensorTarget(route, served.counters, orjson.dumps(schema), name, optional, served.keeping)
 
 
 class Fleet:
@@ -262,6 +247,8 @@ class Fleet:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self.trials = Trials(self._replica)
+        self._key = b""
+        self._declared: Mapping[str, Declared] = {}
         self._ways_back: dict[tuple[str, Segment], Replica] = {}
         self._held: set[Replica] = set()
 
@@ -281,6 +268,7 @@ class Fleet:
                 if mark == self._mark and not self.failures:
                     return False
                 declared = declared_models(db)
+                self._declared = declared
                 changed = _changed(db, self._seen)
                 live = {
                     (row.model, row.segment)
@@ -325,7 +313,11 @@ class Fleet:
                     fleet[name] = old
                 else:
                     counters = self.counters.setdefault(name, Counters())
-                    fleet[name] = Served(what, MappingProxyType(kept), counters, MappingProxyType(divided))
+                    keeping = self._keeping(what)
+                    fleet[name] = Served(
+                        what, MappingProxyType(kept), counters, MappingProxyType(divided), keeping
+                    )
+            self._guarded(fleet)
             self.snapshot = self._prepared(Snapshot(mark[0], MappingProxyType(fleet)))
             self._release()
             self.failures = failures
@@ -333,6 +325,20 @@ class Fleet:
             failed = [row.revision for row in changed if (row.model, row.segment) in failures]
             self._seen = min(failed) - 1 if failed else mark[0]
             return True
+
+    def _keeping(self, declared: Declared) -> Keeping:
+        if declared.sensitive and not self._key:
+            self._key = made_key(self.ledger)
+        return Keeping(declared.log.sample, redaction_of(declared.contract, self._key))
+
+    def _guarded(self, fleet: Mapping[str, Served]) -> None:
+        """Tell the replicas what is done about odd rows now, and whether they may say what is in them."""
+        for served in fleet.values():
+            others = [other for division in served.divisions.values() for other in division.replicas()]
+            for replica in (*served.replicas.values(), *others):
+                replica.discreet = bool(served.declared.sensitive)
+                if replica.guard is not None:
+                    replica.guard = replica.guard.under(served.declared.inputs)
 
     def _prepared(self, fresh: Snapshot) -> Snapshot:
         """Make the targets of the paths in use here rather than under the first request."""
@@ -408,8 +414,18 @@ class Fleet:
         if self.pools is not None and package.served == "native":
             loaded = partial(self.pools.predictor, str(Ref(model, segment, version)), package)
         predictor = Resident(self.residency, loaded)
-        lane = None if compiled else package.flavor
-        return Replica(model, segment, version, package.signature, predictor, compiled, lane)
+        declared = self._declared.get(model) or Declared(model, ())
+        return Replica(
+            model,
+            segment,
+            version,
+            package.signature,
+            predictor,
+            compiled,
+            guard_of(package, self.artifacts, declared.inputs),
+            lane=None if compiled else package.flavor,
+            discreet=bool(declared.sensitive),
+        )
 
     def live(self) -> dict[str, int]:
         """Model versions that answer, by model."""
@@ -452,42 +468,6 @@ def _mark(db: Connection) -> tuple[Any, ...]:
     told = db.execute(select(func.max(models.c.updated), func.count())).one()
     based = db.execute(select(func.max(datasets.c.updated), func.count()).select_from(datasets)).one()
     return (deployed[0] or 0, deployed[1], *told, *based, *trials.mark(db))
-
-
-def declared_models(db: Connection) -> dict[str, Declared]:
-    """Every model that is declared, by name."""
-    d, m = datasets.c, models.c
-    query = select(
-        m.name,
-        m.per,
-        m.features,
-        m.definition,
-        d.key,
-        d.time,
-        d.contract,
-        d.features.label("computed"),
-        m.dataset,
-    )
-    found = {}
-    for row in db.execute(query.join(datasets, d.name == m.dataset, isouter=True)):
-        computed = row.computed or {}
-        fields = (*_fields(row.contract), *_fields(computed))
-        features = tuple(name for name in row.features if name in computed)
-        holdout = Holdout.from_json(row.definition.get("control"))
-        found[row.name] = Declared(
-            row.name, tuple(row.per), row.key, row.time, fields, row.dataset, features, holdout
-        )
-    return found
-
-
-def _fields(contract: Any) -> Iterable[Field]:
-    """The columns of a stored contract: a list of fields, or fields by name."""
-    entries = (
-        contract.items() if isinstance(contract, dict) else [(one.get("name"), one) for one in contract or ()]
-    )
-    for name, entry in entries:
-        if isinstance(entry, dict) and "kind" in entry:
-            yield Field.from_json({"name": name} | {key: entry[key] for key in entry if key != "how"})
 
 
 def _changed(db: Connection, seen: int) -> list[Any]:

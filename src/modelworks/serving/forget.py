@@ -8,6 +8,7 @@ import polars as pl
 
 from modelworks.core.plain import has_value
 from modelworks.serving.prediction_log import alone
+from modelworks.serving.redaction import Redaction, key_of
 from modelworks.serving.spool import OUTCOMES, PREDICTIONS
 from modelworks.stores import Stores
 
@@ -40,7 +41,10 @@ def _ids(stores: Stores, models: Sequence[str], column: str | None, text: str) -
     if column is None:
         return rows.filter(pl.col("key") == text).select("id").collect()["id"]
     found = rows.select("id", "inputs").collect()
-    mine = [has_value(row, column, text) for row in found["inputs"]]
+    with stores.ledger.read() as db:
+        key = key_of(db)
+    meant = [text, *([] if not key else [Redaction({}, key).hashed(text)])]  # it may be there as a hash
+    mine = [any(has_value(row, column, one) for one in meant) for row in found["inputs"]]
     return found["id"].filter(pl.Series(mine, dtype=pl.Boolean))
 
 

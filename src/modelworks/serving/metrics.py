@@ -18,7 +18,7 @@ BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
 class Counters:
     """Of one model."""
 
-    __slots__ = ("buckets", "errors", "requests", "rows", "seconds")
+    __slots__ = ("buckets", "errors", "odd", "requests", "rows", "seconds")
 
     def __init__(self) -> None:
         self.requests = 0
@@ -26,6 +26,7 @@ class Counters:
         self.errors = 0
         self.seconds = 0.0
         self.buckets = [0] * (len(BOUNDS) + 1)
+        self.odd: dict[tuple[str, str], int] = {}
 
     def answered(self, rows: int, seconds: float) -> None:
         """Count a request that was answered, `seconds` after it had been read."""
@@ -33,6 +34,10 @@ class Counters:
         self.rows += rows
         self.seconds += seconds
         self.buckets[bisect_left(BOUNDS, seconds)] += 1
+
+    def was_odd(self, kind: str, action: str) -> None:
+        """Count a value that the input guard had something to say of."""
+        self.odd[kind, action] = self.odd.get((kind, action), 0) + 1
 
 
 class _Reading(Collector):
@@ -64,7 +69,14 @@ class _Reading(Collector):
             "modelworks_latency_seconds", "From the request read to the answer written.", labels=["model"]
         )
         live = GaugeMetricFamily("modelworks_live_versions", "Model versions that answer.", labels=["model"])
+        odd = CounterMetricFamily(
+            "modelworks_odd_values",
+            "Values that the input guard refused or flagged.",
+            labels=["model", "kind", "action"],
+        )
         for model, counted in sorted(self.counters.items()):
+            for (kind, action), number in sorted(counted.odd.items()):
+                odd.add_metric([model, kind, action], number)
             requests.add_metric([model], counted.requests)
             rows.add_metric([model], counted.rows)
             errors.add_metric([model], counted.errors)
@@ -79,7 +91,7 @@ class _Reading(Collector):
         shed = CounterMetricFamily(
             "modelworks_shed", "Requests told to come again, since there was no time for them.", self.shed
         )
-        return [requests, rows, errors, latency, live, shed, *self._memory()]
+        return [requests, rows, errors, odd, latency, live, shed, *self._memory()]
 
     def _memory(self) -> Iterable[Metric]:
         """Of the models in memory."""

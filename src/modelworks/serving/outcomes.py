@@ -29,10 +29,12 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 }
 """Columns of the table ``outcomes``. A class label that is text is in ``label``, all else in ``value``."""
 
+UNLOGGED = "unlogged-"
+"""What ids of predictions begin with that are not in the log."""
 _MOST = 10
 """Outcomes of one prediction that are told."""
 _Text = Annotated[str, Meta(min_length=1, max_length=500)]
-_Id = Annotated[str, Meta(pattern=r"^[0-9a-f]{26}-[0-9]{1,6}$")]
+_Id = Annotated[str, Meta(pattern=rf"^({UNLOGGED})?[0-9a-f]{{26}}-[0-9]{{1,6}}$")]
 
 
 class Outcome(Struct, gc=False):
@@ -51,6 +53,11 @@ class Outcome(Struct, gc=False):
     key: _Text | int | None = None
     model: Annotated[str, Meta(max_length=100)] | None = None
     time: datetime | None = None
+
+    @property
+    def unlogged(self) -> bool:
+        """Whether its prediction was left out of the log."""
+        return self.prediction_id is not None and self.prediction_id.startswith(UNLOGGED)
 
 
 class Outcomes(Struct, gc=False):
@@ -103,6 +110,8 @@ def table(entries: Iterable[Entry]) -> pl.DataFrame:
     columns: dict[str, list[Any]] = {name: [] for name in SCHEMA}
     for entry in entries:
         for one in read(entry.request):
+            if one.unlogged:
+                continue
             text = isinstance(one.value, str)
             columns["prediction_id"].append(one.prediction_id)
             columns["model"].append(one.model)

@@ -1,15 +1,14 @@
-"""The prediction log: from the spool into the table ``predictions``, each row once, and back by id."""
+"""The prediction log: from the spool into the table ``predictions``, each row once."""
 
 from __future__ import annotations
 
 import fcntl
 import logging
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,11 @@ import polars as pl
 from msgspec import UNSET, Raw, Struct
 
 from modelworks.core.clock import utc
-from modelworks.core.errors import ModelworksError
 from modelworks.models.predictor import watched
 from modelworks.serving import forms, outcomes
 from modelworks.serving.arms import Note
 from modelworks.serving.spool import OUTCOMES, PREDICTIONS, ROWS, Block, Entry, SpoolFile, files
-from modelworks.serving.tensor_target import MATRIX
-from modelworks.serving.tensors import read_data
+from modelworks.serving.tensors import rows_of
 from modelworks.stores import Stores
 
 _log = logging.getLogger("modelworks.serving")
@@ -46,21 +43,17 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "seconds": pl.Float64,
     "failure": pl.String,
     "shadow_of": pl.String,
+    "flags": pl.String,
 }
 """Columns of the table ``predictions``; see `serving.arms.Note` for those of rows that are divided.
 
-``shadow_of`` is the id of the champion's answer that a challenger's silent one stands beside.
+``shadow_of`` is the id of the champion's answer that a challenger's silent one stands beside; ``flags`` what the input
+guard had to say, as JSON.
 """
 
 _DIGITS = tuple(b"%c" % character for character in b"-0123456789")
 _BATCH_BYTES = 64 * 1024 * 1024
 _COMPACT_EVERY = 100
-_ID = re.compile(r"[0-9a-f]{26}-[0-9]+")
-_COARSE = 20
-"""Milliseconds by which the time of a file may be late: the system looks at its clock only now and then."""
-_SLACK = 60_000 << 16
-"""A file gets its name, an id too, after the first answers for it have got theirs."""
-_LOOK_BACK = (timedelta(minutes=10), timedelta(days=1), timedelta(days=30), None)
 
 
 class _Prediction(Struct, gc=False):
@@ -68,6 +61,7 @@ class _Prediction(Struct, gc=False):
     version: int
     segment: str
     output: Raw
+    flags: Raw = Raw(b"")
 
 
 class _Answer(Struct, gc=False):
@@ -110,16 +104,7 @@ class _Reader:
         return None if column is None else f"c{self.columns.index(column)}"
 
     def _tensors(self, request: forms.InferRequest) -> Iterator[_Logged]:
-        first = request.inputs[0]
-        names: Sequence[str]
-        if self.matrix and len(request.inputs) == 1 and first.name == MATRIX:
-            names, flat = self.matrix, read_data(first)
-            rows: Iterable[tuple[Any, ...]] = zip(*[iter(flat)] * len(names), strict=True)
-        else:
-            names = [tensor.name for tensor in request.inputs]
-            rows = zip(*(read_data(tensor) for tensor in request.inputs), strict=True)
-        for values in rows:
-            row = dict(zip(names, values, strict=True))
+        for row in rows_of(request.inputs, self.matrix):
             key = row.get(self.key) if self.key else None
             time = row.get(self.time) if self.time else None
             yield msgspec.json.encode(row).decode(), _key(key), _microseconds(time)
@@ -145,7 +130,7 @@ def table(entries: Iterable[Entry]) -> pl.DataFrame:
     """Logged requests as rows of the table ``predictions``."""
     columns: dict[str, list[Any]] = {name: [] for name in SCHEMA}
     ids, times, events, models, segments, versions, keys, inputs, scores, texts, *more = columns.values()
-    arms, rollouts, seconds, failures, beside = more
+    arms, rollouts, seconds, failures, beside, flags = more
     for entry in entries:
         answer = _ANSWER.decode(entry.answer)
         logged: Iterable[_Logged] = _reader(entry.schema).read(entry)
@@ -172,6 +157,7 @@ def table(entries: Iterable[Entry]) -> pl.DataFrame:
             inputs.append(row)
             scores.append(_score(output))
             texts.append(output.decode())
+            flags.append(bytes(one.flags).decode() or None)
     return pl.DataFrame(columns, schema=SCHEMA)
 
 
@@ -200,18 +186,22 @@ def _microseconds(value: Any) -> int | None:
     return round(utc(msgspec.convert(value, datetime)).timestamp() * 1_000_000)
 
 
-def drain(stores: Stores) -> int:
+def drain(stores: Stores, sync: bool = False) -> int:
     """Move what is in the spool into the tables ``predictions`` and ``outcomes``; returns the number of rows.
 
     A batch and the place in the spool that it reaches to are one Delta transaction, so that a drain which is
     killed at any moment and run again adds every row once. Files whose writer is gone are removed when
     everything in them is in the table.
+
+    Args:
+        stores: Where they are.
+        sync: Whether the tables are on the disk before a file is removed: for tables in a folder of this machine.
     """
     with alone(stores.spool):
-        return _drain(stores, PREDICTIONS, table) + _drain(stores, OUTCOMES, outcomes.table)
+        return _drain(stores, PREDICTIONS, table, sync) + _drain(stores, OUTCOMES, outcomes.table, sync)
 
 
-def _drain(stores: Stores, name: str, rows_of: Callable[[Iterable[Entry]], pl.DataFrame]) -> int:
+def _drain(stores: Stores, name: str, rows_of: Callable[[Iterable[Entry]], pl.DataFrame], sync: bool) -> int:
     paths = files(stores.spool, name)
     done = stores.tables.transactions(name, [path.name for path in paths])
     total = 0
@@ -227,13 +217,15 @@ def _drain(stores: Stores, name: str, rows_of: Callable[[Iterable[Entry]], pl.Da
                     commit = stores.tables.append(name, rows, (path.name, at))
                     total += rows.height
                     if commit.version and commit.version % _COMPACT_EVERY == 0:
-                        _compact(stores, name)
+                        compact(stores, name)
             if finished:
+                if sync:
+                    os.sync()
                 _remove(file, at)
     return total
 
 
-def _compact(stores: Stores, name: str) -> None:
+def compact(stores: Stores, name: str) -> None:
     """Pack small files, ordered by id, and delete those that they were made from a day ago."""
     packing = stores.tables.pack(name, ("id", "prediction_id"))
     if packing is not None and stores.tables.swap(name, packing):
@@ -271,96 +263,3 @@ def alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
-
-
-def find(stores: Stores, prediction_id: str) -> dict[str, Any] | None:
-    """A logged prediction, whether it has reached the table or not."""
-    if not _ID.fullmatch(prediction_id):
-        return None
-    request = prediction_id[:26].encode()
-    made = int(prediction_id[:16], 16)
-    # The spool first: what leaves it between the two looks is in the table by then.
-    for path in reversed(files(stores.spool, PREDICTIONS)):
-        if int(path.name[:16], 16) > made + _SLACK:  # begun later than the prediction was made
-            continue
-        for entry in _containing(path, request):
-            found = table([entry]).filter(pl.col("id") == prediction_id)
-            if found.height:
-                return found.row(0, named=True)
-    if not stores.tables.exists(PREDICTIONS):
-        return None
-    # Ids sort by time, so the files' statistics leave only a few to be read.
-    rows = stores.tables.scan(PREDICTIONS).filter(pl.col("id") == prediction_id).head(1).collect()
-    return rows.row(0, named=True) if rows.height else None
-
-
-def _containing(path: Path, needle: bytes) -> Iterator[Entry]:
-    try:
-        with SpoolFile(path) as file:
-            for block in file.blocks(needle=needle):
-                for entry in block.entries:
-                    if needle in entry.answer:
-                        yield entry
-    except FileNotFoundError:  # drained meanwhile
-        return
-
-
-def recent(stores: Stores, model: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
-    """The newest predictions, the newest first."""
-    found = [_waiting(stores, model, limit)]
-    if stores.tables.exists(PREDICTIONS):
-        found.append(_newest(stores, model, limit))
-    return pl.concat(found).unique("id").sort("id", descending=True).head(limit).to_dicts()
-
-
-def _waiting(stores: Stores, model: str | None, limit: int) -> pl.DataFrame:
-    """Of what has not been drained yet.
-
-    Several processes write, each into its own files: an old file may end with the newest row, so files are
-    looked at by when they were last written to.
-    """
-    rows = pl.DataFrame(schema=SCHEMA)
-    paths = files(stores.spool, PREDICTIONS)
-    done = stores.tables.transactions(PREDICTIONS, [path.name for path in paths])
-    for written, path in sorted(_written(paths), reverse=True):
-        if rows.height >= limit and _milliseconds(rows["id"][limit - 1]) > written + _COARSE:
-            break
-        try:
-            with SpoolFile(path) as file:
-                entries = [entry for block in file.blocks(done.get(path.name, 0)) for entry in block.entries]
-        except (FileNotFoundError, ModelworksError):  # drained meanwhile
-            continue
-        found = rows.clear()
-        for at in range(len(entries), 0, -limit):
-            some = table(entries[max(at - limit, 0) : at])
-            found = pl.concat([found, some if model is None else some.filter(pl.col("model") == model)])
-            if found.height >= limit:
-                break
-        rows = pl.concat([rows, found]).sort("id", descending=True)
-    return rows.head(limit)
-
-
-def _written(paths: Iterable[Path]) -> Iterator[tuple[int, Path]]:
-    """When each file was last written to, in milliseconds; without those that were drained meanwhile."""
-    for path in paths:
-        with suppress(FileNotFoundError):
-            yield path.stat().st_mtime_ns // 1_000_000, path
-
-
-def _milliseconds(id: str) -> int:
-    """When an id was given."""
-    return int(id[:12], 16)
-
-
-def _newest(stores: Stores, model: str | None, limit: int) -> pl.DataFrame:
-    """Of the table, looking back only as far as needed: ids sort by time, so statistics prune the files."""
-    logged = stores.tables.scan(PREDICTIONS).select(list(SCHEMA))
-    if model is not None:
-        logged = logged.filter(pl.col("model") == model)
-    rows = pl.DataFrame(schema=SCHEMA)
-    for back in _LOOK_BACK:
-        since = f"{int((datetime.now(UTC) - back).timestamp() * 1000) << 16:016x}" if back else ""
-        rows = logged.filter(pl.col("id") >= since).sort("id", descending=True).head(limit).collect()
-        if rows.height >= limit:
-            break
-    return rows

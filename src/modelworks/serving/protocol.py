@@ -23,6 +23,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from modelworks.access.allowance import Allowance
 from modelworks.core.errors import Denied, Invalid, ModelworksError, TooMany
 from modelworks.serving import paths
+from modelworks.serving.about import About, about
 from modelworks.serving.data_plane import too_large
 from modelworks.serving.replies import Mixed, accepted, busy, error_reply, retry_after
 from modelworks.serving.tick import SWEEP, Known, Owed, Tick, response
@@ -56,6 +57,7 @@ class FastProtocol(HttpToolsProtocol):
         self._head = -1  # bytes of JSON before raw tensors
         self._accepts = b""
         self._allowance: Allowance | None = None
+        self._about: About | None = None
         self.owed: deque[Owed] = deque()  # answers that are still being made, and those behind them
         self._held = b""  # what arrived behind them
         self._ended = False  # the client sends nothing more
@@ -88,7 +90,8 @@ class FastProtocol(HttpToolsProtocol):
                 body: bytes | TooMany = data[end:] if known.head < 0 else Mixed.of(data[end:], known.head)
                 if known.allowance is not None:
                     body = known.allowance.spend() or body
-                tick.add(self, known.path, body, accepts=known.accepts)
+                told = None if tick.plane.traces is None else about(tick.plane.traces)
+                tick.add(self, known.path, body, accepts=known.accepts, about=told)
                 if len(self.connections) == 1:  # nobody to wait for
                     tick.flush()
                 return
@@ -139,6 +142,7 @@ class FastProtocol(HttpToolsProtocol):
         plain = True
         authorization = None
         self._head, self._accepts = -1, b""
+        id = trace = b""
         size = len(self.url) + 20
         for name, value in self.headers:
             size += len(name) + len(value) + 4
@@ -146,6 +150,10 @@ class FastProtocol(HttpToolsProtocol):
                 length = int(value)
             elif name == b"authorization":
                 authorization = value
+            elif name == b"x-request-id":
+                id = value
+            elif name == b"traceparent":
+                trace = value
             elif name == b"accept-encoding":
                 self._accepts = accepted(value)
             elif name == b"inference-header-content-length" and value.isdigit() and len(value) < 10:
@@ -174,13 +182,14 @@ class FastProtocol(HttpToolsProtocol):
             and self._authorized(authorization, path)
         ):
             self._hot = path
+            self._about = about(self.tick.plane.traces, id, trace)
             self._parts = []
             version = self.parser.get_http_version()
             self._keep = version == "1.1" and self.parser.should_keep_alive()
             if self.expect_100_continue and version == "1.1":
-                self.tick.flush()
+                self.tick.flush(all=True)
                 self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            elif self._keep and size <= _MEMO_HEAD:
+            elif self._keep and size <= _MEMO_HEAD and not (id or trace):  # these heads come once
                 self._memo = Known(path, length, self._head, self._accepts, self._allowance)
             return
         url, headers, expect = self.url, self.headers, self.expect_100_continue
@@ -242,7 +251,7 @@ class FastProtocol(HttpToolsProtocol):
         body: bytes | TooMany = raw if self._head < 0 else Mixed.of(raw, self._head)
         if self._allowance is not None:
             body = self._allowance.spend() or body
-        self.tick.add(self, path, body, self._keep, self._accepts)
+        self.tick.add(self, path, body, self._keep, self._accepts, self._about)
 
     # -- answers that take time -------------------------------------------------------------------------
 
@@ -272,7 +281,7 @@ class FastProtocol(HttpToolsProtocol):
         if held:
             self.data_received(held)
         if self._ended and not self.owed:
-            self.tick.flush()
+            self.tick.flush(all=True)
             if not self.owed and (self.cycle is None or self.cycle.response_complete):
                 self.transport.close()
 
@@ -300,7 +309,7 @@ class FastProtocol(HttpToolsProtocol):
 
     def _refuse(self, error: ModelworksError, status: int) -> None:
         """Answer and end the connection, reading on for a while so that the client sees the answer."""
-        self.tick.flush()
+        self.tick.flush(all=True)
         if self.owed:
             self._after.append(partial(self._refuse, error, status))
             return
@@ -361,13 +370,13 @@ class FastProtocol(HttpToolsProtocol):
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """See `asyncio.Protocol`."""
-        self.tick.flush()
+        self.tick.flush(all=True)
         self._ended = bool(self.owed)
         return self._ended
 
     def shutdown(self) -> None:
         """See `HttpToolsProtocol.shutdown`: what is waiting is answered first."""
-        self.tick.flush()
+        self.tick.flush(all=True)
         if self.owed:
             self._after.append(super().shutdown)
         else:

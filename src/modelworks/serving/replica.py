@@ -13,10 +13,14 @@ from modelworks.core.batch import Batch
 from modelworks.core.errors import ModelworksError, Unavailable
 from modelworks.core.ref import Ref, Segment, segment_text
 from modelworks.models.signature import Signature
+from modelworks.serving.input_guard import Guard
 from modelworks.serving.residency import Resident
 
 Outputs = npt.NDArray[np.float32]
 """Shape (rows, classes) or (rows, 1), as a predictor answers; objects for the task "other"."""
+
+Rows = Sequence[tuple[Any, ...]] | npt.NDArray[Any]
+"""Values of some columns, a tuple a row, or as an array."""
 
 _NUMPY = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 _MOST = float(np.finfo(np.float32).max)
@@ -31,7 +35,9 @@ class Replica:
         signature: What it takes and gives.
         compiled: Whether it is served compiled.
         platform: How it is answered, as the Open Inference Protocol names it.
+        guard: Looks at its rows; ``None`` where nobody does.
         lane: Where an event loop gives its rows, since answering them takes time; ``None`` where it takes none.
+        discreet: Whether its own words may hold what is sensitive, so that they are not repeated.
     """
 
     def __init__(
@@ -42,7 +48,9 @@ class Replica:
         signature: Signature,
         predictor: Resident,
         compiled: bool,
+        guard: Guard | None = None,
         lane: str | None = None,
+        discreet: bool = False,
     ) -> None:
         self.ref = Ref(model, segment, version)
         self.version = version
@@ -50,7 +58,9 @@ class Replica:
         self.signature = signature
         self.predictor = predictor
         self.compiled = compiled
+        self.guard = guard
         self.lane = lane
+        self.discreet = discreet
         self.platform = "onnxruntime_onnx" if compiled else "modelworks_native"
         tail = b'","version":%d,"segment":%b,"output":' % (version, orjson.dumps(self.text))
         # A template for bytes formatting: a segment's text may hold "%".
@@ -68,23 +78,22 @@ class Replica:
         """
         self.predictor.home.load(self.predictor)
 
-    def predict(self, numbers: Sequence[tuple[Any, ...]], texts: Sequence[tuple[Any, ...]]) -> Outputs:
+    def predict(self, numbers: Rows, texts: Rows) -> Outputs:
         """Answer rows; one with ``None`` for a missing number.
 
         Raises:
             Unavailable: the model fails on them.
         """
-        batch = Batch(np.array(numbers, dtype=np.float32), np.array(texts, dtype=object))
+        batch = Batch(np.asarray(numbers, dtype=np.float32), np.asarray(texts, dtype=object))
         try:
             outputs: Outputs = self.predictor.predict(batch)
         except ModelworksError:
             raise
         except Exception as error:
+            said = type(error).__name__ if self.discreet else f"{type(error).__name__}: {error}"
             raise Unavailable(
-                f"{self.ref} failed on this input",
-                f"{type(error).__name__}: {error}",
-                "correct the rows, or roll back",
-            ) from error
+                f"{self.ref} failed on this input", said, "correct the rows, or roll back"
+            ) from (None if self.discreet else error)
         return outputs
 
     def fragments(self, outputs: Outputs) -> list[bytes] | None:
@@ -95,6 +104,9 @@ class Replica:
             except TypeError:
                 return None
         if self._single:
+            if len(outputs) == 1:
+                value = outputs.item(self._column)
+                return [b"%.9g" % value] if -_MOST <= value <= _MOST else None
             values = outputs[:, self._column].tolist()
             for value in values:
                 if not -_MOST <= value <= _MOST:

@@ -22,6 +22,7 @@ from modelworks.core.errors import (
     TooLarge,
     TooMany,
     Unavailable,
+    Unfit,
     Unknown,
 )
 
@@ -50,6 +51,7 @@ _STATUS: tuple[tuple[type[ModelworksError], int], ...] = (
     (NotFound, 404),
     (Conflict, 409),
     (TooLarge, 413),
+    (Unfit, 422),
     (Invalid, 400),
     (NotReady, 503),
     (Unknown, 401),

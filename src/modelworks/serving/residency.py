@@ -61,7 +61,7 @@ class Resident:
         load: Loads it.
 
     Attributes:
-        size: Its memory in bytes; 0 while it is not loaded.
+        size: Its memory in bytes, as measured when it was first loaded; 0 before that.
     """
 
     __slots__ = ("_load", "home", "predictor", "released", "settled", "size", "used")
@@ -105,8 +105,10 @@ class Residency:
 
     @property
     def full(self) -> bool:
-        """Whether another model would have to make room for the next one."""
-        return bool(self.budget) and self.counted.bytes >= self.budget
+        """Whether another model would have to make room for the next one, if that is as large as they usually are."""
+        counted = self.counted
+        usual = counted.bytes // counted.models if counted.models else 0
+        return bool(self.budget) and counted.bytes + usual > self.budget
 
     def load(self, resident: Resident) -> Predictor:
         """The model of a resident, loaded now if it was not.
@@ -135,7 +137,8 @@ class Residency:
         with self._lock:
             if resident.predictor is not None:  # another thread was faster
                 return resident.predictor
-            begun, before = time.perf_counter(), allocated()
+            # The account takes the longer, the more was given up: it is asked once a model.
+            begun, before = time.perf_counter(), 0 if resident.size else allocated()
             predictor = resident._load()
             counted = self.counted
             counted.loads += 1
@@ -144,7 +147,7 @@ class Residency:
                 if isinstance(predictor, Elsewhere):
                     predictor.leave()
                 return predictor
-            resident.size = max(allocated() - before, _LEAST)
+            resident.size = resident.size or max(allocated() - before, _LEAST)
             resident.predictor = predictor
             self._ring.append(resident)
             counted.bytes += resident.size
@@ -161,7 +164,7 @@ class Residency:
                 self._give_up(resident)
 
     def _make_room(self, fresh: Resident) -> None:
-        while self.full and len(self._ring) > 1:
+        while 0 < self.budget < self.counted.bytes and len(self._ring) > 1:
             oldest = self._ring.popleft()
             if oldest is fresh or oldest.used:
                 oldest.used = False
@@ -175,7 +178,7 @@ class Residency:
         self.counted.models -= 1
         if isinstance(resident.predictor, Elsewhere):
             resident.predictor.leave()
-        resident.predictor, resident.size, resident.settled = None, 0, False
+        resident.predictor, resident.settled = None, False
 
 
 class _Allocations(ctypes.Structure):

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
 import socket
+import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -39,6 +42,7 @@ def run(
     limits: Limits = PATIENT,
     grpc_port: int | None = None,
     ready: Callable[[int], None] = lambda _port: None,
+    settle: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve until SIGINT or SIGTERM.
 
@@ -52,6 +56,7 @@ def run(
         limits: For slow clients, and for too many.
         grpc_port: Port of the gRPC server; ``None`` for none, 0 lets the system choose.
         ready: Called with the port when connections are accepted.
+        settle: Called at each look at the ledger, and at the end.
 
     Raises:
         Unavailable: the port is taken.
@@ -70,6 +75,7 @@ def run(
                 tick.forget()
             if plane.features is not None:
                 plane.features.refresh()
+            settle()
 
         plane.fleet.follow(poll, after)
         config = uvicorn.Config(
@@ -77,6 +83,7 @@ def run(
             http=protocol_for(tick),
             loop="uvloop",
             lifespan="on",
+            log_config=None,
             log_level="warning",
             access_log=False,
             server_header=False,
@@ -86,6 +93,9 @@ def run(
         # What was made at the start stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
+        if threading.current_thread() is threading.main_thread():
+            # uvicorn raises the signal again when all is answered; what is to be closed then is closed.
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         beside = None if grpc_port is None else _grpc_server(tick, host, grpc_port)
         try:
             _Server(config, lambda: ready(listener.getsockname()[1]), tick, beside).run(sockets=[listener])
@@ -93,6 +103,7 @@ def run(
             tick.lanes.close()
             plane.fleet.close()
             plane.close()
+            settle()
             gc.unfreeze()
 
 
@@ -113,7 +124,35 @@ class _Server(uvicorn.Server):
             await self._beside.start()
         await super().startup(sockets)
         if self.started:
+            self._tick.door = self._door((sockets or [])[0])
             self._ready()
+
+    def _door(self, listener: socket.socket) -> Callable[[], None]:
+        """See `Tick.door`."""
+        loop = asyncio.get_running_loop()
+        arriving: set[asyncio.Task[Any]] = set()
+
+        def protocol() -> asyncio.Protocol:
+            kind: Any = self.config.http_protocol_class
+            made: asyncio.Protocol = kind(
+                config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+            )
+            return made
+
+        def accept() -> None:
+            while True:
+                try:
+                    arrived, _ = listener.accept()
+                except OSError:  # nobody else; or there are no descriptors left, or the door is closed
+                    return
+                arrived.setblocking(False)
+                arrived.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                task = loop.create_task(loop.connect_accepted_socket(protocol, arrived))
+                arriving.add(task)
+                task.add_done_callback(arriving.discard)
+
+        listener.setblocking(False)
+        return accept
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """See `uvicorn.Server.shutdown`; before that, every connection may end with an answer.

@@ -2,7 +2,8 @@
 
 A file is a row of blocks, each ``length, crc32`` and then entries: what arrived together is one block, one
 ``write(2)``. A write that returned is in the operating system's hands and survives the death of the process;
-a block that was cut off by it was never acknowledged to anybody, so a torn tail is dropped.
+a block that was cut off by it was never acknowledged to anybody, so a torn tail is dropped. Whoever wants them to
+survive the death of the machine has each block flushed, one ``fdatasync(2)`` for all that arrived together.
 
 The writer holds a lock on its file for life, so that others can tell a living file from a finished one.
 """
@@ -59,19 +60,21 @@ class Spool:
         folder: Where the files are.
         stream: `PREDICTIONS` or `OUTCOMES`, the suffix of the files.
         rotate: Size in bytes at which a new file is begun, so that old ones can be drained and removed.
+        sync: Whether what is written is on the disk when `append` returns.
     """
 
-    def __init__(self, folder: Path, stream: str, rotate: int = _ROTATE) -> None:
+    def __init__(self, folder: Path, stream: str, rotate: int = _ROTATE, sync: bool = False) -> None:
         self.folder = folder
         self.stream = stream
         self.rotate = rotate
+        self.sync = sync
         self._lock = threading.Lock()
         self._file = -1
         self._size = 0
         self._schemas: dict[bytes, int] = {}
 
     def append(self, entries: Sequence[Entry]) -> None:
-        """Write entries as one block; when this returns they survive the death of the process.
+        """Write entries as one block; when this returns they survive the death of the process, or the machine.
 
         Raises:
             Unavailable: they could not be written; nothing of them is in the file.
@@ -89,7 +92,7 @@ class Spool:
                         self._write([_ENTRY.pack(SCHEMA, place, time, len(schema), 0), schema])
                         places[schema] = place
                     parts += (_ENTRY.pack(kind, place, time, len(request), len(answer)), request, answer)
-                self._write(parts)
+                self._write(parts, self.sync)
             except OSError as error:
                 raise Unavailable(
                     "the prediction log cannot be written",
@@ -106,17 +109,23 @@ class Spool:
         file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
         fcntl.flock(file, fcntl.LOCK_EX)
         fresh.rename(self.folder / name)
+        if self.sync:
+            _flush(self.folder)
         self._file, self._size, self._schemas = file, 0, {}
 
-    def _write(self, parts: list[bytes]) -> None:
+    def _write(self, parts: list[bytes], sync: bool = False) -> None:
         payload = b"".join(parts)
         block = _BLOCK.pack(len(payload), crc32(payload)) + payload
         try:
             written = os.write(self._file, block)
             while written < len(block):
                 written += os.write(self._file, block[written:])
+            if sync:
+                os.fdatasync(self._file)
         except OSError:
             os.ftruncate(self._file, self._size)
+            # What a flush that failed has written nobody knows: the next append begins another file.
+            self._close()
             raise
         self._size += len(block)
 
@@ -229,6 +238,15 @@ class SpoolFile:
             length = _ENTRY.unpack_from(payload)[3]
             self._schemas[place] = payload[_ENTRY.size : _ENTRY.size + length]
         return self._schemas[place]
+
+
+def _flush(folder: Path) -> None:
+    """Have the names in a folder on the disk."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def files(folder: Path, stream: str) -> list[Path]:

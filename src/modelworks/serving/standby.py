@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from modelworks.core.errors import Unfit
 from modelworks.serving.arms import SLOW
 from modelworks.serving.replica import Replica
 from modelworks.serving.target import Job, Piece
@@ -22,12 +23,14 @@ def stand_in(jobs: Sequence[Job], predict: Callable[[Replica, list[Piece]], None
         for place, piece in enumerate(job.pieces):
             if piece.instead is None:
                 continue
-            failed = piece.error is not None
+            unfit = isinstance(piece.error, Unfit)  # rows that its guard refuses are no fault of its own
+            failed = piece.error is not None and not unfit
             if piece.error is not None:
                 standby = piece.instead
                 standby.rows = piece.rows
                 if piece.arm == "challenger":
-                    standby.failure, standby.seconds = f"failed: {piece.error}"[:500], None
+                    kind = "rejected" if unfit else "failed"
+                    standby.failure, standby.seconds = f"{kind}: {piece.error}"[:500], None
                 job.pieces[place] = standby
                 again.setdefault(standby.replica, []).append(standby)
             elif piece.arm == "challenger" and piece.seconds is not None and piece.seconds > SLOW:

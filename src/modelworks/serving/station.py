@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ from urllib.parse import quote
 
 import orjson
 
-from modelworks.core.errors import ModelworksError
+from modelworks.core.errors import Invalid, ModelworksError
 from modelworks.core.plain import to_json
-from modelworks.serving import forget, outcomes, prediction_log
+from modelworks.serving import forget, log_search, outcomes, prediction_log
 from modelworks.serving.data_plane import DataPlane
+from modelworks.serving.declared import Declared
 from modelworks.serving.features import OnlineFeatures
-from modelworks.serving.fleet import Declared, Fleet
+from modelworks.serving.fleet import Fleet
+from modelworks.serving.log_search import Wanted
 from modelworks.serving.native.pools import Pools
 from modelworks.serving.paths import PREDICT
 from modelworks.stores import Stores
@@ -28,10 +31,19 @@ class ServeStation:
         stores: Ledger, tables, artifacts, spool.
         max_body: Largest request body, bytes.
         memory: Bytes that loaded models may take together; 0 for any.
+        log_sync: ``"fsync"`` has the log on the disk before an answer leaves; see the setting ``server.log_sync``.
+
+    Raises:
+        Invalid: `log_sync` is not known.
     """
 
-    def __init__(self, stores: Stores, max_body: int = 16 * 1024 * 1024, memory: int = 0) -> None:
+    def __init__(
+        self, stores: Stores, max_body: int = 16 * 1024 * 1024, memory: int = 0, log_sync: str = "none"
+    ) -> None:
+        if log_sync not in ("none", "fsync"):
+            raise Invalid(f"server.log_sync is {log_sync!r}", "", "use none or fsync")
         self.stores = stores
+        self._sync = log_sync == "fsync"
         self._max_body = max_body
         self._memory = memory
         self._pools: Pools | None = None
@@ -50,7 +62,7 @@ class ServeStation:
         """The data plane: give it to `serve.server.run`."""
         fleet = Fleet(self.stores.ledger, self.stores.artifacts, memory=self._memory, pools=self._pools)
         features = OnlineFeatures(self.stores.ledger, self.stores.tables)
-        return DataPlane(fleet, self.stores.spool, self._max_body, features)
+        return DataPlane(fleet, self.stores.spool, self._max_body, features, self._sync)
 
     def predict(self, model: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Answer rows, each by its segment's champion; logged like those of the server.
@@ -98,7 +110,7 @@ class ServeStation:
 
     def drain(self) -> int:
         """Move what was logged into the tables; returns the number of rows."""
-        return prediction_log.drain(self.stores)
+        return prediction_log.drain(self.stores, self._sync)
 
     def forget(self, models: Sequence[str], column: str | None, value: str) -> int:
         """Take a subject out of the log: see `serving.forget`; returns the number of rows."""
@@ -106,7 +118,7 @@ class ServeStation:
 
     def find(self, prediction_id: str) -> dict[str, Any] | None:
         """A logged prediction, or ``None``."""
-        return prediction_log.find(self.stores, prediction_id)
+        return log_search.find(self.stores, prediction_id)
 
     def outcomes_of(self, prediction: Mapping[str, Any]) -> list[dict[str, Any]]:
         """What was told of a logged prediction; see `outcomes.found`."""
@@ -114,9 +126,15 @@ class ServeStation:
             self.stores.tables, prediction["id"], prediction["model"], prediction.get("key")
         )
 
-    def recent(self, model: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
-        """The newest predictions, the newest first."""
-        return prediction_log.recent(self.stores, model, limit)
+    def recent(
+        self,
+        model: str | None = None,
+        limit: int = 50,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> list[dict[str, Any]]:
+        """The newest predictions, the newest first; of those that were given from `since` on, before `until`."""
+        return log_search.recent(self.stores, Wanted(model, limit, since, until))
 
     def close(self) -> None:
         """Let go of the log's files."""

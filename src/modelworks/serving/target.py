@@ -14,6 +14,8 @@ from modelworks.core.errors import Invalid, ModelworksError, NotFound
 from modelworks.core.ref import Segment, segment_text
 from modelworks.serving.arms import Arm, Division, Note, Trial
 from modelworks.serving.columns import Row, Rows, Values, as_text
+from modelworks.serving.input_guard import Odd, flags
+from modelworks.serving.keeping import ALL, Keeping
 from modelworks.serving.metrics import Counters
 from modelworks.serving.replica import Replica
 from modelworks.serving.spool import ROWS
@@ -40,6 +42,7 @@ class Piece:
         instead: The champion's piece, where another one answers.
         failure: What went wrong with the challenger.
         seconds: How long the call took.
+        odd: What the input guard says of its rows, by their position in the piece.
     """
 
     replica: Replica
@@ -54,6 +57,7 @@ class Piece:
     instead: Piece | None = None
     failure: str | None = None
     seconds: float | None = None
+    odd: Mapping[int, Sequence[Odd]] | None = None
 
     @property
     def note(self) -> Note:
@@ -99,6 +103,8 @@ class Target(Protocol):
     """Whose features its inputs are."""
     features: Sequence[str]
     """The inputs that are computed when a request comes."""
+    keeping: Keeping
+    """What of it is logged."""
 
     def decode(self, body: bytes) -> Job:
         """Read a request.
@@ -134,7 +140,7 @@ class Bound:
     replica: Replica
     numbers: Callable[[Row], Values]
     texts: Callable[[Row], Values]
-    check: Callable[[Row], None] | None
+    check: Callable[[Row, int], None] | None
     number_names: tuple[str, ...]
     text_names: tuple[str, ...]
     division: Division | None = None
@@ -221,10 +227,16 @@ class RowsTarget:
     """``POST /predict/{model}``."""
 
     def __init__(
-        self, route: Route, counters: Counters, schema: bytes, dataset: str = "", features: Sequence[str] = ()
+        self,
+        route: Route,
+        counters: Counters,
+        schema: bytes,
+        dataset: str = "",
+        features: Sequence[str] = (),
+        keeping: Keeping = ALL,
     ) -> None:
-        self.dataset = dataset
-        self.features = features
+        self.keeping = keeping
+        self.dataset, self.features = dataset, features
         self.route = route
         self.counters = counters
         self.schema = schema
@@ -239,13 +251,14 @@ class RowsTarget:
             bound = self.route.of(row)
             if bound.division is None:
                 if bound.check is not None:
-                    bound.check(row)
+                    bound.check(row, 0)
                 return Job([Piece(bound.replica, (bound.numbers(row),), (bound.texts(row),))], 1)
         return _job(rows, self.route)
 
     def logged(self, body: bytes) -> tuple[int, bytes]:
         """See `Target.logged`."""
-        return ROWS, body
+        redaction = self.keeping.redaction
+        return (ROWS, body) if redaction is None else redaction.rows(body)
 
     def word(self, job: Job, request: bytes, logged: bytes) -> bytes:
         """See `Target.word`: what is logged is what is answered."""
@@ -261,7 +274,7 @@ def _job(rows: Sequence[Row], route: Route) -> Job:
     def make(bound: Bound, positions: list[int]) -> Piece:
         if bound.check is not None:
             for position in positions:
-                bound.check(rows[position])
+                bound.check(rows[position], position)
         return Piece(
             bound.replica,
             [bound.numbers(rows[position]) for position in positions],
@@ -361,15 +374,17 @@ def predictions(job: Job, request: bytes) -> bytes:
     """The answered rows as JSON, in the request's order, without the brackets."""
     if job.size == 1:
         piece = job.pieces[0]
-        return piece.replica.item(request, 0, piece.fragments[0])
-    if len(job.pieces) == 1:
+        if not piece.odd:
+            return piece.replica.item(request, 0, piece.fragments[0])
+    elif len(job.pieces) == 1 and not job.pieces[0].odd:
         piece = job.pieces[0]
         return b",".join([piece.replica.item(request, n, text) for n, text in enumerate(piece.fragments)])
     items = [b""] * job.size
     for piece in job.pieces:
-        assert piece.rows is not None
-        for row, fragment in zip(piece.rows, piece.fragments, strict=True):
-            items[row] = piece.replica.item(request, row, fragment)
+        for place, row in enumerate(piece.rows or range(job.size)):
+            item = piece.replica.item(request, row, piece.fragments[place])
+            said = piece.odd.get(place) if piece.odd else None
+            items[row] = b'%b,"flags":%b}' % (item[:-1], flags(said)) if said else item
     return b",".join(items)
 
 

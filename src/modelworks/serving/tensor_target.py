@@ -12,20 +12,29 @@ import msgspec
 import numpy as np
 import orjson
 
-from modelworks.core.errors import Invalid, ModelworksError, TooLarge
+from modelworks.core.errors import BadValue, Invalid, TooLarge, Unfit
 from modelworks.core.schema import Kind
 from modelworks.models.signature import Signature
 from modelworks.serving import forms
 from modelworks.serving.columns import MAX_ROWS, Column, Values, check_value
+from modelworks.serving.findings import oddities
 from modelworks.serving.forms import InferRequest
+from modelworks.serving.keeping import ALL, Keeping
 from modelworks.serving.metrics import Counters
 from modelworks.serving.replica import Replica
 from modelworks.serving.replies import undecodable
 from modelworks.serving.target import Bound, Job, Piece, Route, job_of, spread, texts
-from modelworks.serving.tensors import DATATYPE, NUMERIC, TAKES, InputTensor, RawTensor, numbers_of, read_data
+from modelworks.serving.tensors import (
+    DATATYPE,
+    MATRIX,
+    NUMERIC,
+    TAKES,
+    InputTensor,
+    RawTensor,
+    numbers_of,
+    read_data,
+)
 
-MATRIX = "input"
-"""Name of the one tensor that may stand for all inputs of a model without texts; shape [rows, inputs]."""
 PROBABILITIES, LABEL, VALUE = "probabilities", "label", "value"
 
 
@@ -36,8 +45,15 @@ class TensorTarget:
     features: Sequence[str] = ()  # a tensor holds what the model takes; nothing is added to it
 
     def __init__(
-        self, route: Route, counters: Counters, schema: bytes, name: str, optional: Sequence[str]
+        self,
+        route: Route,
+        counters: Counters,
+        schema: bytes,
+        name: str,
+        optional: Sequence[str],
+        keeping: Keeping = ALL,
     ) -> None:
+        self.keeping = keeping
         self.route = route
         self.counters = counters
         self.schema = schema
@@ -90,7 +106,8 @@ class TensorTarget:
 
     def logged(self, body: bytes) -> tuple[int, bytes]:
         """See `Target.logged`."""
-        return forms.to_log(body)
+        redaction = self.keeping.redaction
+        return forms.to_log(body) if redaction is None else redaction.tensors(body, self._matrix or ())
 
     def _from_matrix(self, tensor: InputTensor, names: Sequence[str]) -> Sequence[Values]:
         """The rows; from raw bytes, as one array of float32, shape (rows, inputs)."""
@@ -109,24 +126,28 @@ class TensorTarget:
         if isinstance(tensor, RawTensor):
             with np.errstate(invalid="ignore"):  # a NaN may be one that signals
                 array = numbers_of(tensor).reshape(shape).astype(np.float64).astype(np.float32)
-            for position in np.flatnonzero(np.isnan(array).any(axis=0)).tolist():
-                if names[position] not in self._gaps:
-                    raise _gap(names[position])
+            self._refuse_gaps(names, np.argwhere(np.isnan(array)).tolist())
             return cast("Sequence[Values]", array)
         flat = read_data(tensor)
         rows: list[Values] = (
             [tuple(flat)] if shape[0] == 1 else list(zip(*[iter(flat)] * len(names), strict=True))
         )
         if None in flat:
-            for position, name in enumerate(names):
-                if name not in self._gaps and any(row[position] is None for row in rows):
-                    raise _gap(name)
+            width = len(names)
+            self._refuse_gaps(names, [divmod(n, width) for n, value in enumerate(flat) if value is None])
         return rows
+
+    def _refuse_gaps(self, names: Sequence[str], places: Sequence[Sequence[int]]) -> None:
+        """Raise where a value is missing, by row and column, that may not be."""
+        bad = [_gap(row, names[at]) for row, at in places if names[at] not in self._gaps]
+        if bad:
+            raise Unfit(bad)
 
     def _from_columns(self, inputs: Sequence[InputTensor]) -> tuple[dict[str, list[Any]], int]:
         """The columns by name, checked, and the number of rows."""
         columns: dict[str, list[Any]] = {}
         size = inputs[0].shape[0] if inputs[0].shape else 0
+        gaps: list[BadValue] = []
         flat, tall = [size], [size, 1]
         _limit(size)
         for tensor in inputs:
@@ -155,12 +176,14 @@ class TensorTarget:
                 )
             values = read_data(tensor)
             if not column.nullable and None in values:
-                raise _gap(tensor.name)
+                gaps += [_gap(row, tensor.name) for row, value in enumerate(values) if value is None]
             if tensor.name in self._moments:
                 _times(column, values)
             columns[tensor.name] = values
         for name in self._needs - columns.keys():
             raise Invalid(f"the request has no input {name!r}", f"model {self.name!r} needs it", "add it")
+        if gaps:
+            raise Unfit(gaps)
         return columns, size
 
     def _job(self, columns: Mapping[str, list[Any]], size: int, request: InferRequest) -> Job:
@@ -187,7 +210,7 @@ class TensorTarget:
         if (
             job.size == 1
             and type(asked) is InferRequest
-            and not (asked.outputs or asked.parameters or self._plain)
+            and not (asked.outputs or asked.parameters or self._plain or job.pieces[0].odd)
         ):
             return self._worded(job.pieces[0], asked.id, request)
         base = request.decode()
@@ -200,6 +223,8 @@ class TensorTarget:
         answer["parameters"] = {"prediction_ids": ",".join([f"{base}-{row}" for row in range(job.size)])}
         if self.route.per:
             answer["parameters"]["segments"] = "/".join(spread(job, [p.replica.text for p in job.pieces]))
+        if odd := oddities(job):
+            answer["parameters"]["flags"] = orjson.dumps(odd).decode()
         names = (
             [output.name for output in asked.outputs] if asked.outputs else [o["name"] for o in self.outputs]
         )
@@ -319,7 +344,7 @@ def _piece(bound: Bound, columns: Mapping[str, list[Any]], rows: Sequence[int]) 
                 f"the request has no input {field.name!r}", f"{bound.replica.ref} needs it", "add it"
             )
         for row in rows if field.name in columns else ():
-            check_value(field, columns[field.name][row])
+            check_value(field, columns[field.name][row], row)
     return Piece(
         bound.replica,
         _tuples([columns.get(name) for name in bound.number_names], rows, None),
@@ -365,7 +390,5 @@ def _limit(rows: int) -> None:
         )
 
 
-def _gap(name: str) -> ModelworksError:
-    return Invalid(
-        f"input {name!r} has a missing value", "the model was made without any there", "send a number"
-    )
+def _gap(row: int, name: str) -> BadValue:
+    return BadValue(row, name, "missing", "it has a missing value, and the model was made without any there")

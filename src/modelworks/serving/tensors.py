@@ -7,7 +7,7 @@ Sources:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import prod
 from typing import Annotated, Any
 
@@ -75,6 +75,10 @@ TAKES: dict[Kind, tuple[str, ...]] = {
 """The datatypes that a kind of column takes."""
 
 
+MATRIX = "input"
+"""Name of the one tensor that may stand for all inputs of a model without texts; shape [rows, inputs]."""
+
+
 class InputTensor(Struct, gc=False):
     """One input, its elements in JSON."""
 
@@ -95,6 +99,25 @@ class TypedTensor(InputTensor, gc=False):
     """One input, its elements as values; as gRPC's typed lists bring them."""
 
     elements: Sequence[Any] = ()
+
+
+def rows_of(inputs: Sequence[InputTensor], matrix: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Tensors as rows, values by column.
+
+    Args:
+        inputs: Checked before.
+        matrix: The columns of the one tensor that may stand for all inputs; empty where none may.
+    """
+    first = inputs[0]
+    names: Sequence[str]
+    if matrix and len(inputs) == 1 and first.name == MATRIX:
+        names, flat = matrix, read_data(first)
+        rows: Iterable[tuple[Any, ...]] = zip(*[iter(flat)] * len(names), strict=True)
+    else:
+        names = [tensor.name for tensor in inputs]
+        rows = zip(*(read_data(tensor) for tensor in inputs), strict=True)
+    for values in rows:
+        yield dict(zip(names, values, strict=True))
 
 
 def read_data(tensor: InputTensor) -> list[Any]:

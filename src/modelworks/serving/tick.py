@@ -1,8 +1,12 @@
 """A tick: what arrives in one turn of the event loop is answered together, and no more than can be in time.
 
-Batches grow with the load and nobody waits for a timer. What has arrived and waits is all there is of a queue: when
-answering it would take longer than `Limits.wait`, the newest are told at once to come again, so that a server that is
-asked for more than it can do goes on doing what it can, for callers that still wait.
+Batches grow with the load and nobody waits for a timer. A turn is cut into slices, between which is looked who has come
+meanwhile. A burst is taken as it comes; when the server has been behind for longer than `Limits.wait`, no more may wait
+than it answers in that time, and all others are told at once to come again. So a server that is asked for more than it
+can do goes on doing what it can, for callers that are still there.
+
+Source: that a queue is judged by how long it stands, not by its length, is of K. Nichols, V. Jacobson, "Controlling
+queue delay", ACM Queue 10 (2012).
 """
 
 from __future__ import annotations
@@ -10,22 +14,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from modelworks.access.allowance import Allowance
 from modelworks.core.errors import ModelworksError, TooMany
+from modelworks.serving.about import About
 from modelworks.serving.asgi import Authorize, anybody
 from modelworks.serving.data_plane import DataPlane, Result
 from modelworks.serving.lanes import Lanes
 from modelworks.serving.replies import LATE, WORTH, Later, busy, compress, error_reply, media, retry_after
-
-if TYPE_CHECKING:
-    from modelworks.serving.protocol import FastProtocol
 
 _log = logging.getLogger("modelworks.serving")
 
@@ -34,8 +37,10 @@ SWEEP = 1.0
 _FIRST = 64
 """Requests of the first slice, before anything is known of what they take."""
 _MOST = 4096
+_LONG = 0.001
+"""Seconds of a turn in which many may have come to the door."""
 _SLICES = 8
-"""Into how many slices a tick is cut that takes as long as one may."""
+"""How many slices there are in the time that a request may wait."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Limits:
         request: Seconds for a request to arrive whole.
         idle: Seconds that a connection may be silent between requests.
         file: Bytes of a file, the body of a PUT; it may take its time as long as it comes.
-        wait: Seconds for which the requests of a tick are answered; what is left then is told to come again.
+        wait: Seconds that a request may wait, once the server has been behind for that long.
         connections: How many there may be at once.
         drain: Seconds for which a server that ends goes on answering, until nobody is connected.
         latency: Seconds that a batch of requests may take whose models are not compiled.
@@ -75,9 +80,24 @@ class Known(NamedTuple):
     allowance: Allowance | None
 
 
+class Connection(Protocol):
+    """Where a request of HTTP came from."""
+
+    loop: asyncio.AbstractEventLoop
+    transport: Any
+    server_state: Any
+    owed: deque[Owed]
+
+    def owe(self, owed: Owed) -> None:
+        """Send this answer in its turn."""
+
+    def settle(self) -> None:
+        """Send what is ready."""
+
+
 Reception = asyncio.Future["bytes | ModelworksError"]
 """Where what came by another way than HTTP is answered."""
-Waiting = tuple["FastProtocol | Reception", bytes, "bytes | TooMany", bool, bytes]
+Waiting = tuple["Connection | Reception", bytes, "bytes | TooMany", bool, bytes, About | None]
 
 
 class Owed:
@@ -115,6 +135,11 @@ class Tick:
         plane: Answers.
         authorize: Who may predict.
         limits: For slow clients, and for too many.
+
+    Attributes:
+        door: Takes in all connections that wait to be accepted. The event loop itself takes one a turn (libuv does so
+            since 1.45), which is few when turns are long.
+
     """
 
     def __init__(self, plane: DataPlane, authorize: Authorize = anybody, limits: Limits = PATIENT) -> None:
@@ -124,8 +149,10 @@ class Tick:
         self.limits = limits
         self.known: dict[bytes, Known] = {}
         self.now = time.monotonic()
+        self.door: Callable[[], None] = _shut
         self._waiting: list[Waiting] = []
         self._slice = _FIRST
+        self._behind = self._spent = self._done = 0.0
         self._headers: list[tuple[bytes, bytes]] | None = None
         self._ok = b""
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -133,11 +160,12 @@ class Tick:
 
     def add(
         self,
-        protocol: FastProtocol,
+        protocol: Connection,
         path: bytes,
         body: bytes | TooMany,
         keep: bool = True,
         accepts: bytes = b"",
+        about: About | None = None,
     ) -> None:
         """Answer a request at the end of this turn.
 
@@ -147,52 +175,54 @@ class Tick:
             body: As it came; or why it is not answered.
             keep: Whether the connection goes on after the answer.
             accepts: The compression that the client accepts.
+            about: What else is known of it.
         """
         waiting = self._waiting
-        waiting.append((protocol, path, body, keep, accepts))
+        waiting.append((protocol, path, body, keep, accepts, about))
         if len(waiting) == 1:
+            self._behind = time.perf_counter()
             protocol.loop.call_soon(self.flush)
 
     async def ask(self, path: bytes, body: bytes) -> bytes | ModelworksError:
         """Answer what came by another way than HTTP, together with the rest of this turn."""
         loop = asyncio.get_running_loop()
         reception: Reception = loop.create_future()
-        self._waiting.append((reception, path, body, True, b""))
+        self._waiting.append((reception, path, body, True, b"", None))
         if len(self._waiting) == 1:
+            self._behind = time.perf_counter()
             loop.call_soon(self.flush)
         return await reception
 
-    def flush(self) -> None:
-        """Answer what is waiting, in the order in which it came, as far as there is time for it."""
-        waiting = self._waiting
-        if not waiting:
-            return
-        self._waiting = []
-        if len(waiting) <= self._slice:
-            begun = time.perf_counter()
-            self._answer(waiting)
-            self._learn(len(waiting), time.perf_counter() - begun)
-            return
+    def flush(self, all: bool = False) -> None:
+        """Answer what is waiting, in the order in which it came: what fits into a slice, or all of it."""
         begun = time.perf_counter()
-        done = 0
-        while done < len(waiting):
-            some = waiting[done : done + self._slice]
+        if self._waiting and begun - self._behind > self.limits.wait and self._spent:
+            room = max(int(self.limits.wait * self._done / self._spent), self._slice)
+            if len(self._waiting) > room:
+                self._waiting[room:] = self._refuse(self._waiting[:room], self._waiting[room:])
+        while self._waiting:
+            some, self._waiting = self._waiting[: self._slice], self._waiting[self._slice :]
             before = time.perf_counter()
             self._answer(some)
             now = time.perf_counter()
             self._learn(len(some), now - before)
-            done += len(some)
-            room = max(int((begun + self.limits.wait - now) * done / (now - begun)), 0)
-            if len(waiting) - done > room:
-                waiting[done + room :] = self._refuse(waiting[done : done + room], waiting[done + room :])
+            if now - begun > _LONG:
+                self.door()
+            if self._waiting and not all:
+                asyncio.get_running_loop().call_soon(self.flush)  # after a look at who has come meanwhile
+                return
 
     def _learn(self, count: int, seconds: float) -> None:
-        """How many requests fit into a slice, by what the last ones took."""
+        """How many requests fit into a slice, and how many are answered in a second, by what the last ones took."""
         share = self.limits.wait / _SLICES
         if seconds > share:
             self._slice = max(int(count * share / seconds), 1)
         elif count >= self._slice and seconds < share / 2:
             self._slice = min(2 * self._slice, _MOST)
+        self._done += count
+        self._spent += seconds
+        if self._spent > self.limits.wait:  # what is long ago counts less and less
+            self._done, self._spent = self._done / 2, self._spent / 2
 
     def _refuse(self, before: Sequence[Waiting], late: Sequence[Waiting]) -> list[Waiting]:
         """Tell the newest, for which there is no time, to come again: now, or in turn behind others of a connection."""
@@ -202,19 +232,19 @@ class Tick:
         now = [one for one in late if one[0] not in connections]
         self._reply(now, [one[2] if isinstance(one[2], TooMany) else error for one in now])
         return [
-            (protocol, path, body if isinstance(body, TooMany) else error, keep, accepts)
-            for protocol, path, body, keep, accepts in late
-            if protocol in connections
+            (one[0], one[1], one[2] if isinstance(one[2], TooMany) else error, *one[3:])
+            for one in late
+            if one[0] in connections
         ]
 
     def _answer(self, waiting: Sequence[Waiting]) -> None:
         results: Sequence[Result]
         try:
-            asked = [(path, body) for _, path, body, _, _ in waiting if not isinstance(body, TooMany)]
+            asked = [(path, body) for _, path, body, *_ in waiting if not isinstance(body, TooMany)]
             results = self.plane.turn(asked, self.lanes.put)
             if len(asked) < len(waiting):  # in the order in which they came, those that were refused as well
                 told = iter(results)
-                results = [body if isinstance(body, TooMany) else next(told) for _, _, body, _, _ in waiting]
+                results = [body if isinstance(body, TooMany) else next(told) for _, _, body, *_ in waiting]
         except Exception:
             _log.exception("%d requests could not be answered", len(waiting))
             broken = ModelworksError(
@@ -225,7 +255,7 @@ class Tick:
 
     def _reply(self, waiting: Sequence[Waiting], results: Sequence[Result]) -> None:
         for one, result in zip(waiting, results, strict=True):
-            protocol, path, _, keep, accepts = one
+            protocol, path, _, keep, accepts, about = one
             if isinstance(protocol, asyncio.Future):
                 if isinstance(result, Later):
                     result.then = partial(_receive, protocol)
@@ -249,12 +279,16 @@ class Tick:
                 )
             if self.plane.leaving:  # the connection ends with this answer
                 keep = False
-            if keep and type(result) is bytes and not (accepts and len(result) >= WORTH):
+            if keep and type(result) is bytes and about is None and not (accepts and len(result) >= WORTH):
                 transport.write(b"%b%d\r\n\r\n%b" % (self._ok, len(result), result))
                 continue
             status, body = error_reply(result, path) if isinstance(result, ModelworksError) else (200, result)
             if isinstance(result, TooMany):
                 headers = [*headers, retry_after(result)]
+            if about is not None:
+                headers = [*headers, *about.headers()]
+                if about.traced and self.plane.traces is not None:
+                    self.plane.traces.tell("POST", path, about, status)
             transport.write(response(headers, status, body, keep, accepts))
             if not keep:
                 transport.close()
@@ -281,6 +315,10 @@ class Tick:
                 expire(self.now)
         assert self._loop is not None
         self._loop.call_later(SWEEP, self._sweep)
+
+
+def _shut() -> None:
+    """Nobody waits."""
 
 
 def _receive(reception: Reception, result: bytes | ModelworksError) -> None:

@@ -26,6 +26,7 @@ from modelworks.core.clock import system_clock
 from modelworks.core.errors import ModelworksError, NotReady, Unavailable
 from modelworks.core.measure import Reference
 from modelworks.core.ref import Segment, segment_text
+from modelworks.core.seen import Seen
 from modelworks.models import packaging
 from modelworks.models.layout import to_batch
 from modelworks.models.package import Package
@@ -208,7 +209,7 @@ class _Making:
         graph, proof = packaging.proven(model, takes, asked)
         yield "compile and prove"
 
-        reference = _reference(batch, takes, asked.scores)
+        reference = _reference(batch, takes, asked.scores, Seen.of(x, takes.numbers, takes.texts))
         yield "reference"
 
         package = packaging.stored(
@@ -313,8 +314,8 @@ def _champion_scores(
     return scores
 
 
-def _reference(batch: Batch, takes: Signature, scores: npt.NDArray[np.float32]) -> bytes:
-    """The sketch that monitoring compares later rows with.
+def _reference(batch: Batch, takes: Signature, scores: npt.NDArray[np.float32], seen: Seen) -> bytes:
+    """The sketch that monitoring compares later rows with, and servers hold requests against.
 
     Features are those of the newest rows, learned from and held out: the tests of a shift need as many as there
     are. Outputs are those of the held-out rows, which are not flattered by having been learned from.
@@ -322,7 +323,8 @@ def _reference(batch: Batch, takes: Signature, scores: npt.NDArray[np.float32]) 
     newest = batch.take(slice(-_REFERENCE_ROWS, None))
     outputs = evaluate.main(takes, scores)
     outputs = outputs[np.isfinite(outputs)]
-    return Reference.build(newest, outputs, probabilities=bool(takes.classes)).to_bytes()
+    built = Reference.build(newest, outputs, probabilities=bool(takes.classes))
+    return replace(built, seen=seen).to_bytes()
 
 
 def _transient(error: BaseException | None) -> bool:

@@ -23,7 +23,7 @@ class Canary(Live):
     """
 
     kind = "canary"
-    steps: Sequence[float] = (5, 25, 100)
+    steps: Sequence[float] = (2, 25, 100)
     outcomes: int = 0
 
     def __post_init__(self) -> None:
@@ -34,7 +34,7 @@ class Canary(Live):
             raise Invalid(
                 f"steps of mw.Canary are {list(self.steps)}",
                 "they are shares in percent, each above the one before",
-                "use for instance [5, 25, 100]",
+                "use for instance [2, 25, 100]",
             )
         super().__post_init__()
 

@@ -26,7 +26,7 @@ from modelworks.pipelines.context import Stations
 from modelworks.pipelines.export import words
 from modelworks.pipelines.export.requirements import needed
 from modelworks.pipelines.score import chosen
-from modelworks.serving.batch import Scoring
+from modelworks.serving.scoring import Scoring
 from modelworks.stores import Stores, open_stores
 from modelworks.stores.ledger.portable import chunks
 from modelworks.stores.ledger.tables import datasets, model_versions, models

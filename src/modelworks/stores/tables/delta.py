@@ -172,6 +172,13 @@ class DeltaTables:
         table = self._table(name)
         return -1 if table is None else int(table.version())
 
+    def lows(self, name: str, column: str) -> list[Any]:
+        """See `Tables.lows`."""
+        table = self._table(name)
+        found = pl.DataFrame() if table is None else files(table)
+        bound = f"min.{column}"
+        return found[bound].drop_nulls().to_list() if bound in found.columns else []
+
     def state(self, name: str, version: int | None = None) -> str:
         """See `Tables.state`."""
         table = self._at_version(name, version)

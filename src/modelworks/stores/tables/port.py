@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 
 import polars as pl
 
@@ -71,6 +71,10 @@ class Tables(Protocol):
 
     def version(self, name: str) -> int:
         """The table's newest version; -1 where there is no such table."""
+        ...
+
+    def lows(self, name: str, column: str) -> Sequence[Any]:
+        """The smallest value of a column in each file that says so, in no order."""
         ...
 
     def state(self, name: str, version: int | None = None) -> str:

@@ -33,7 +33,7 @@ from modelworks.stores.ledger.tables.runs import (
     searches,
     tuned,
 )
-from modelworks.stores.ledger.tables.trail import audit, edges, exported, tokens
+from modelworks.stores.ledger.tables.trail import audit, edges, exported, keys, spent, tokens
 
 __all__ = [
     "Utc",
@@ -57,6 +57,7 @@ __all__ = [
     "forgotten",
     "ingested",
     "ingests",
+    "keys",
     "labels",
     "logged_models",
     "metadata",
@@ -71,6 +72,7 @@ __all__ = [
     "runs",
     "searches",
     "servers",
+    "spent",
     "tokens",
     "tuned",
     "verdicts",

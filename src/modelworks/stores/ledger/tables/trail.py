@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Column, Float, Index, String, Table
+from sqlalchemy import JSON, Column, Float, Index, Integer, LargeBinary, String, Table
 
 from modelworks.stores.ledger.tables.kinds import Digest, Name, Serial, Utc, metadata
 
@@ -35,6 +35,13 @@ audit = Table(
     Column("detail", JSON, nullable=False),
     Index(None, "at"),
 )
+keys = Table(
+    # What only this factory knows, by what it is for.
+    "keys",
+    metadata,
+    Column("name", Name, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
 tokens = Table(
     "tokens",
     metadata,
@@ -43,6 +50,15 @@ tokens = Table(
     Column("role", String(20), nullable=False),
     Column("models", JSON, nullable=False),
     Column("rate", Float),
+    Column("quota", Integer),
     Column("created", Utc, nullable=False),
     Column("revoked", Utc),
+)
+spent = Table(
+    # Of the requests that a token has for a day.
+    "spent",
+    metadata,
+    Column("token", Name, primary_key=True),
+    Column("day", String(10), primary_key=True),
+    Column("requests", Integer, nullable=False),
 )
