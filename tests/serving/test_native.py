@@ -244,15 +244,16 @@ def test_workers_end_with_the_server_however_it_ends(stores: Stores, tmp_path: P
         with world.client(port) as client:
             client.post("/predict/wait", json={"rows": [{"x": 1.0, "file": "nothing"}]})
         (worker,) = psutil.Process(process.pid).children()
-        busy = threading.Thread(
-            target=lambda: pytest.raises(
-                httpx.HTTPError,
-                httpx.post,
-                f"http://127.0.0.1:{port}/predict/wait",
-                json={"rows": [{"x": 1.0, "file": "/never"}]},
-                timeout=60,
-            )
-        )
+
+        def hang() -> None:
+            with pytest.raises(httpx.HTTPError):
+                httpx.post(
+                    f"http://127.0.0.1:{port}/predict/wait",
+                    json={"rows": [{"x": 1.0, "file": "/never"}]},
+                    timeout=60,
+                )
+
+        busy = threading.Thread(target=hang)
         busy.start()
         until(lambda: worker.status() == psutil.STATUS_SLEEPING)
         os.kill(process.pid, signal.SIGKILL)
@@ -291,12 +292,8 @@ def test_the_model_that_ends_its_workers_is_paused_and_those_beside_it_are_not(
     with pytest.raises(NotReady, match="again and again"):
         ask(bad, 1)
     told = workers_text(pools)
-    assert (
-        'modelworks_paused{version="bad@1"}' in told
-    )
-    assert (
-        'modelworks_worker_crashes_total{worker="python"} 3.0' in told
-    )
+    assert 'modelworks_paused{version="bad@1"}' in told
+    assert 'modelworks_worker_crashes_total{worker="python"} 3.0' in told
     bad.paused = 0.0  # its pause is over
     assert ask(bad, 1) == 2
     (pool,) = pools
