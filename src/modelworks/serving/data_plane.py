@@ -24,6 +24,7 @@ from modelworks.serving.fleet import Fleet
 from modelworks.serving.inference_protocol import describe, manage
 from modelworks.serving.input_guard import Odd
 from modelworks.serving.metrics import metrics_text
+from modelworks.serving.native.metrics import workers_text
 from modelworks.serving.native.pool import Died
 from modelworks.serving.replica import Replica
 from modelworks.serving.replies import WORTH, Later, Mixed, Reply, accepted, compress, error_reply, media
@@ -326,9 +327,10 @@ class DataPlane:
 
     def metrics_text(self) -> str:
         """What was counted, in Prometheus' text format."""
-        return metrics_text(
+        told = metrics_text(
             self.fleet.counters, self.fleet.live(), self.fleet.residency.counted, self.unknown, self.shed
         )
+        return told if self.fleet.pools is None else told + workers_text(self.fleet.pools)
 
     def close(self) -> None:
         """Let go of the log."""

@@ -22,7 +22,8 @@ from modelworks.serving.replica import Replica
 from modelworks.serving.replies import LATE, Later, busy
 
 _log = logging.getLogger("modelworks.serving")
-_LEARN = 0.3
+_LEARN = 0.1
+"""Upwards slowly, downwards at once: a call in which a worker was started says little of the next."""
 _MOST = 10_000
 """Requests that may wait, whatever they take."""
 
@@ -117,7 +118,8 @@ class Lane:
                     took[piece.replica][0] = max(piece.seconds, took[piece.replica][0])
         for replica, (long, rows) in took.items():
             fresh = min(long, seconds) / rows
-            self._row[replica] = fresh + (1 - _LEARN) * (self._row.get(replica, fresh) - fresh)
+            known = self._row.get(replica, 0.0)
+            self._row[replica] = min(fresh, known + _LEARN * (fresh - known))
         if len(self._row) > 2 * _MOST:  # of versions that have long gone
             self._row = {replica: self._row[replica] for replica in took}
 

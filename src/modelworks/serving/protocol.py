@@ -60,6 +60,7 @@ class FastProtocol(HttpToolsProtocol):
         self._about: About | None = None
         self.owed: deque[Owed] = deque()  # answers that are still being made, and those behind them
         self._held = b""  # what arrived behind them
+        self._ended = False  # the client sends nothing more
         self._after: list[Callable[[], None]] = []  # what waits for them
         self._since = self._active = self.tick.now
         self.tick.watch(self.loop, self.connections)
@@ -279,6 +280,10 @@ class FastProtocol(HttpToolsProtocol):
         held, self._held = self._held, b""
         if held:
             self.data_received(held)
+        if self._ended and not self.owed:
+            self.tick.flush(all=True)
+            if not self.owed and (self.cycle is None or self.cycle.response_complete):
+                self.transport.close()
 
     def _behind(self, app: Any) -> Any:
         """The application, asked when what was asked before it is answered."""
@@ -366,9 +371,8 @@ class FastProtocol(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override]
         """See `asyncio.Protocol`."""
         self.tick.flush(all=True)
-        if self.owed:
-            self._after.append(self.transport.close)
-        return bool(self.owed)
+        self._ended = bool(self.owed)
+        return self._ended
 
     def shutdown(self) -> None:
         """See `HttpToolsProtocol.shutdown`: what is waiting is answered first."""

@@ -77,6 +77,7 @@ class Apart:
     Attributes:
         key: Its name in the worker.
         strikes: How many workers in a row it has killed young.
+        lock: Held while it is loaded, asked or let go of.
         paused: The time, by the monotonic clock, until which it is not asked.
     """
 
@@ -90,6 +91,7 @@ class Apart:
         self.paused = 0.0
         self.reason = ""
         self.left = False
+        self.lock = threading.RLock()
         self._pause = _PAUSE
 
     def predict(self, batch: Batch) -> npt.NDArray[Any]:
@@ -166,6 +168,7 @@ class Pool:
         self.limits = limits
         self.counted = Counted()
         self.left: deque[Apart] = deque()
+        self._struck: set[Apart] = set()
         self.name = flavor if exe is None else f"{flavor}@{exe.parents[1].name}"
         self._lock = threading.Lock()
         self._process: Process | None = None
@@ -183,10 +186,11 @@ class Pool:
             NotReady: the model is not asked just now, or cannot be loaded.
             Unavailable: the model fails on it.
         """
-        process = self._ready(model)
-        if model.key not in process.loaded:
-            self._load(process, model)
-        answer = self._talk(process, model, message)
+        with model.lock:
+            process = self._ready(model)
+            if model.key not in process.loaded:
+                self._load(process, model)
+            answer = self._talk(process, model, message)
         if size := process.grown():
             self._retire(process, f"it has grown to {size:,} bytes")
         if self.left:
@@ -195,16 +199,27 @@ class Pool:
 
     def have(self, model: Apart) -> int:
         """See `Apart.settle`."""
-        return self._load(self._ready(model), model)
+        with model.lock:
+            return self._load(self._ready(model), model)
 
     def drop(self) -> None:
         """Let go of the models that nobody asks any more."""
-        while self.left:
-            model, process = self.left.popleft(), self._process
-            if process is not None and model.key in process.loaded:
-                process.loaded.discard(model.key)
-                with suppress(ModelworksError):
-                    self._talk(process, model, [wire.DROP, model.key])
+        for _ in range(len(self.left)):
+            try:
+                model = self.left.popleft()
+            except IndexError:  # another thread does it
+                return
+            if not model.lock.acquire(blocking=False):  # it is just being asked
+                self.left.append(model)
+                continue
+            try:
+                process = self._process
+                if process is not None and model.key in process.loaded:
+                    process.loaded.discard(model.key)
+                    with suppress(ModelworksError):
+                        self._talk(process, model, [wire.DROP, model.key])
+            finally:
+                model.lock.release()
 
     # -- the worker --------------------------------------------------------------------------------------
 
@@ -216,6 +231,12 @@ class Pool:
             self._lost(process, process.reason())
             with suppress(NotReady):
                 self._running()
+
+    def paused(self) -> list[tuple[str, float]]:
+        """The models that are not asked just now, by name, and for how many seconds."""
+        now = time.monotonic()
+        self._struck = {model for model in self._struck if model.paused > now}
+        return sorted((model.name, model.paused - now) for model in self._struck)
 
     @property
     def worker(self) -> Process | None:
@@ -272,7 +293,9 @@ class Pool:
         except wire.Gone as error:
             self._lost(process, str(error))
             raise Died(
-                f"{model.name} gives no answer: its worker process has ended", str(error), "ask again"
+                f"{model.name} gives no answer: its worker process has ended",
+                str(error),
+                "correct the rows, or roll back",
             ) from error
         if kind == wire.DONE:
             return content[0]
@@ -300,6 +323,7 @@ class Pool:
         _log.error("the worker process for %s has ended: %s", self.name, reason)
         if about is not None and process.born is not None:
             about.struck(reason, lived)
+            self._struck = {*self._struck, about}
 
     def _retire(self, process: Process, reason: str) -> None:
         """End a worker between two calls; the next caller starts another."""
