@@ -31,7 +31,8 @@ from modelworks.serving.replies import WORTH, Later, Mixed, Reply, accepted, com
 from modelworks.serving.shadows import Shadows
 from modelworks.serving.spool import OUTCOME, OUTCOMES, PREDICTIONS, Entry, Spool
 from modelworks.serving.standby import stand_in
-from modelworks.serving.target import Job, Piece, Target, predictions, spread
+from modelworks.serving.target import Job, Piece, Target
+from modelworks.serving.words import predictions, spread
 
 _log = logging.getLogger("modelworks.serving")
 _BINARY_HEADER = b"inference-header-content-length"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import orjson
 
@@ -14,13 +14,12 @@ from modelworks.core.errors import Invalid, ModelworksError, NotFound
 from modelworks.core.ref import Segment, segment_text
 from modelworks.serving.arms import Arm, Division, Note, Trial
 from modelworks.serving.columns import Row, Rows, Values, as_text
-from modelworks.serving.input_guard import Odd, flags
+from modelworks.serving.input_guard import Odd
 from modelworks.serving.keeping import ALL, Keeping
 from modelworks.serving.metrics import Counters
 from modelworks.serving.replica import Replica
 from modelworks.serving.spool import ROWS
 
-T = TypeVar("T")
 NONE: Mapping[Segment, Division] = MappingProxyType({})
 """No segment is divided."""
 
@@ -368,41 +367,3 @@ def _willing(bound: Bound, positions: list[int], make: Callable[[Bound, list[int
         if len(positions) == 1:
             return [Piece(bound.replica, (), (), positions, failure=f"rejected: {error}"[:500])]
     return [piece for position in positions for piece in _willing(bound, [position], make)]
-
-
-def predictions(job: Job, request: bytes) -> bytes:
-    """The answered rows as JSON, in the request's order, without the brackets."""
-    if job.size == 1:
-        piece = job.pieces[0]
-        if not piece.odd:
-            return piece.replica.item(request, 0, piece.fragments[0])
-    elif len(job.pieces) == 1 and not job.pieces[0].odd:
-        piece = job.pieces[0]
-        return b",".join([piece.replica.item(request, n, text) for n, text in enumerate(piece.fragments)])
-    items = [b""] * job.size
-    for piece in job.pieces:
-        for place, row in enumerate(piece.rows or range(job.size)):
-            item = piece.replica.item(request, row, piece.fragments[place])
-            said = piece.odd.get(place) if piece.odd else None
-            items[row] = b'%b,"flags":%b}' % (item[:-1], flags(said)) if said else item
-    return b",".join(items)
-
-
-def texts(job: Job) -> list[str]:
-    """The answered rows as JSON texts, in the request's order."""
-    rows = [""] * job.size
-    for piece in job.pieces:
-        for row, fragment in zip(piece.rows or range(job.size), piece.fragments, strict=True):
-            rows[row] = fragment.decode()
-    return rows
-
-
-def spread(job: Job, values: Sequence[T]) -> list[T]:
-    """A value a piece as a value a row."""
-    if len(job.pieces) == 1:
-        return [values[0]] * job.size
-    rows = [values[0]] * job.size
-    for piece, value in zip(job.pieces, values, strict=True):
-        for row in piece.rows or ():
-            rows[row] = value
-    return rows

@@ -23,7 +23,7 @@ from modelworks.serving.keeping import ALL, Keeping
 from modelworks.serving.metrics import Counters
 from modelworks.serving.replica import Replica
 from modelworks.serving.replies import undecodable
-from modelworks.serving.target import Bound, Job, Piece, Route, job_of, spread, texts
+from modelworks.serving.target import Bound, Job, Piece, Route, job_of
 from modelworks.serving.tensors import (
     DATATYPE,
     MATRIX,
@@ -34,6 +34,7 @@ from modelworks.serving.tensors import (
     numbers_of,
     read_data,
 )
+from modelworks.serving.words import spread, texts
 
 PROBABILITIES, LABEL, VALUE = "probabilities", "label", "value"
 
