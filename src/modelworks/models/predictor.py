@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,28 +25,6 @@ class Predictor(Protocol):
             for the task "other", object, shape (rows, 1): plain data, as JSON can hold it.
         """
         ...
-
-
-@runtime_checkable
-class Streaming(Predictor, Protocol):
-    """One that can answer a row in parts."""
-
-    def stream(self, batch: Batch) -> Iterator[Any]:
-        """The parts of the answer to the one row of a batch, each made when it is asked for."""
-        ...
-
-
-def streamed(predictor: Predictor, batch: Batch) -> Iterator[Any]:
-    """An answer in parts; in one part, where a model gives it whole.
-
-    Args:
-        predictor: Of a model with the task "other".
-        batch: One row.
-    """
-    if isinstance(predictor, Streaming):
-        yield from predictor.stream(batch)
-    else:
-        yield from predictor.predict(batch)[:, 0].tolist()
 
 
 def shaped(answers: Any, signature: Signature, rows: int) -> npt.NDArray[Any]:

@@ -85,6 +85,8 @@ class Wanted:
 
 def recent(stores: Stores, wanted: Wanted) -> list[dict[str, Any]]:
     """The newest predictions, the newest first."""
+    if wanted.limit < 1:
+        return []
     found = [_waiting(stores, wanted)]
     if stores.tables.exists(PREDICTIONS):
         found.append(_newest(stores, wanted))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
+from modelworks.serving.input_guard import flags
 from modelworks.serving.target import Job
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,20 +108,6 @@ class Apart:
             *self.pool.ask(self, [wire.ASK, self.key, *wire.rows(batch)])
         )
         return outputs
-
-    def stream(self, batch: Batch) -> Iterator[bytes]:
-        """The answer to one row in parts, as JSON; each is made when it is asked for."""
-        stream = new_id()
-        self.pool.ask(self, [wire.OPEN, self.key, stream, *wire.rows(batch)])
-        over = False
-        try:
-            while (part := self.pool.ask(self, [wire.NEXT, self.key, stream])) is not None:
-                yield part
-            over = True
-        finally:
-            if not over:
-                with suppress(ModelworksError):
-                    self.pool.ask(self, [wire.SHUT, self.key, stream])
 
     def settle(self) -> int:
         """Have it in its worker now; returns its memory in bytes.

@@ -19,8 +19,8 @@ _LOOK = 0.25
 PLAIN = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 """How plain answers become JSON."""
 
-LOAD, DROP, ASK, OPEN, NEXT, SHUT = range(6)
-"""What a worker is told: have a model, let go of it, answer rows; begin, go on with and end an answer in parts."""
+LOAD, DROP, ASK = range(3)
+"""What a worker is told: have a model, let go of it, answer rows."""
 DONE, ERROR, FAILED = range(3)
 """What it says: the result; an error of the house, as its parts; an exception, as its name and its text."""
 

@@ -14,16 +14,14 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
 from typing import Any
 
-import orjson
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from modelworks.core.errors import Invalid, ModelworksError
 from modelworks.models.flavors import FLAVORS
 from modelworks.models.flavors.port import Flavor
-from modelworks.models.predictor import Predictor, streamed
+from modelworks.models.predictor import Predictor
 from modelworks.models.signature import Signature
 from modelworks.serving.native import wire
 from modelworks.serving.residency import allocated
@@ -39,7 +37,6 @@ class Desk:
     def __init__(self, flavor: Flavor) -> None:
         self._flavor = flavor
         self._models: dict[str, Predictor] = {}
-        self._streams: dict[str, Iterator[Any]] = {}
         self._warm = False
 
     def hear(self, message: list[Any]) -> list[Any]:
@@ -61,32 +58,10 @@ class Desk:
             return self._load(name, *content)
         if kind == wire.DROP:
             return self._models.pop(name, None) and None
-        if kind == wire.ASK:
-            try:
-                return wire.answers(self._models[name].predict(wire.batch(*content)))
-            except TypeError as error:
-                raise Invalid("the model gives what cannot be JSON", str(error), "roll back") from error
-        stream = content.pop(0)
-        if kind == wire.OPEN:
-            self._streams[stream] = streamed(self._models[name], wire.batch(*content))
-        elif kind == wire.NEXT:
-            return self._part(stream)
-        else:
-            running: Any = self._streams.pop(stream, None)
-            if running is not None:
-                running.close()
-        return None
-
-    def _part(self, stream: str) -> bytes | None:
-        """The next part of an answer as JSON; ``None`` after the last."""
         try:
-            return orjson.dumps(next(self._streams[stream]), option=wire.PLAIN)
-        except StopIteration:
-            del self._streams[stream]
-            return None
-        except Exception:
-            self._streams.pop(stream, None)
-            raise
+            return wire.answers(self._models[name].predict(wire.batch(*content)))
+        except TypeError as error:
+            raise Invalid("the model gives what cannot be JSON", str(error), "roll back") from error
 
     def _load(self, name: str, model: bytes, signature: str) -> int:
         """Have a model; returns its memory in bytes."""
