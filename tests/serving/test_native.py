@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -181,26 +182,26 @@ def test_whoever_waits_when_the_worker_is_killed_gets_an_answer(stores: Stores, 
 def test_what_arrives_while_the_worker_is_busy_is_one_batch(stores: Stores, tmp_path: Path) -> None:
     deploy(stores, "wait", waits, ["x", "file"])
     file = tmp_path / "go"
-    with world.server_process(tmp_path, native="processes") as (_, port):
-        answers: list[float] = []
 
-        def post(name: str) -> None:
-            row = {"x": 1.0, "file": name}
-            answer = httpx.post(f"http://127.0.0.1:{port}/predict/wait", json={"rows": [row]}, timeout=60)
-            answers.append(answer.json()["predictions"][0]["output"])
+    def request(name: str) -> bytes:
+        body = json.dumps({"rows": [{"x": 1.0, "file": name}]}).encode()
+        return b"POST /predict/wait HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 
-        post("nothing")
-        busy = [threading.Thread(target=post, args=(str(file),))]
-        busy[0].start()
-        busy += [threading.Thread(target=post, args=(str(file),)) for _ in range(8)]
-        for one in busy[1:]:
-            one.start()
-        time.sleep(0.3)  # whatever has arrived by then is the batch; at least two of nine are together
+    def rows(wire: world.Wire) -> float:
+        """How many were answered together."""
+        return float(wire.answer()[2]["predictions"][0]["output"])
+
+    with world.server_process(tmp_path, native="processes") as (_, port), ExitStack() as open_:
+        first, last, *others = [open_.enter_context(world.Wire(port)) for _ in range(10)]
+        for _ in range(3):  # a call in which a worker was started says little of the next
+            first.send(request("nothing"))
+            assert rows(first) == 1
+        for wire in (first, *others):
+            wire.send(request(str(file)))
+        last.send(b"GET /v2/health/live HTTP/1.1\r\n\r\n")  # when this is answered, they have arrived
+        assert last.answer()[0] == 200
         file.touch()
-        for one in busy:
-            one.join(60)
-        assert len(answers) == 10
-        assert max(answers) > 1
+        assert sum(rows(wire) > 1 for wire in (first, *others)) >= 8
 
 
 def test_answers_leave_in_the_order_in_which_they_were_asked(stores: Stores, tmp_path: Path) -> None:
