@@ -14,12 +14,13 @@ import pytest
 from typer.main import get_command
 
 import modelworks
-from modelworks.api.app import STATUS
 from modelworks.api.mlflow import app as _mlflow  # noqa: F401 - enters the calls
 from modelworks.api.mlflow.calls import CALLS
 from modelworks.cli.app import app
 from modelworks.config import Settings
+from modelworks.core import errors
 from modelworks.factory import VERBS
+from modelworks.serving.replies import STATUS
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = (ROOT / "docs/reference/index.md").read_text()
@@ -63,9 +64,17 @@ def test_every_call_of_mlflow_is_in_the_reference(call: str) -> None:
     assert f"`{call}`" in REFERENCE
 
 
-@pytest.mark.parametrize("code", STATUS)
-def test_every_error_is_in_the_reference(code: str) -> None:
-    assert f"| `{code}` | {STATUS[code]} |" in REFERENCE
+KINDS = [
+    kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, errors.ModelworksError) and kind.code != "error"
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.code)
+def test_every_error_is_in_the_reference(kind: type[errors.ModelworksError]) -> None:
+    status = next(status for one, status in STATUS if issubclass(kind, one))
+    assert f"| `{kind.code}` | {status} |" in REFERENCE
 
 
 @pytest.mark.parametrize(

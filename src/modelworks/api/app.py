@@ -27,22 +27,11 @@ from modelworks.core.plain import plain, to_json
 from modelworks.data.arrow import MEDIA, frame_of
 from modelworks.factory import VERBS, Factory, Route
 from modelworks.serving.about import about
+from modelworks.serving.replies import http_status
 from modelworks.track.entry import read_batch
 
 log = logging.getLogger("modelworks.api")
 
-STATUS = {
-    "invalid": 400,
-    "unknown": 401,
-    "denied": 403,
-    "too_many": 429,
-    "busy": 503,
-    "not_found": 404,
-    "conflict": 409,
-    "too_large": 413,
-    "not_ready": 503,
-    "unavailable": 503,
-}
 _OPEN = ("/healthz", "/readyz")
 
 
@@ -330,7 +319,7 @@ _PUSHED = {
 
 def _reply(error: ModelworksError) -> Response:
     headers = {"www-authenticate": "Bearer"} if isinstance(error, Unknown) else None
-    return Plain({"error": error.to_json()}, STATUS.get(error.code, 500), headers)
+    return Plain({"error": error.to_json()}, http_status(error), headers)
 
 
 def _invalid(error: RequestValidationError) -> Invalid:

@@ -47,7 +47,7 @@ def _nobody(_answer: bytes | ModelworksError) -> None:
 Reply = tuple[int, bytes]
 """HTTP status and JSON body."""
 
-_STATUS: tuple[tuple[type[ModelworksError], int], ...] = (
+STATUS: tuple[tuple[type[ModelworksError], int], ...] = (
     (NotFound, 404),
     (Conflict, 409),
     (TooLarge, 413),
@@ -60,6 +60,7 @@ _STATUS: tuple[tuple[type[ModelworksError], int], ...] = (
     (TooMany, 429),
     (Unavailable, 503),
 )
+"""The status of a kind of error; of the first that fits."""
 LATE = "this request would have waited for more than {:g} s"
 """Why somebody is told to come again."""
 WORTH = 1024
@@ -123,7 +124,7 @@ def compress(body: bytes, encoding: bytes) -> bytes:
 
 def http_status(error: ModelworksError) -> int:
     """The HTTP status of a kind of error."""
-    return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+    return next((status for kind, status in STATUS if isinstance(error, kind)), 500)
 
 
 def busy(why: str) -> Busy:
