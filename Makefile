@@ -13,7 +13,7 @@ CLIENTS_STAMP := .venv-clients/.set-up-$(shell cat $(CLIENTS_LOCK) | cksum | tr 
 MLFLOW_STAMP := .venv-mlflow/.set-up-$(shell cat $(MLFLOW_LOCK) | cksum | tr ' ' '-')
 STAMP := .venv/.set-up-$(shell cat requirements.lock pyproject.toml | cksum | tr ' ' '-')
 
-.PHONY: help setup test demo demo-ner bench-serve bench-many bench-overload bench-fanout bench-features bench-ingest bench-segments bench-stream bench-track bench-register bench-predict bench-log fuzz check-parity mlflow clients peers proto lock clean
+.PHONY: help setup test demo demo-ner bench-serve bench-many bench-overload bench-changes bench-fanout bench-features bench-ingest bench-segments bench-stream bench-track bench-register bench-predict bench-log fuzz check-parity mlflow clients peers proto lock clean
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,6 +90,9 @@ bench-many: setup  ## A thousand models in one server against one; more models t
 
 bench-overload: setup  ## A server that is asked for five times what it can do
 	$(BIN)/python benchmarks/bench_overload.py $(ARGS)
+
+bench-changes: setup  ## 200 changes of champions, 50 rollbacks, and processes that are killed, under load
+	$(BIN)/python benchmarks/bench_changes.py $(ARGS)
 
 bench-fanout: setup  ## The whole belt against the bare fits
 	$(BIN)/python benchmarks/bench_fanout.py $(ARGS)

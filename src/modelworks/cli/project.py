@@ -90,9 +90,10 @@ def up(
                 if only_predict:
                     show.OUT.print(f"  metrics {url}/metrics   [dim]Ctrl-C ends it[/dim]")
                     return
-                show.OUT.print(
-                    f"  console {url}/   docs {url}/docs   metrics {url}/metrics   [dim]Ctrl-C ends it[/dim]"
-                )
+                show.OUT.print(f"  console {url}/   docs {url}/docs   metrics {url}/metrics")
+                grpc = factory.config.settings.server_grpc_port
+                also = f"grpc {host or factory.config.settings.server_host}:{grpc}   " if grpc else ""
+                show.OUT.print(f"  {also}[dim]Ctrl-C ends it[/dim]")
                 first = next(iter(factory.project.models), None)
                 if first:
                     show.hint(f"POST {url}/predict/{first}  (the docs show an example)")
