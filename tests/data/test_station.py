@@ -313,6 +313,9 @@ def test_tags(station: DataStation, tmp_path: Path) -> None:
 
 
 def test_what_is_not_there(station: DataStation, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="there is no dataset 'trips'"):
+        station.read("trips")
+    station.declare([trips()])
     with pytest.raises(NotReady, match="'trips' has no version yet"):
         station.read("trips")
     with pytest.raises(NotFound, match="trips@3"):

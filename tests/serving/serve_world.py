@@ -269,10 +269,15 @@ def client(port: int) -> httpx.Client:
 
 
 class Wire:
-    """A raw connection."""
+    """A raw connection; with a buffer of so many bytes on either side, where that is given."""
 
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+    def __init__(self, port: int, buffer: int = 0) -> None:
+        self.socket = socket.socket()
+        if buffer:  # the system's own may hold tens of megabytes
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
+        self.socket.settimeout(20)
+        self.socket.connect(("127.0.0.1", port))
         self.file = self.socket.makefile("rb")
 
     def __enter__(self) -> Wire:

@@ -197,8 +197,13 @@ def pour(connection: socket.socket) -> int:
         return sent
 
 
-def test_a_client_that_does_not_read_is_not_read_from(port: int) -> None:
-    with Wire(port) as greedy, Wire(port) as other:
+def test_a_client_that_does_not_read_is_not_read_from(stores: Stores) -> None:
+    # Of a server that is patient: what is not read from waits for the system to bring the rest of it.
+    with (
+        world.server_process(stores.spool.parent) as (_, port),
+        Wire(port, buffer=65536) as greedy,
+        Wire(port) as other,
+    ):
         greedy.socket.settimeout(0.5)
         sent = pour(greedy.socket)
         other.send(REQUEST)
