@@ -106,6 +106,29 @@ def test_threads_that_ask_at_once_load_it_once() -> None:
     assert home.counted.bytes == sum(one.size for one in some if one.predictor is not None)
 
 
+class Far:
+    """A model that another process has."""
+
+    def predict(self, batch: Batch) -> Any:
+        return np.zeros((len(batch), 1), np.float32)
+
+    def settle(self) -> int:
+        return SIZE
+
+    def leave(self) -> None:
+        """Nobody holds it."""
+
+
+def test_what_comes_back_elsewhere_takes_what_it_took_before() -> None:
+    home = Residency(budget=2 * SIZE + SIZE // 2)
+    some = [Resident(home, Far) for _ in range(4)]
+    for _ in range(5):
+        for one in some:
+            ask(one)
+    assert {one.size for one in some} == {SIZE}
+    assert home.counted.bytes == home.counted.models * SIZE == 2 * SIZE
+
+
 @pytest.fixture
 def many(tmp_path: Path) -> Stores:
     """A model of twelve segments, each with a version of its own."""

@@ -61,7 +61,8 @@ class Resident:
         load: Loads it.
 
     Attributes:
-        size: Its memory in bytes, as measured when it was first loaded; 0 before that.
+        size: Its memory in bytes, as measured when it was first loaded; of one elsewhere, what it takes there; 0
+            before that.
     """
 
     __slots__ = ("_load", "home", "predictor", "released", "settled", "size", "used")
@@ -129,8 +130,8 @@ class Residency:
             self.counted.load_seconds += time.perf_counter() - begun
             resident.settled = True
             if resident.predictor is predictor:
-                self.counted.bytes += size
-                resident.size += size
+                self.counted.bytes += max(size, _LEAST) - resident.size
+                resident.size = max(size, _LEAST)
                 self._make_room(resident)
 
     def _load(self, resident: Resident) -> Predictor:
