@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from modelworks.core.clock import utc
 from modelworks.core.errors import TooMany
@@ -75,7 +75,7 @@ class Allowance:
 
 def settle(db: Connection, caller: str, counted: int, now: datetime) -> int:
     """Add to what a caller has spent today; returns what that is now, of all servers."""
-    day = utc(now).date().isoformat()
+    day = _day(now)
     here = (spent.c.token == caller, spent.c.day == day)
     if counted:
         added = update(spent).where(*here).values(requests=spent.c.requests + counted)
@@ -86,10 +86,12 @@ def settle(db: Connection, caller: str, counted: int, now: datetime) -> int:
 
 def spent_on(db: Connection, now: datetime) -> dict[str, int]:
     """What each token has spent on the day of `now`, as far as it is settled."""
-    query = select(spent.c.token, func.sum(spent.c.requests)).where(
-        spent.c.day == utc(now).date().isoformat()
-    )
-    return {token: int(requests) for token, requests in db.execute(query.group_by(spent.c.token))}
+    query = select(spent.c.token, spent.c.requests).where(spent.c.day == _day(now))
+    return {row.token: row.requests for row in db.execute(query)}
+
+
+def _day(now: datetime) -> str:
+    return utc(now).date().isoformat()
 
 
 def _too_often(caller: str, rate: float, after: float) -> TooMany:

@@ -129,8 +129,7 @@ def found(db: Connection, token: str) -> Token | None:
     """A token in force, ``None`` for any other text."""
     t = tokens.c
     query = select(t.name, t.role, t.models, t.rate, t.quota)
-    mine = query.where(tokens.c.digest == digest(token), tokens.c.revoked.is_(None))
-    row = db.execute(mine).one_or_none()
+    row = db.execute(query.where(t.digest == digest(token), t.revoked.is_(None))).one_or_none()
     return None if row is None else Token(row.name, row.role, tuple(row.models), row.rate, row.quota)
 
 

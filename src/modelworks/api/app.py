@@ -22,12 +22,12 @@ from modelworks.api.guard import Guard
 from modelworks.api.openapi import described
 from modelworks.console import page
 from modelworks.console.card import page as card_page
-from modelworks.core.errors import Invalid, ModelworksError, NotFound, TooLarge, Unknown
+from modelworks.core.errors import Invalid, ModelworksError, NotFound, TooLarge
 from modelworks.core.plain import plain, to_json
 from modelworks.data.arrow import MEDIA, frame_of
 from modelworks.factory import VERBS, Factory, Route
-from modelworks.serving.about import about
-from modelworks.serving.replies import http_status
+from modelworks.serving.about import About
+from modelworks.serving.replies import error_headers, http_status
 from modelworks.track.entry import read_batch
 
 log = logging.getLogger("modelworks.api")
@@ -52,17 +52,8 @@ def create_app(factory: Factory, guard: Guard) -> FastAPI:
     @app.middleware("http")
     async def guarded(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         begun = time.perf_counter()
-        headers = request.headers
-        traces = factory.stations.serve.plane.traces
-        told = about(
-            traces, headers.get("x-request-id", "").encode(), headers.get("traceparent", "").encode()
-        )
         response = await answered(request, call_next)
-        if told is not None:
-            for name, value in told.headers():
-                response.headers[name.decode()] = value.decode()
-            if told.traced and traces is not None:
-                traces.tell(request.method, request.url.path.encode(), told, response.status_code)
+        told: About | None = getattr(request.state, "about", None)
         seconds = time.perf_counter() - begun
         logs.access.info(
             "%s %s",
@@ -318,7 +309,7 @@ _PUSHED = {
 
 
 def _reply(error: ModelworksError) -> Response:
-    headers = {"www-authenticate": "Bearer"} if isinstance(error, Unknown) else None
+    headers = {name.decode(): value.decode() for name, value in error_headers(error)}
     return Plain({"error": error.to_json()}, http_status(error), headers)
 
 

@@ -104,8 +104,8 @@ class Guard:
                     settle(db, one.caller, count, system_clock())
                     for one, count in zip(quotas, counted, strict=True)
                 ]
-            for told in zip(quotas, counted, used, strict=True):
-                Allowance.settled(*told)
+            for one, count, all_used in zip(quotas, counted, used, strict=True):
+                one.settled(count, all_used)
 
     def role(self, authorization: bytes | str | None, least: tokens.Role) -> tokens.Token:
         """The caller's token, if it gives at least the role `least`.

@@ -8,9 +8,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from modelworks.api.guard import Guard
-from modelworks.core.errors import Denied, Unknown
+from modelworks.core.errors import Denied
 from modelworks.core.plain import to_json
 from modelworks.serving.data_plane import DataPlane
+from modelworks.serving.replies import http_status
 
 
 def predictions_only(plane: DataPlane, guard: Guard) -> Starlette:
@@ -33,7 +34,7 @@ def predictions_only(plane: DataPlane, guard: Guard) -> Starlette:
             if guard.needed():
                 guard.role(request.headers.get("authorization"), "reader")
         except Denied as error:
-            return _said({"error": error.to_json()}, 401 if isinstance(error, Unknown) else 403)
+            return _said({"error": error.to_json()}, http_status(error))
         return Response(plane.metrics_text(), media_type="text/plain; version=0.0.4")
 
     def nothing(request: Request, _error: Exception) -> Response:

@@ -81,7 +81,9 @@ def up(
     with door.factory() as factory:
 
         def ready(actual: int) -> None:
-            url = f"http://{host or factory.config.settings.server_host}:{actual}"
+            settings = factory.config.settings
+            where = host or settings.server_host
+            url = f"http://{where}:{actual}"
             if door.json:
                 show.raw({"url": url})
             else:
@@ -91,8 +93,7 @@ def up(
                     show.OUT.print(f"  metrics {url}/metrics   [dim]Ctrl-C ends it[/dim]")
                     return
                 show.OUT.print(f"  console {url}/   docs {url}/docs   metrics {url}/metrics")
-                grpc = factory.config.settings.server_grpc_port
-                also = f"grpc {host or factory.config.settings.server_host}:{grpc}   " if grpc else ""
+                also = f"grpc {where}:{settings.server_grpc_port}   " if settings.server_grpc_port else ""
                 show.OUT.print(f"  {also}[dim]Ctrl-C ends it[/dim]")
                 first = next(iter(factory.project.models), None)
                 if first:

@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 import orjson
 
+NUMPY = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+"""What models answer may hold arrays, and labels that are no text."""
+
 
 def to_json(value: Any, indent: bool = False) -> bytes:
     """Encode dataclasses, datetimes, NumPy scalars, tuples and sets; NaN becomes null."""
-    option = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS | (orjson.OPT_INDENT_2 if indent else 0)
+    option = NUMPY | (orjson.OPT_INDENT_2 if indent else 0)
     return orjson.dumps(value, default=_other, option=option)
 
 

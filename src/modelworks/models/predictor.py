@@ -71,7 +71,12 @@ def _plain(answers: Sequence[Any], rows: int) -> npt.NDArray[np.object_]:
         raise Invalid(
             f"the model gives {len(answers)} answers for {rows} rows", "", "let it give one for each row"
         )
-    column = np.empty((rows, 1), dtype=object)
+    return plain_column(answers)
+
+
+def plain_column(answers: Sequence[Any]) -> npt.NDArray[np.object_]:
+    """Plain answers as `Predictor.predict` gives them, shape (rows, 1); also such as are lists of one length."""
+    column = np.empty((len(answers), 1), dtype=object)
     for row, answer in enumerate(answers):
         column[row, 0] = answer
     return column

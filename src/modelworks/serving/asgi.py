@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from modelworks.access.allowance import Allowance
-from modelworks.core.errors import Busy, ModelworksError, NotFound, TooLarge, TooMany, Unknown
+from modelworks.core.errors import Busy, ModelworksError, NotFound, TooLarge
 from modelworks.serving import paths
-from modelworks.serving.about import about
+from modelworks.serving.about import About, about
 from modelworks.serving.data_plane import DataPlane, FullReply, too_large
-from modelworks.serving.replies import LATE, busy, error_reply, retry_after
+from modelworks.serving.replies import LATE, busy, error_headers, error_reply
 
 _THREADS = min(32, (os.cpu_count() or 1) + 4)
 """Of `asyncio.to_thread`."""
@@ -60,17 +60,15 @@ class DataPlaneApp:
         """See the ASGI specification, version 3."""
         if scope["type"] == "http":
             path: bytes = scope.get("raw_path") or scope["path"].encode()
+            headers = {name.lower(): value for name, value in scope["headers"]}
+            told = about(
+                self.plane.traces, headers.get(b"x-request-id", b""), headers.get(b"traceparent", b"")
+            )
+            if told is not None:
+                scope["state"] = {**scope.get("state", {}), "about": told}
+                send = self._saying(send, told, scope["method"], path.split(b"?", 1)[0])
             if paths.ours(path):
-                headers = {name.lower(): value for name, value in scope["headers"]}
-                told = about(
-                    self.plane.traces, headers.get(b"x-request-id", b""), headers.get(b"traceparent", b"")
-                )
-                status, own, content = await self._answer(scope, path, headers, receive)
-                if told is not None:
-                    own = [*own, *told.headers()]
-                    if told.traced and self.plane.traces is not None:
-                        self.plane.traces.tell(scope["method"], path.split(b"?", 1)[0], told, status)
-                await _send(send, (status, own, content))
+                await _send(send, await self._answer(scope, path, headers, receive))
                 return
         if self.rest is not None:
             await self.rest(scope, receive, send)
@@ -82,6 +80,18 @@ class DataPlaneApp:
             )
             status, body = error_reply(error)
             await _send(send, (status, [(b"content-type", b"application/json")], body))
+
+    def _saying(self, send: Send, told: About, method: str, path: bytes) -> Send:
+        """Sends an answer with the name that its request came with, and tells its span."""
+
+        async def saying(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *told.headers()]
+                if told.traced and self.plane.traces is not None:
+                    self.plane.traces.tell(method, path, told, message["status"])
+            await send(message)
+
+        return saying
 
     async def _answer(
         self, scope: Scope, path: bytes, headers: Mapping[bytes, bytes], receive: Receive
@@ -97,13 +107,9 @@ class DataPlaneApp:
             body = await self._body(headers, receive) if scope["method"] == "POST" else b""
         except ModelworksError as error:
             status, content = error_reply(error, path)
-            extra = [(b"connection", b"close")] if isinstance(error, TooLarge) else []
-            if isinstance(error, Unknown):
-                extra = [(b"www-authenticate", b"Bearer")]
-            elif isinstance(error, Busy):  # its body is not read
-                extra = [retry_after(error), (b"connection", b"close")]
-            elif isinstance(error, TooMany):
-                extra = [retry_after(error)]
+            extra = error_headers(error)
+            if isinstance(error, TooLarge | Busy):  # its body is not read
+                extra.append((b"connection", b"close"))
             return status, [(b"content-type", b"application/json"), *extra], content
         self._inside += 1
         try:

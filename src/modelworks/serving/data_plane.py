@@ -122,12 +122,10 @@ class DataPlane:
 
     def results(self, requests: Sequence[tuple[bytes, bytes]]) -> list[bytes | ModelworksError]:
         """Like `answer`: a body, or the error, for each request."""
-        results: list[Result] = [b""] * len(requests)
-        self._complete(self._read(requests, results, None), results)
-        return cast("list[bytes | ModelworksError]", results)
+        return cast("list[bytes | ModelworksError]", self.turn(requests, None))
 
-    def turn(self, requests: Sequence[tuple[bytes, bytes]], aside: Aside) -> list[Result]:
-        """Like `results`, for an event loop: what takes time is put aside, and is answered later."""
+    def turn(self, requests: Sequence[tuple[bytes, bytes]], aside: Aside | None) -> list[Result]:
+        """Like `results`, for an event loop: what takes time is put aside, where there is an aside, for later."""
         results: list[Result] = [b""] * len(requests)
         self._complete(self._read(requests, results, aside), results)
         return results

@@ -12,6 +12,7 @@ from modelworks.core.schema import Field
 from modelworks.deploy.holdout import Holdout
 from modelworks.deploy.inputs import Inputs
 from modelworks.deploy.log import Log
+from modelworks.models.signature import Signature
 from modelworks.stores.ledger.tables import datasets, models
 
 
@@ -43,10 +44,12 @@ class Declared:
     inputs: Inputs = field(default_factory=Inputs)
     log: Log = field(default_factory=Log)
 
-    @property
-    def nullable(self) -> frozenset[str]:
-        """The columns that the contract allows to be missing."""
-        return frozenset(one.name for one in self.contract if one.nullable)
+    def nullable(self, signatures: Iterable[Signature]) -> frozenset[str]:
+        """The columns that may be missing: by the contract, and the inputs of what answers, if that is not refused."""
+        mine = frozenset(one.name for one in self.contract if one.nullable)
+        if self.inputs.missing == "reject":
+            return mine
+        return mine.union(one.name for signature in signatures for one in signature.inputs)
 
     @property
     def sensitive(self) -> frozenset[str]:

@@ -72,16 +72,13 @@ class Served:
         declared = self.declared
         others = [other for division in divisions for other in division.replicas()]
         signatures = [replica.signature for replica in [*replicas, *others]]
-        nullable = declared.nullable
-        if declared.inputs.missing != "reject":
-            nullable |= {one.name for signature in signatures for one in signature.inputs}
         return rows_of(
             merge(
                 signatures,
                 per,
                 declared.key,
                 declared.time,
-                nullable,
+                declared.nullable(signatures),
                 {one.name: one.kind for one in declared.contract if one.kind is not Kind.TIME},
                 sorted(trials.columns(divisions)),
             )

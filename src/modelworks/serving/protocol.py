@@ -25,7 +25,7 @@ from modelworks.core.errors import Denied, Invalid, ModelworksError, TooMany
 from modelworks.serving import paths
 from modelworks.serving.about import About, about
 from modelworks.serving.data_plane import too_large
-from modelworks.serving.replies import Mixed, accepted, busy, error_reply, retry_after
+from modelworks.serving.replies import Mixed, accepted, busy, error_headers, error_reply
 from modelworks.serving.tick import SWEEP, Known, Owed, Tick, response
 
 HOT_BODY = 256 * 1024
@@ -329,8 +329,8 @@ class FastProtocol(HttpToolsProtocol):
             return
         self.flow.resume_reading()
         body = error_reply(error, self.url)[1]
-        again = [retry_after(error)] if isinstance(error, TooMany) else []
-        self.transport.write(response([*self.server_state.default_headers, *again], status, body, keep=False))
+        headers = [*self.server_state.default_headers, *error_headers(error)]
+        self.transport.write(response(headers, status, body, keep=False))
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._since = self._active = self.tick.now

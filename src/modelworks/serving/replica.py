@@ -11,6 +11,7 @@ import orjson
 
 from modelworks.core.batch import Batch
 from modelworks.core.errors import ModelworksError, Unavailable
+from modelworks.core.plain import NUMPY
 from modelworks.core.ref import Ref, Segment, segment_text
 from modelworks.models.signature import Signature
 from modelworks.serving.input_guard import Guard
@@ -22,7 +23,6 @@ Outputs = npt.NDArray[np.float32]
 Rows = Sequence[tuple[Any, ...]] | npt.NDArray[Any]
 """Values of some columns, a tuple a row, or as an array."""
 
-_NUMPY = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 _MOST = float(np.finfo(np.float32).max)
 
 
@@ -100,7 +100,7 @@ class Replica:
         """The outputs as JSON, one a row; ``None`` if any is not a finite number, or cannot be JSON."""
         if self._plain:
             try:
-                return [orjson.dumps(answer, option=_NUMPY) for answer in outputs[:, 0].tolist()]
+                return [orjson.dumps(answer, option=NUMPY) for answer in outputs[:, 0].tolist()]
             except TypeError:
                 return None
         if self._single:
@@ -118,7 +118,7 @@ class Replica:
         classes = self.signature.classes
         return [
             orjson.dumps(
-                {"label": classes[best], "probabilities": dict(zip(classes, row, strict=True))}, option=_NUMPY
+                {"label": classes[best], "probabilities": dict(zip(classes, row, strict=True))}, option=NUMPY
             )
             for best, row in zip(outputs.argmax(axis=1).tolist(), outputs, strict=True)
         ]

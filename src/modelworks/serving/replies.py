@@ -137,9 +137,11 @@ def busy(why: str) -> Busy:
     )
 
 
-def retry_after(error: TooMany) -> tuple[bytes, bytes]:
-    """The header that says when to ask again, in whole seconds."""
-    return b"retry-after", b"%d" % max(ceil(error.after), 1)
+def error_headers(error: ModelworksError) -> list[tuple[bytes, bytes]]:
+    """What is said of an error beside its body: how to say who asks, or when to ask again, in whole seconds."""
+    if isinstance(error, Unknown):
+        return [(b"www-authenticate", b"Bearer")]
+    return [(b"retry-after", b"%d" % max(ceil(error.after), 1))] if isinstance(error, TooMany) else []
 
 
 def error_reply(error: ModelworksError, path: bytes = b"") -> Reply:

@@ -86,10 +86,8 @@ class Scoring:
         """The inputs that may be missing: as the server merges the versions that are live."""
         declared = self.declared
         signatures = [one.signature for one in self.versions.values()]
-        contract = declared.nullable
-        if declared.inputs.missing != "reject":
-            contract |= {one.name for signature in signatures for one in signature.inputs}
-        columns = merge(signatures, declared.per if self.routed else (), None, None, contract, {})
+        may = declared.nullable(signatures)
+        columns = merge(signatures, declared.per if self.routed else (), None, None, may, {})
         return frozenset(one.name for one in columns if one.nullable)
 
     @cached_property

@@ -28,7 +28,7 @@ from modelworks.serving.about import About
 from modelworks.serving.asgi import Authorize, anybody
 from modelworks.serving.data_plane import DataPlane, Result
 from modelworks.serving.lanes import Lanes
-from modelworks.serving.replies import LATE, WORTH, Later, busy, compress, error_reply, media, retry_after
+from modelworks.serving.replies import LATE, WORTH, Later, busy, compress, error_headers, error_reply, media
 
 _log = logging.getLogger("modelworks.serving")
 
@@ -283,8 +283,8 @@ class Tick:
                 transport.write(b"%b%d\r\n\r\n%b" % (self._ok, len(result), result))
                 continue
             status, body = error_reply(result, path) if isinstance(result, ModelworksError) else (200, result)
-            if isinstance(result, TooMany):
-                headers = [*headers, retry_after(result)]
+            if isinstance(result, ModelworksError):
+                headers = [*headers, *error_headers(result)]
             if about is not None:
                 headers = [*headers, *about.headers()]
                 if about.traced and self.plane.traces is not None:

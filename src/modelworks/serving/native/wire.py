@@ -12,12 +12,12 @@ import numpy as np
 import orjson
 
 from modelworks.core.batch import Batch
+from modelworks.core.plain import NUMPY
+from modelworks.models.predictor import plain_column
 
 _LENGTH = struct.Struct("<Q")
 _MOST = 8 * 1024**3
 _LOOK = 0.25
-PLAIN = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-"""How plain answers become JSON."""
 
 LOAD, DROP, ASK = range(3)
 """What a worker is told: have a model, let go of it, answer rows."""
@@ -105,7 +105,7 @@ def answers(outputs: Any) -> tuple[Any, ...]:
         TypeError: an answer cannot be JSON.
     """
     if outputs.dtype == object:
-        return 0, orjson.dumps(outputs[:, 0].tolist(), option=PLAIN)
+        return 0, orjson.dumps(outputs[:, 0].tolist(), option=NUMPY)
     scores = np.ascontiguousarray(outputs, dtype=np.float32)
     return scores.shape[1], scores.tobytes()
 
@@ -114,8 +114,4 @@ def outputs(width: int, content: bytes) -> Any:
     """The inverse of `answers`."""
     if width:
         return np.frombuffer(content, dtype=np.float32).reshape(-1, width)
-    plain = orjson.loads(content)
-    column = np.empty((len(plain), 1), dtype=object)
-    for row, one in enumerate(plain):
-        column[row, 0] = one
-    return column
+    return plain_column(orjson.loads(content))
