@@ -92,9 +92,9 @@ def up(
                 if only_predict:
                     show.OUT.print(f"  metrics {url}/metrics   [dim]Ctrl-C ends it[/dim]")
                     return
-                show.OUT.print(f"  console {url}/   docs {url}/docs   metrics {url}/metrics")
+                show.OUT.print(f"  console {url}/   docs {url}/docs")
                 also = f"grpc {where}:{settings.server_grpc_port}   " if settings.server_grpc_port else ""
-                show.OUT.print(f"  {also}[dim]Ctrl-C ends it[/dim]")
+                show.OUT.print(f"  metrics {url}/metrics   {also}[dim]Ctrl-C ends it[/dim]")
                 first = next(iter(factory.project.models), None)
                 if first:
                     show.hint(f"POST {url}/predict/{first}  (the docs show an example)")
