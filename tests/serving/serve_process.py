@@ -12,8 +12,8 @@ from modelworks.access.allowance import Allowance
 from modelworks.core.errors import Denied, Unknown
 from modelworks.serving import server
 from modelworks.serving.asgi import Authorize, anybody
+from modelworks.serving.limits import Limits
 from modelworks.serving.station import ServeStation
-from modelworks.serving.tick import Limits
 from modelworks.stores import open_stores
 
 
@@ -49,6 +49,8 @@ def serve(state: str, settings: dict[str, Any]) -> None:
             wait=settings.get("wait", 60.0),
             connections=settings.get("connections", 10_000),
             drain=settings.get("drain", 1.0),
+            streams=settings.get("streams", 64),
+            quiet=settings.get("quiet", 15.0),
         ),
         authorize=bearer(Path(settings["token"])) if "token" in settings else anybody,
         grpc_port=settings.get("grpc_port"),

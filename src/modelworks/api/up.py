@@ -20,7 +20,7 @@ from modelworks.data.version import IngestReport
 from modelworks.factory import Factory
 from modelworks.serving import server
 from modelworks.serving.about import Traces
-from modelworks.serving.tick import Limits
+from modelworks.serving.limits import Limits
 
 
 def up(

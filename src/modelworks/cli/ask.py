@@ -35,6 +35,7 @@ def predict(
         typer.Option(help="A column to write beside the answers, besides key and time; '*' for all."),
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes; 0 for one a core.", min=0)] = 0,
+    stream: Annotated[bool, typer.Option("--stream", help="Print the answer as it comes.")] = False,
 ) -> None:
     """Answer rows, each by its segment's champion; with --out all of a file or a dataset, in parallel."""
     from modelworks.core.errors import Invalid
@@ -45,6 +46,8 @@ def predict(
             raise Invalid("usage: a dataset is answered into a file", "", "say which with --out FILE.parquet")
         if row:
             raise Invalid("usage: --row is not for --out", "", "give --file or --dataset")
+        if stream:
+            raise Invalid("usage: --stream is not for --out", "", "leave one of them out")
         return _score(door, model, out, file, dataset, keep or [], workers)
     try:
         rows: list[dict[str, Any]] = [jsonlib.loads(text) for text in row or []]
@@ -56,6 +59,8 @@ def predict(
         rows += _rows(file)
     if not rows:
         raise Invalid("usage: there are no rows", "", "give --row JSON, --file FILE or --dataset NAME")
+    if stream:
+        return _streamed(door, model, rows)
     told = door.call("predict", model=model, rows=rows)
     if door.json:
         return show.raw(told)
@@ -74,6 +79,32 @@ def predict(
         ],
     )
     return show.hint(f"modelworks why {told['predictions'][0]['id']}")
+
+
+def _streamed(door: Door, model: str, rows: list[dict[str, Any]]) -> None:
+    """Print pieces as they come: texts one behind the other, else a line each; with --json an object a line."""
+    last: int | None = None
+    line = True  # whether the next piece begins one
+    told: dict[str, Any] = {}
+    for one in door.streamed(model, rows):
+        if door.json:
+            show.line(jsonlib.dumps(one))
+        if "predictions" in one:
+            told = one
+            continue
+        text, row = one["piece"], one["row"]
+        if not door.json:
+            if not line and (row != last or not isinstance(text, str)):
+                show.piece("\n")
+            if len(rows) > 1 and row != last:
+                show.piece(f"row {row}: ")
+            show.piece(text if isinstance(text, str) else jsonlib.dumps(text) + "\n")
+            line = not isinstance(text, str)
+        last = row
+    if not door.json:
+        if not line:
+            show.piece("\n")
+        show.hint(f"modelworks why {told['predictions'][0]['id']}")
 
 
 def _score(

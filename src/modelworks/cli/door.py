@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +46,17 @@ class Door:
 
         with self.factory() as factory:
             return plain(getattr(factory, verb)(**arguments))
+
+    def streamed(self, model: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Answers piece by piece: see `modelworks.factory.Factory.stream`."""
+        if self.server:
+            from modelworks.sdk.client import Client
+
+            with Client(self.server, self.token or None) as client:
+                yield from client.stream(model, rows)
+            return
+        with self.factory() as factory:
+            yield from factory.stream(model, rows)
 
     def artifact(self, run: str, name: str) -> bytes:
         """The content of an artifact of a run."""

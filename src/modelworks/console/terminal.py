@@ -135,6 +135,17 @@ def flags(told: str | Sequence[Any] | None) -> str:
     return ", ".join(f"{one['column']} {one['kind'].replace('_', ' ')}" for one in found)
 
 
+def piece(text: str) -> None:
+    """Part of an answer, at once; what would command the terminal is left out."""
+    OUT.file.write("".join([one for one in text if one.isprintable() or one in "\n\t"]))
+    OUT.file.flush()
+
+
+def line(text: str) -> None:
+    """A line, at once, as it is."""
+    piece(text + "\n")
+
+
 def why_tree(told: dict[str, Any]) -> Tree:
     """The answer of `why` as a tree."""
     p, version, data = told["prediction"], told["model_version"], told["dataset"]
@@ -142,8 +153,11 @@ def why_tree(told: dict[str, Any]) -> Tree:
     if isinstance(answer, str) and len(answer) > _ANSWER:
         answer = answer[:_ANSWER] + "..."
     tree = Tree(f"[bold]{p['id']}[/bold]  {cell(answer)}  for {cell(p.get('key') or 'a row')}")
-    if p.get("flags"):
-        tree.add(f"[yellow]the training had not seen the like: {cell(flags(p['flags']))}[/yellow]")
+    said = json.loads(p.get("flags") or "[]")
+    if any(one["kind"] == "cut" for one in said):
+        tree.add("[yellow]the answer was not given to its end[/yellow]")
+    if odd := [one for one in said if one["kind"] != "cut"]:
+        tree.add(f"[yellow]the training had not seen the like: {cell(flags(odd))}[/yellow]")
     came = [f"{name} {cell(p[name])}" for name in ("caller", "request", "trace") if p.get(name)]
     if p.get("latency") is not None:
         came.append(f"answered in {p['latency'] * 1000:.3g} ms")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,14 @@ class Using(Root):
     def predict(self, model: str, rows: Sequence[Mapping[str, Any]]) -> Plain:
         """Answer rows in this process, logged as the server does; over HTTP it is ``/predict/{model}``."""
         return self.stations.serve.predict(model, rows)
+
+    def stream(self, model: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Answer rows piece by piece, as they come; over HTTP it is ``/predict/{model}/stream``.
+
+        Yields:
+            ``{"row", "piece"}`` for each piece, at last what `predict` would have answered.
+        """
+        return self.stations.serve.stream(model, rows)
 
     def score(
         self,

@@ -38,6 +38,15 @@ def to_batch(columns: Columns, signature: Signature) -> Batch:
     return Batch(numbers, texts)
 
 
+def to_rows(batch: Batch, signature: Signature) -> list[dict[str, Any]]:
+    """The rows of a batch as dicts: numbers first, then texts."""
+    numbers, texts = signature.numbers, signature.texts
+    return [
+        dict(zip(numbers, row, strict=True)) | dict(zip(texts, more, strict=True))
+        for row, more in zip(batch.numbers.astype(np.float64).tolist(), batch.texts.tolist(), strict=True)
+    ]
+
+
 def to_frame(batch: Batch, signature: Signature) -> pd.DataFrame:
     """The rows of a batch as the frame that a fit saw: numbers float64, texts object, columns in order.
 

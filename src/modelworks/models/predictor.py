@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Generator, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,24 @@ class Predictor(Protocol):
             for the task "other", object, shape (rows, 1): plain data, as JSON can hold it.
         """
         ...
+
+
+@runtime_checkable
+class Streaming(Predictor, Protocol):
+    """One that gives its answers piece by piece, and joined (see `whole`) where it is asked for them at once."""
+
+    def stream(self, batch: Batch) -> Generator[tuple[int, Any], None, None]:
+        """Answer the rows of a batch one after the other.
+
+        Yields:
+            The position of a row, and the next piece of its answer: plain data, as JSON can hold it.
+        """
+        ...
+
+
+def whole(pieces: Sequence[Any]) -> Any:
+    """The answer that pieces make: of texts one text, of anything else a list; ``""`` of none."""
+    return "".join(pieces) if all(isinstance(piece, str) for piece in pieces) else list(pieces)
 
 
 def shaped(answers: Any, signature: Signature, rows: int) -> npt.NDArray[Any]:

@@ -22,11 +22,13 @@ class Signature:
         inputs: The features, in the order of the definition.
         task: What is predicted.
         classes: The labels, in the column order of the probabilities; ``()`` where there are none.
+        streams: Whether answers come piece by piece.
     """
 
     inputs: tuple[Field, ...]
     task: Task
     classes: tuple[Label, ...] = ()
+    streams: bool = False
 
     @property
     def numbers(self) -> tuple[str, ...]:
@@ -44,12 +46,14 @@ class Signature:
             "inputs": _as_json(self.inputs),
             "task": self.task,
             "classes": list(self.classes),
+            **({"streams": True} if self.streams else {}),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Signature:
         """The inverse of `to_json`."""
-        return cls(tuple(Field.from_json(f) for f in data["inputs"]), data["task"], tuple(data["classes"]))
+        inputs = tuple(Field.from_json(f) for f in data["inputs"])
+        return cls(inputs, data["task"], tuple(data["classes"]), bool(data.get("streams", False)))
 
 
 @lru_cache(maxsize=4_096)

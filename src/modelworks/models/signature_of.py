@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from modelworks.core.errors import Invalid
 from modelworks.core.schema import Field, Kind
 from modelworks.models.flavors import flavor_of
 from modelworks.models.flavors.port import Example
+from modelworks.models.predictor import Streaming
 from modelworks.models.signature import Signature
 
 if TYPE_CHECKING:
@@ -43,7 +45,11 @@ def signature(columns: Columns, y: npt.NDArray[Any] | None, features: Sequence[s
         Invalid: a feature holds neither numbers nor texts, or the model's answers cannot be served.
     """
     inputs = tuple(_field(name, np.asarray(columns[name])) for name in features)
-    return Signature(inputs, *flavor_of(model).answers(model, Example(inputs, columns, y)))
+    flavor = flavor_of(model)
+    made = Signature(inputs, *flavor.answers(model, Example(inputs, columns, y)))
+    if made.task != "other":
+        return made
+    return replace(made, streams=isinstance(flavor.predictor(model, made), Streaming))
 
 
 def _field(name: str, values: npt.NDArray[Any]) -> Field:

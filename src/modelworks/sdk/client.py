@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json as jsonlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -73,6 +74,33 @@ class Client:
         path = f"/predict/{quote(model, safe='')}"
         return self._send("POST", path, json={"rows": plain(_objects(rows))})
 
+    def stream(self, model: str, rows: Sequence[Mapping[str, Any]] | Any) -> Iterator[dict[str, Any]]:
+        """Answer rows piece by piece, as they come: see ``POST /predict/{model}/stream``.
+
+        Leaving the loop ends the work; what was given is in the log, as cut off.
+
+        Yields:
+            ``{"row", "piece"}`` for each piece, at last what `predict` would have answered.
+
+        Raises:
+            ModelworksError: as `predict`; also in the middle.
+        """
+        path = f"/predict/{quote(model, safe='')}/stream"
+        try:
+            with self._http.stream("POST", path, json={"rows": plain(_objects(rows))}) as response:
+                if not response.is_success:
+                    response.read()
+                    raise _refusal(path, response)
+                for event, data in events(response.iter_lines()):
+                    if event == "error":
+                        raise _error(data["error"], "")
+                    yield data
+                    if event == "done":
+                        return
+        except httpx.HTTPError as error:
+            raise self._silent(error) from error
+        raise Unavailable(f"{self.url} gave no end of its answer", "the connection has ended", "ask again")
+
     def outcomes(self, outcomes: Sequence[Mapping[str, Any]]) -> Any:
         """Tell what really happened: see ``POST /outcomes``."""
         return self._send("POST", "/outcomes", json={"outcomes": plain(list(outcomes))})
@@ -114,20 +142,17 @@ class Client:
         try:
             response = self._http.request(method, path, **request)
         except httpx.HTTPError as error:
-            raise Unavailable(
-                f"{self.url} does not answer",
-                str(error) or type(error).__name__,
-                "check the address; 'modelworks up' starts a server",
-            ) from error
+            raise self._silent(error) from error
         if response.is_success:
             return response
-        try:
-            told = response.json()["error"]
-        except (ValueError, KeyError, TypeError):
-            raise Unavailable(
-                f"{path} answered {response.status_code}", response.text[:200], "is it a Modelworks server?"
-            ) from None
-        raise _error(told, response.headers.get("retry-after", ""))
+        raise _refusal(path, response)
+
+    def _silent(self, error: httpx.HTTPError) -> Unavailable:
+        return Unavailable(
+            f"{self.url} does not answer",
+            str(error) or type(error).__name__,
+            "check the address; 'modelworks up' starts a server",
+        )
 
     def close(self) -> None:
         """Close the connections."""
@@ -150,6 +175,33 @@ def _objects(rows: Any) -> list[Mapping[str, Any]]:
 def connect(url: str, token: str | None = None) -> Client:
     """A client of the factory at `url`."""
     return Client(url, token)
+
+
+def events(lines: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """The events of a stream: their kind, and their data, which is JSON in one line.
+
+    Source: the WHATWG's HTML standard, section 9.2, as far as our own server goes.
+    """
+    kind, data = "message", ""
+    for line in lines:
+        name, _, value = line.partition(": ")
+        if name == "event":
+            kind = value
+        elif name == "data":
+            data = value
+        elif not line and data:
+            yield kind, jsonlib.loads(data)
+            kind, data = "message", ""
+
+
+def _refusal(path: str, response: httpx.Response) -> ModelworksError:
+    try:
+        told = response.json()["error"]
+        return _error(told, response.headers.get("retry-after", ""))
+    except (ValueError, KeyError, TypeError):
+        return Unavailable(
+            f"{path} answered {response.status_code}", response.text[:200], "is it a Modelworks server?"
+        )
 
 
 def _error(told: Mapping[str, Any], after: str) -> ModelworksError:

@@ -166,6 +166,7 @@ class Fixed(Replica):
             beside.ref.name, beside.ref.segment, 0, beside.signature, beside.predictor, compiled=False
         )
         self.answer = answer
+        self.streams = False
 
     def __eq__(self, other: object) -> bool:
         same = isinstance(other, Fixed) and (self.text, self.answer) == (other.text, other.answer)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -14,13 +13,13 @@ from modelworks.core.errors import Busy, ModelworksError, NotFound, TooLarge
 from modelworks.serving import paths
 from modelworks.serving.about import About, about, origin
 from modelworks.serving.data_plane import DataPlane, FullReply, too_large
+from modelworks.serving.events import Receive, Send, Streams
+from modelworks.serving.limits import PATIENT, Limits
 from modelworks.serving.replies import LATE, busy, error_headers, error_reply
 
 _THREADS = min(32, (os.cpu_count() or 1) + 4)
 """Of `asyncio.to_thread`."""
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 Authorize = Callable[[bytes | None, str | None], Allowance | None]
@@ -40,7 +39,7 @@ class DataPlaneApp:
         plane: The data plane.
         rest: The application for all other paths; without one they are not found.
         authorize: Who may predict.
-        wait: Seconds that a request may wait for a thread, by what the last ones took.
+        limits: How long a request may wait for a thread, by what the last ones took; how many streams there may be.
     """
 
     def __init__(
@@ -48,12 +47,13 @@ class DataPlaneApp:
         plane: DataPlane,
         rest: Application | None = None,
         authorize: Authorize = anybody,
-        wait: float = math.inf,
+        limits: Limits = PATIENT,
     ) -> None:
         self.plane = plane
         self.rest = rest
         self.authorize = authorize
-        self.wait = wait
+        self.limits = limits
+        self.streams = Streams(plane, limits)
         self._inside = 0
         self._seconds = 0.0
 
@@ -69,7 +69,7 @@ class DataPlaneApp:
                 scope["state"] = {**scope.get("state", {}), "about": told}
                 send = self._saying(send, told, scope["method"], path.split(b"?", 1)[0])
             if paths.ours(path):
-                await _send(send, await self._answer(scope, path, headers, receive))
+                await self._answer(scope, path, headers, receive, send)
                 return
         if self.rest is not None:
             await self.rest(scope, receive, send)
@@ -95,30 +95,47 @@ class DataPlaneApp:
         return saying
 
     async def _answer(
-        self, scope: Scope, path: bytes, headers: Mapping[bytes, bytes], receive: Receive
-    ) -> FullReply:
+        self, scope: Scope, path: bytes, headers: Mapping[bytes, bytes], receive: Receive, send: Send
+    ) -> None:
+        bare = path.split(b"?", 1)[0]
         try:
-            model = paths.model_of(path)
-            allowance = self.authorize(headers.get(b"authorization"), model)
-            if allowance is not None and model and scope["method"] == "POST" and (no := allowance.spend()):
-                raise no
-            if self._inside * self._seconds > self.wait * _THREADS:
-                self.plane.shed += 1
-                raise busy(LATE.format(self.wait))
-            body = await self._body(headers, receive) if scope["method"] == "POST" else b""
-            caller = "" if allowance is None else allowance.caller
-            came = origin(caller, headers.get(b"x-request-id", b""), headers.get(b"traceparent", b""))
+            body, came = await self._admitted(scope, path, headers, receive)
+            if scope["method"] == "POST" and paths.streams(bare, headers.get(b"accept", b"")):
+                body = self.plane.plain(headers.get(b"content-encoding", b"identity"), body)
+                await self.streams.answer((bare.removesuffix(paths.STREAM), body, came), receive, send)
+                return
         except ModelworksError as error:
             status, content = error_reply(error, path)
             extra = error_headers(error)
             if isinstance(error, TooLarge | Busy):  # its body is not read
                 extra.append((b"connection", b"close"))
-            return status, [(b"content-type", b"application/json"), *extra], content
+            await _send(send, (status, [(b"content-type", b"application/json"), *extra], content))
+            return
         self._inside += 1
         try:
-            return await asyncio.to_thread(self._handle, scope["method"], path, headers, body, came)
+            reply = await asyncio.to_thread(self._handle, scope["method"], path, headers, body, came)
         finally:
             self._inside -= 1
+        await _send(send, reply)
+
+    async def _admitted(
+        self, scope: Scope, path: bytes, headers: Mapping[bytes, bytes], receive: Receive
+    ) -> tuple[bytes, bytes]:
+        """The body of a request that may be made, and where it came from.
+
+        Raises:
+            ModelworksError: it may not, or not now.
+        """
+        model = paths.model_of(path)
+        allowance = self.authorize(headers.get(b"authorization"), model)
+        if allowance is not None and model and scope["method"] == "POST" and (no := allowance.spend()):
+            raise no
+        if self._inside * self._seconds > self.limits.wait * _THREADS:
+            self.plane.shed += 1
+            raise busy(LATE.format(self.limits.wait))
+        body = await self._body(headers, receive) if scope["method"] == "POST" else b""
+        caller = "" if allowance is None else allowance.caller
+        return body, origin(caller, headers.get(b"x-request-id", b""), headers.get(b"traceparent", b""))
 
     def _handle(
         self, method: str, path: bytes, headers: Mapping[bytes, bytes], body: bytes, came: bytes

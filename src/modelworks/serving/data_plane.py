@@ -7,10 +7,9 @@ import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import msgspec
-import numpy as np
 import orjson
 
 from modelworks.core.clock import new_id
@@ -18,14 +17,13 @@ from modelworks.core.errors import Invalid, ModelworksError, TooLarge, Unfit
 from modelworks.core.plain import to_json
 from modelworks.serving import outcomes, paths
 from modelworks.serving.about import Traces
+from modelworks.serving.asking import ask
 from modelworks.serving.features import OnlineFeatures
 from modelworks.serving.findings import refusal
 from modelworks.serving.fleet import Fleet
 from modelworks.serving.inference_protocol import describe, manage
-from modelworks.serving.input_guard import Odd
 from modelworks.serving.metrics import metrics_text
 from modelworks.serving.native.metrics import workers_text
-from modelworks.serving.native.pool import Died
 from modelworks.serving.replica import Replica
 from modelworks.serving.replies import WORTH, Later, Mixed, Reply, accepted, compress, error_reply, media
 from modelworks.serving.shadows import Shadows
@@ -140,6 +138,30 @@ class DataPlane:
         self._complete([one._replace(place=place) for place, one in enumerate(asked)], results)
         return cast("list[bytes | ModelworksError]", results)
 
+    def begin(self, request: Request) -> Asked:
+        """A request that was read, to be answered piece by piece: see `Stream`.
+
+        Raises:
+            ModelworksError: it cannot be answered.
+        """
+        results: list[Result] = [b""]
+        read = self._read([request], results, None)
+        if not read:
+            raise cast("ModelworksError", results[0])
+        return read[0]
+
+    def keep(self, asked: Asked) -> bytes:
+        """The body of an answer that was given piece by piece; when this returns, it is in the log.
+
+        Raises:
+            ModelworksError: there is an error in one of its pieces; or the log cannot be written.
+        """
+        results: list[Result] = [b""]
+        self._keep([asked], results)
+        if isinstance(results[0], ModelworksError):
+            raise results[0]
+        return cast("bytes", results[0])
+
     def _read(self, requests: Sequence[Request], results: list[Result], aside: Aside | None) -> list[Asked]:
         """The requests that can be answered now; of the others the results are set."""
         begun = time.perf_counter()
@@ -159,11 +181,11 @@ class DataPlane:
                 else:
                     read.append(asked)
             except Exception as error:
-                results[index] = self._refused(target, error)
+                results[index] = self.refused(target, error)
         return read
 
     def _complete(self, asked: Sequence[Asked], results: list[Result]) -> None:
-        """Ask the models, log what they answer, and set the results."""
+        """Ask the models, log what they answer (see `_keep`), and set the results."""
         divided: list[Job] = []
         groups: dict[Replica, list[Piece]] = {}
         for one in asked:
@@ -177,9 +199,13 @@ class DataPlane:
             if job.divided:
                 divided.append(job)
         for replica, pieces in groups.items():
-            _predict(replica, pieces)
+            ask(replica, pieces)
         if divided:
-            stand_in(divided, _predict)
+            stand_in(divided, ask)
+        self._keep(asked, results)
+
+    def _keep(self, asked: Sequence[Asked], results: list[Result]) -> None:
+        """Log what was answered, and set the results."""
         now, told = time.time_ns() // 1000, time.perf_counter()
         entries: list[Entry] = []
         answered: list[Asked] = []
@@ -196,7 +222,7 @@ class DataPlane:
                 logged = b"%b%b]}" % (target.prefix, predictions(job, request))
                 results[index] = target.word(job, request, logged)
             except Exception as error:
-                results[index] = self._refused(target, error)
+                results[index] = self.refused(target, error)
                 continue
             answered.append(one)
             if not kept:
@@ -213,7 +239,7 @@ class DataPlane:
                 self.predictions.append(entries)
             except ModelworksError as error:
                 for index, target, *_ in written:
-                    results[index] = self._refused(target, error)
+                    results[index] = self.refused(target, error)
                 return
         for one, of in silent:
             target = one.target
@@ -221,13 +247,15 @@ class DataPlane:
             self.shadows.add(one.job.shadows, *logs, target.schema, target.prefix, of, one.origin)
         end = time.perf_counter()
         for _, target, job, _, begun, _ in answered:
-            target.counters.answered(job.size, end - begun)
+            if not job.cut:
+                target.counters.answered(job.size, end - begun)
             for piece in job.pieces:
                 for said in (piece.odd or {}).values():
                     for odd in said:
                         target.counters.was_odd(odd.kind, "flagged")
 
-    def _refused(self, target: Target | None, error: Exception) -> ModelworksError:
+    def refused(self, target: Target | None, error: Exception) -> ModelworksError:
+        """Count a request that is not answered; gives what its caller is told."""
         if target is None:
             self.unknown += 1
         else:
@@ -283,7 +311,7 @@ class DataPlane:
     def _post(self, path: bytes, headers: Mapping[bytes, bytes], body: bytes, came: bytes) -> Reply:
         if len(body) > self.max_body:
             raise too_large(self.max_body)
-        body = self._plain(headers.get(b"content-encoding", b"identity"), body)
+        body = self.plain(headers.get(b"content-encoding", b"identity"), body)
         if path == paths.OUTCOMES:
             return 200, self.tell(body)
         if path.startswith(paths.REPOSITORY):
@@ -293,7 +321,7 @@ class DataPlane:
             body = _mixed(body, head)
         return self.answer([(path, body, came)])[0]
 
-    def _plain(self, encoding: bytes, body: bytes) -> bytes:
+    def plain(self, encoding: bytes, body: bytes) -> bytes:
         """The body decompressed, never beyond the limit."""
         kind = encoding.strip().lower()
         if kind in (b"identity", b""):
@@ -377,79 +405,6 @@ def _methods(path: bytes) -> tuple[str, ...]:
     return ("GET", "HEAD")
 
 
-def _predict(replica: Replica, pieces: list[Piece], again: bool = True) -> None:
-    """Answer the pieces of one replica together; where that fails each alone, so that none spoils another."""
-    begun = time.perf_counter()
-    try:
-        numbers: Any = (
-            pieces[0].numbers if len(pieces) == 1 else [row for one in pieces for row in one.numbers]
-        )
-        texts: Any = pieces[0].texts if len(pieces) == 1 else [row for one in pieces for row in one.texts]
-        guard = replica.guard
-        if guard is not None and not (len(numbers) == 1 and guard.usual(numbers[0], texts[0])):
-            numbers, texts = np.asarray(numbers, np.float32), np.asarray(texts, object)
-            odd = guard.odd(numbers, texts)
-            if odd is not None and (willing := _guarded(pieces, odd)) != pieces:
-                if willing:
-                    _predict(replica, willing)
-                return
-        outputs = replica.predict(numbers, texts)
-        fragments = replica.fragments(outputs)
-        if fragments is None or len(fragments) != len(numbers):
-            raise _no_number(replica)
-        seconds = time.perf_counter() - begun
-        if len(pieces) == 1:
-            piece = pieces[0]
-            piece.outputs, piece.fragments, piece.seconds = outputs, fragments, seconds
-            return
-        start = 0
-        for piece in pieces:
-            end = start + len(piece.numbers)
-            piece.outputs, piece.fragments = outputs[start:end], fragments[start:end]
-            piece.seconds = seconds
-            start = end
-    except Exception as error:
-        # A worker process that died takes its rows with it: each is asked once more, alone.
-        died = again and isinstance(error, Died)
-        if len(pieces) == 1 and not died:
-            pieces[0].error = error if isinstance(error, ModelworksError) else _broken(replica, error)
-        else:
-            for piece in pieces:
-                _predict(replica, [piece], again=not died)
-
-
-def _guarded(pieces: list[Piece], odd: Sequence[Odd]) -> list[Piece]:
-    """Note what is odd with the pieces that it is in; gives those that nothing was refused of."""
-    rows: dict[int, list[Odd]] = {}
-    for one in odd:
-        rows.setdefault(one.row, []).append(one)
-    willing, start = [], 0
-    for piece in pieces:
-        mine = {at - start: rows[at] for at in range(start, start + len(piece.numbers)) if at in rows}
-        start += len(piece.numbers)
-        refused = [one.told(row) for row, some in mine.items() for one in some if one.refused]
-        if refused:
-            piece.error = Unfit(refused)
-        else:
-            piece.odd = mine
-            willing.append(piece)
-    return willing
-
-
-def _broken(replica: Replica, error: Exception) -> ModelworksError:
-    _log.error("%s gives what cannot be read", replica.ref, exc_info=None if replica.discreet else error)
-    why = type(error).__name__ if replica.discreet else str(error)
-    return ModelworksError(f"{replica.ref} gives what cannot be read", why, "roll back")
-
-
 def _notes(job: Job) -> bytes:
     """What is logged of each row beside its answer."""
     return msgspec.json.encode(spread(job, [piece.note for piece in job.pieces]))
-
-
-def _no_number(replica: Replica) -> Invalid:
-    return Invalid(
-        f"{replica.ref} gives no finite number for these rows",
-        "it was not made for their missing or extreme values",
-        "send the missing values, or train a model that imputes them",
-    )

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ from modelworks.models.signature import Signature
 from modelworks.stores.artifacts import Artifacts
 
 _log = logging.getLogger("modelworks.serving")
-_WHY: Mapping[Oddity, str] = {
+_WHY: Mapping[str, str] = {
     "missing": "it has no value, and always had one when the model was trained",
     "unknown": "the training never saw this text there",
     "out_of_range": "it is beyond what the training saw",
@@ -35,13 +36,13 @@ class Odd:
     Attributes:
         row: Position of its row.
         column: Its column.
-        kind: What is odd.
+        kind: What is odd; ``"cut"`` of an answer that was not given to its end.
         refused: Whether it is refused for that.
     """
 
     row: int
     column: str
-    kind: Oddity
+    kind: Oddity | Literal["cut"]
     refused: bool
 
     def told(self, row: int) -> BadValue:

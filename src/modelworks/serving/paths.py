@@ -10,6 +10,8 @@ from modelworks.core.errors import Invalid, ModelworksError, NotFound
 from modelworks.core.ref import Ref
 
 PREDICT = b"/predict/"
+STREAM = b"/stream"
+EVENTS = b"text/event-stream"
 OUTCOMES = b"/outcomes"
 MODELS = b"/v2/models/"
 REPOSITORY = b"/v2/repository/"
@@ -35,9 +37,19 @@ def ours(path: bytes) -> bool:
 
 def hot(path: bytes) -> bool:
     """Whether a POST to it predicts with what is already loaded."""
-    return path.startswith(PREDICT) or (
+    return (path.startswith(PREDICT) and not path.endswith(STREAM)) or (
         path.endswith(b"/infer") and path.startswith(MODELS) and b"/versions/" not in path
     )
+
+
+def streams(path: bytes, accepts: bytes) -> bool:
+    """Whether a POST to it is to be answered piece by piece.
+
+    Args:
+        path: As it came, without its query.
+        accepts: Value of ``Accept``.
+    """
+    return path.startswith(PREDICT) and (path.endswith(STREAM) or EVENTS in accepts)
 
 
 def model_of(path: bytes) -> str | None:
@@ -57,7 +69,7 @@ def parse(path: bytes) -> Path:
         NotFound: the path is none that we have.
     """
     if path.startswith(PREDICT):
-        return Path(_ref(path.removeprefix(PREDICT)), "predict")
+        return Path(_ref(path.removeprefix(PREDICT).removesuffix(STREAM)), "predict")
     parts = path.removeprefix(MODELS).split(b"/")
     name, rest = parts[0], parts[1:]
     version: int | None = None

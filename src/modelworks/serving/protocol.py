@@ -159,6 +159,8 @@ class FastProtocol(HttpToolsProtocol):
                 self._accepts = accepted(value)
             elif name == b"inference-header-content-length" and value.isdigit() and len(value) < 10:
                 self._head = int(value)
+            elif name == b"accept":
+                plain = plain and paths.EVENTS not in value
             elif name in (
                 b"transfer-encoding",
                 b"content-encoding",

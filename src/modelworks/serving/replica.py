@@ -15,6 +15,7 @@ from modelworks.core.plain import NUMPY
 from modelworks.core.ref import Ref, Segment, segment_text
 from modelworks.models.signature import Signature
 from modelworks.serving.input_guard import Guard
+from modelworks.serving.pieces import Pieces
 from modelworks.serving.residency import Resident
 
 Outputs = npt.NDArray[np.float32]
@@ -38,6 +39,7 @@ class Replica:
         guard: Looks at its rows; ``None`` where nobody does.
         lane: Where an event loop gives its rows, since answering them takes time; ``None`` where it takes none.
         discreet: Whether its own words may hold what is sensitive, so that they are not repeated.
+        streams: Whether it gives its answers piece by piece.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Replica:
         self.guard = guard
         self.lane = lane
         self.discreet = discreet
+        self.streams = signature.streams
         self.platform = "onnxruntime_onnx" if compiled else "modelworks_native"
         tail = b'","version":%d,"segment":%b,"output":' % (version, orjson.dumps(self.text))
         # A template for bytes formatting: a segment's text may hold "%".
@@ -84,17 +87,28 @@ class Replica:
         Raises:
             Unavailable: the model fails on them.
         """
-        batch = Batch(np.asarray(numbers, dtype=np.float32), np.asarray(texts, dtype=object))
         try:
-            outputs: Outputs = self.predictor.predict(batch)
+            outputs: Outputs = self.predictor.predict(_batch(numbers, texts))
         except ModelworksError:
             raise
         except Exception as error:
-            said = type(error).__name__ if self.discreet else f"{type(error).__name__}: {error}"
-            raise Unavailable(
-                f"{self.ref} failed on this input", said, "correct the rows, or roll back"
-            ) from (None if self.discreet else error)
+            raise self.failed(error) from (None if self.discreet else error)
         return outputs
+
+    def stream(self, numbers: Rows, texts: Rows) -> Pieces:
+        """Answer rows piece by piece, if it `streams`; what goes wrong is raised by the pieces, as it came.
+
+        Raises:
+            ModelworksError: it cannot be loaded.
+        """
+        return self.predictor.stream(_batch(numbers, texts))
+
+    def failed(self, error: Exception) -> ModelworksError:
+        """What is told of an error of the model."""
+        if isinstance(error, ModelworksError):
+            return error
+        said = type(error).__name__ if self.discreet else f"{type(error).__name__}: {error}"
+        return Unavailable(f"{self.ref} failed on this input", said, "correct the rows, or roll back")
 
     def fragments(self, outputs: Outputs) -> list[bytes] | None:
         """The outputs as JSON, one a row; ``None`` if any is not a finite number, or cannot be JSON."""
@@ -132,3 +146,7 @@ class Replica:
             fragment: Of `fragments`.
         """
         return self._item % (request, row, fragment)
+
+
+def _batch(numbers: Rows, texts: Rows) -> Batch:
+    return Batch(np.asarray(numbers, dtype=np.float32), np.asarray(texts, dtype=object))

@@ -15,7 +15,8 @@ import numpy.typing as npt
 import psutil
 
 from modelworks.core.batch import Batch
-from modelworks.models.predictor import Predictor
+from modelworks.models.predictor import Predictor, Streaming
+from modelworks.serving.pieces import Here, Pieces
 
 _LEAST = 40_000
 """Bytes that the smallest session of ONNX Runtime takes (measured)."""
@@ -52,6 +53,10 @@ class Elsewhere(Predictor, Protocol):
         """Let go of it there."""
         ...
 
+    def stream(self, batch: Batch) -> Pieces:
+        """Answer piece by piece."""
+        ...
+
 
 class Resident:
     """A predictor that is loaded when it is asked, and may be given up between two questions.
@@ -84,6 +89,19 @@ class Resident:
         """
         self.used = True
         return (self.predictor or self.home.load(self)).predict(batch)
+
+    def stream(self, batch: Batch) -> Pieces:
+        """Answer piece by piece; only asked of what does so (see `Signature.streams`).
+
+        Raises:
+            ModelworksError: it cannot be loaded.
+        """
+        self.used = True
+        predictor = self.predictor or self.home.load(self)
+        if isinstance(predictor, Elsewhere):
+            return predictor.stream(batch)
+        assert isinstance(predictor, Streaming)
+        return Here(predictor.stream(batch))
 
 
 class Residency:

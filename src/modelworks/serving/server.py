@@ -20,8 +20,9 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from modelworks.core.errors import Unavailable
 from modelworks.serving.asgi import Application, Authorize, DataPlaneApp, anybody
 from modelworks.serving.data_plane import DataPlane
+from modelworks.serving.limits import PATIENT, Limits
 from modelworks.serving.protocol import protocol_for
-from modelworks.serving.tick import PATIENT, Limits, Tick
+from modelworks.serving.tick import Tick
 
 if TYPE_CHECKING:
     from modelworks.serving.grpc_server import GrpcServer
@@ -79,7 +80,7 @@ def run(
 
         plane.fleet.follow(poll, after)
         config = uvicorn.Config(
-            DataPlaneApp(plane, app, authorize, limits.wait),
+            DataPlaneApp(plane, app, authorize, limits),
             http=protocol_for(tick),
             loop="uvloop",
             lifespan="on",

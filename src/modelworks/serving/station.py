@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from modelworks.serving.fleet import Fleet
 from modelworks.serving.log_search import Wanted
 from modelworks.serving.native.pools import Pools
 from modelworks.serving.paths import PREDICT
+from modelworks.serving.stream import Stream
 from modelworks.stores import Stores
 
 
@@ -87,6 +88,24 @@ class ServeStation:
             raise result
         answer: dict[str, Any] = orjson.loads(result)
         return answer
+
+    def stream(self, model: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Answer rows piece by piece: each as ``{"row", "piece"}``, at last what `predict` would have answered.
+
+        Raises:
+            ModelworksError: as `predict`; also in the middle. What was given then is in the log, as cut off.
+        """
+        self.plane.refresh()
+        stream = Stream(self.plane, (PREDICT + quote(model, safe="").encode(), to_json({"rows": list(rows)})))
+        step = stream.begin
+        try:
+            while some := step():
+                for row, piece in some:
+                    yield {"row": row, "piece": orjson.loads(piece)}
+                step = stream.take
+            yield orjson.loads(stream.finish())
+        finally:
+            stream.cut()  # if it was not finished
 
     def outcomes(self, outcomes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Tell what really happened; see `POST /outcomes`.

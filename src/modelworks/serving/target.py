@@ -17,6 +17,7 @@ from modelworks.serving.columns import Row, Rows, Values, as_text
 from modelworks.serving.input_guard import Odd
 from modelworks.serving.keeping import ALL, Keeping
 from modelworks.serving.metrics import Counters
+from modelworks.serving.pieces import Given, Pieces
 from modelworks.serving.replica import Replica
 from modelworks.serving.spool import ROWS
 
@@ -42,6 +43,8 @@ class Piece:
         failure: What went wrong with the challenger.
         seconds: How long the call took.
         odd: What the input guard says of its rows, by their position in the piece.
+        coming: What is still to come of its answers, where they come bit by bit.
+        first: What has come, and was not given yet.
     """
 
     replica: Replica
@@ -57,6 +60,8 @@ class Piece:
     failure: str | None = None
     seconds: float | None = None
     odd: Mapping[int, Sequence[Odd]] | None = None
+    coming: Pieces | None = None
+    first: list[Given] = field(default_factory=list)
 
     @property
     def note(self) -> Note:
@@ -74,6 +79,7 @@ class Job:
         request: What the target needs to word its answer.
         divided: Whether not all of it is answered by champions, or beside a rollout.
         shadows: What challengers answer silently.
+        cut: Whether its answer was not given to its end.
     """
 
     pieces: list[Piece]
@@ -81,6 +87,7 @@ class Job:
     request: Any = None
     divided: bool = False
     shadows: Sequence[Piece] = ()
+    cut: bool = False
 
     @property
     def lane(self) -> str | None:

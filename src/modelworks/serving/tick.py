@@ -16,7 +16,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -28,6 +27,7 @@ from modelworks.serving.about import About
 from modelworks.serving.asgi import Authorize, anybody
 from modelworks.serving.data_plane import DataPlane, Result
 from modelworks.serving.lanes import Lanes
+from modelworks.serving.limits import PATIENT, Limits
 from modelworks.serving.replies import LATE, WORTH, Later, busy, compress, error_headers, error_reply, media
 
 _log = logging.getLogger("modelworks.serving")
@@ -41,33 +41,6 @@ _LONG = 0.001
 """Seconds of a turn in which many may have come to the door."""
 _SLICES = 8
 """How many slices there are in the time that a request may wait."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a client may take its time for, and what it may be made to wait for.
-
-    Attributes:
-        request: Seconds for a request to arrive whole.
-        idle: Seconds that a connection may be silent between requests.
-        file: Bytes of a file, the body of a PUT; it may take its time as long as it comes.
-        wait: Seconds that a request may wait, once the server has been behind for that long.
-        connections: How many there may be at once.
-        drain: Seconds for which a server that ends goes on answering, until nobody is connected.
-        latency: Seconds that a batch of requests may take whose models are not compiled.
-    """
-
-    request: float = 30.0
-    idle: float = 75.0
-    file: int = 0
-    wait: float = 0.5
-    connections: int = 10_000
-    drain: float = 1.0
-    latency: float = 0.05
-
-
-PATIENT = Limits()
-"""What is usual."""
 
 
 class Known(NamedTuple):

@@ -1,14 +1,15 @@
-"""Any Python function: it is given a frame, and answers each of its rows."""
+"""Any Python function: it is given a frame, and answers each of its rows; or it yields, and is given row by row."""
 
 from __future__ import annotations
 
 import pickle
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from inspect import isgeneratorfunction
 from pathlib import Path
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
@@ -21,8 +22,8 @@ from modelworks.core.batch import Batch
 from modelworks.core.errors import Invalid
 from modelworks.core.schema import Field
 from modelworks.models.flavors.port import Answers, Example
-from modelworks.models.layout import to_frame
-from modelworks.models.predictor import shaped
+from modelworks.models.layout import to_frame, to_rows
+from modelworks.models.predictor import shaped, whole
 from modelworks.models.signature import Signature
 
 _INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
@@ -38,6 +39,36 @@ class FunctionPredictor:
     def predict(self, batch: Batch) -> npt.NDArray[Any]:
         """See `Predictor.predict`."""
         return shaped(self.function(to_frame(batch, self.signature)), self.signature, len(batch))
+
+
+@dataclass(frozen=True)
+class YieldingPredictor:
+    """A function with ``yield``: called with each row, a dict, it gives the answer piece by piece.
+
+    A missing number is NaN, a missing text "".
+    """
+
+    function: Any
+    signature: Signature
+
+    def stream(self, batch: Batch) -> Generator[tuple[int, Any], None, None]:
+        """See `Streaming.stream`."""
+        for place, row in enumerate(to_rows(batch, self.signature)):
+            for piece in self.function(row):
+                yield place, piece
+
+    def predict(self, batch: Batch) -> npt.NDArray[Any]:
+        """See `Predictor.predict`."""
+        found: list[list[Any]] = [[] for _ in range(len(batch))]
+        for place, piece in self.stream(batch):
+            found[place].append(piece)
+        return shaped([whole(pieces) for pieces in found], self.signature, len(batch))
+
+
+def yields(model: Any) -> bool:
+    """Whether what a model does when it is called is a function with ``yield``."""
+    plain = isinstance(model, FunctionType | MethodType | partial)
+    return isgeneratorfunction(model if plain else type(model).__call__)
 
 
 class PythonFlavor:
@@ -61,14 +92,20 @@ class PythonFlavor:
         return None
 
     def answers(self, model: Any, example: Example) -> Answers:
-        """See `Flavor.answers`: probabilities if it has ``classes_`` or rows that add up to 1, else values."""
+        """See `Flavor.answers`: probabilities if it has ``classes_`` or rows that add up to 1, else values.
+
+        Of a function that yields: plain data.
+        """
         batch = example.rows()
         try:
+            if yields(model):
+                YieldingPredictor(model, example.takes).predict(batch)
+                return "other", ()
             made = model(to_frame(batch, example.takes))
         except Exception as error:
             raise Invalid(
                 "the function does not answer its first rows", f"{type(error).__name__}: {error}",
-                "it is called with a frame of the features",
+                "it is called with a frame of the features; one that yields with each row, a dict",
             ) from error  # fmt: skip
         array = np.asarray(made) if not isinstance(made, list) else _array(made)
         classes = getattr(model, "classes_", None)
@@ -98,9 +135,9 @@ class PythonFlavor:
         """See `Flavor.load`."""
         return pickle.loads(content)  # noqa: S301 - see the class
 
-    def predictor(self, model: Any, signature: Signature) -> FunctionPredictor:
+    def predictor(self, model: Any, signature: Signature) -> FunctionPredictor | YieldingPredictor:
         """See `Flavor.predictor`."""
-        return FunctionPredictor(model, signature)
+        return (YieldingPredictor if yields(model) else FunctionPredictor)(model, signature)
 
     def compile(self, model: Any, signature: Signature, *, template: bool) -> bytes:
         """See `Flavor.compile`."""

@@ -14,6 +14,7 @@ from modelworks.core.errors import Invalid
 from modelworks.core.schema import Field
 from modelworks.models.flavors.port import Answers, Example, kinds_of
 from modelworks.models.flavors.sklearn import dumped
+from modelworks.models.layout import to_rows
 from modelworks.models.predictor import shaped
 from modelworks.models.signature import Signature
 
@@ -30,7 +31,7 @@ class RiverPredictor:
 
     def predict(self, batch: Batch) -> npt.NDArray[Any]:
         """See `Predictor.predict`."""
-        rows = rows_of(batch, self.signature)
+        rows = to_rows(batch, self.signature)
         if self.signature.classes:
             classes = self.signature.classes
             found = [self.model.predict_proba_one(row) for row in rows]
@@ -42,15 +43,6 @@ class RiverPredictor:
             )
         ask = self.model.score_one if _is(self.model, "detector") else self.model.predict_one
         return shaped([ask(row) for row in rows], self.signature, len(batch))
-
-
-def rows_of(batch: Batch, signature: Signature) -> list[dict[str, Any]]:
-    """The rows of a batch as dicts."""
-    numbers, texts = signature.numbers, signature.texts
-    return [
-        dict(zip(numbers, row, strict=True)) | dict(zip(texts, more, strict=True))
-        for row, more in zip(batch.numbers.astype(np.float64).tolist(), batch.texts.tolist(), strict=True)
-    ]
 
 
 class RiverFlavor:
@@ -74,7 +66,7 @@ class RiverFlavor:
         """See `Flavor.answers`."""
         if _is(model, "Classifier"):
             found = set(np.unique(example.y).tolist()) if example.y is not None else set()
-            for row in rows_of(example.rows(), example.takes):
+            for row in to_rows(example.rows(), example.takes):
                 found |= {
                     label.item() if isinstance(label, np.generic) else label
                     for label in model.predict_proba_one(row)

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from modelworks.core.errors import Invalid, ModelworksError, NotReady, Unavailab
 from modelworks.models.signature import Signature
 from modelworks.serving.native import wire
 from modelworks.serving.native.process import Process
+from modelworks.serving.native.streamed import Streamed
+from modelworks.serving.pieces import Pieces
 
 _log = logging.getLogger("modelworks.serving")
 
@@ -109,6 +112,12 @@ class Apart:
         )
         return outputs
 
+    def stream(self, batch: Batch) -> Pieces:
+        """Answer the rows of a batch piece by piece; raises as `predict` does, also in the middle."""
+        if self.left:
+            self.pool.left.append(self)
+        return self.pool.stream(self, [wire.STREAM, self.key, *wire.rows(batch)])
+
     def settle(self) -> int:
         """Have it in its worker now; returns its memory in bytes.
 
@@ -182,6 +191,24 @@ class Pool:
         if self.left:
             self.drop()
         return answer
+
+    def stream(self, model: Apart, message: Sequence[Any]) -> Pieces:
+        """Ask a model for something that comes piece by piece; others are asked meanwhile.
+
+        Raises:
+            Died: the worker ended; as `ask` otherwise.
+        """
+        with model.lock:
+            process = self._ready(model)
+            if model.key not in process.loaded:
+                self._load(process, model)
+            return Streamed(
+                process,
+                message,
+                self.limits.seconds,
+                lambda error: self._died(process, error, model),
+                partial(_refusal, model),
+            )
 
     def have(self, model: Apart) -> int:
         """See `Apart.settle`."""
@@ -277,23 +304,21 @@ class Pool:
         try:
             kind, *content = process.call(line, model, message, self.limits.seconds * (4 if load else 1))
         except wire.Gone as error:
-            self._lost(process, str(error))
-            raise Died(
-                f"{model.name} gives no answer: its worker process has ended",
-                str(error),
-                "correct the rows, or roll back",
-            ) from error
+            raise self._died(process, error, model) from error
         if kind == wire.DONE:
             return content[0]
-        if kind == wire.ERROR:
-            code, *told = content
-            raise _KINDS.get(code, Unavailable)(*told)
-        name, text = content
-        raise Unavailable(
-            f"{model.name} failed on this input", f"{name}: {text}", "correct the rows, or roll back"
+        raise _refusal(model, kind, content)
+
+    def _died(self, process: Process, error: wire.Gone, model: Apart) -> Died:
+        """A worker has ended in the middle of an answer."""
+        self._lost(process, str(error), model)
+        return Died(
+            f"{model.name} gives no answer: its worker process has ended",
+            str(error),
+            "correct the rows, or roll back",
         )
 
-    def _lost(self, process: Process, reason: str) -> None:
+    def _lost(self, process: Process, reason: str, model: Apart | None = None) -> None:
         """A worker has ended: find out who is to blame, and how soon the next may be started."""
         with self._lock:
             if self._process is not process:
@@ -304,7 +329,7 @@ class Pool:
             self._not_before = time.monotonic() + self._wait
             self.counted.crashes += 1
         # What is being loaded is what is new.
-        about: Apart | None = process.loads.about or process.asks.about
+        about: Apart | None = process.loads.about or process.asks.about or model
         process.kill()
         _log.error("the worker process for %s has ended: %s", self.name, reason)
         if about is not None and process.born is not None:
@@ -318,6 +343,16 @@ class Pool:
                 return
             self._process = None
             self.counted.grown += 1
-        process.retired = reason
         _log.warning("the worker process for %s is started again: %s", self.name, reason)
-        process.kill()
+        process.retire(reason)
+
+
+def _refusal(model: Apart, kind: int, content: Sequence[Any]) -> ModelworksError:
+    """What a worker says instead of an answer."""
+    if kind == wire.ERROR:
+        code, *told = content
+        return _KINDS.get(code, Unavailable)(*told)
+    name, text = content
+    return Unavailable(
+        f"{model.name} failed on this input", f"{name}: {text}", "correct the rows, or roll back"
+    )

@@ -1,4 +1,4 @@
-"""One worker process, and the two conversations with it."""
+"""One worker process, and the conversations with it: two that last, and one for each stream."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ from modelworks.serving.native import wire
 _RUNAWAY = 1.5
 """Times the memory that a worker may have, at which it is ended in the middle of a call."""
 _OFTEN = 0.5
+_AHEAD = 64 * 1024
+"""Bytes that a stream may be ahead of who reads it."""
 
 
 class Line:
@@ -88,6 +90,9 @@ class Process:
         self.born: float | None = None
         self.retired = ""
         self._looked = 0.0
+        self._streams = 0
+        self._counting = threading.Lock()
+        self._opens, theirs_too = socket.socketpair()
         asks, theirs = socket.socketpair()
         loads, others = socket.socketpair()
         path = [] if exe is not None else [entry or os.getcwd() for entry in sys.path]
@@ -96,10 +101,11 @@ class Process:
             surroundings["PYTHONPATH"] = str(fresh.house(exe))
             surroundings.pop("VIRTUAL_ENV", None)
         command = [str(exe or sys.executable), "-m", "modelworks.serving.native.worker", flavor]
-        with theirs, others:
+        with theirs, others, theirs_too:
+            ends = [one.fileno() for one in (theirs, others, theirs_too)]
             self._process = subprocess.Popen(
-                [*command, str(theirs.fileno()), str(others.fileno()), json.dumps(path)],
-                pass_fds=(theirs.fileno(), others.fileno()),
+                [*command, *map(str, ends), json.dumps(path)],
+                pass_fds=ends,
                 stdin=subprocess.PIPE,  # closes when this process ends, however it ends
                 stdout=2,  # what a model prints is none of our answers
                 env=surroundings,
@@ -131,6 +137,18 @@ class Process:
         Raises:
             Gone: the process has ended; the reason is for users to read.
         """
+        try:
+            answer = line.call(about, message, self.looking(limit))
+        except Stopped:
+            raise
+        except wire.Gone:
+            raise wire.Gone(self.retired or self.reason()) from None
+        if self.born is None:
+            self.born = time.monotonic()
+        return answer
+
+    def looking(self, limit: float) -> Callable[[], None]:
+        """What `wire` calls while nothing comes: it raises `Stopped` after `limit` seconds, or at too much memory."""
         until = time.monotonic() + limit
 
         def look() -> None:
@@ -139,15 +157,41 @@ class Process:
             if (size := self.size()) > _RUNAWAY * self.memory:
                 raise Stopped(f"it took {size:,} bytes, {self.memory:,} are allowed")
 
-        try:
-            answer = line.call(about, message, look)
-        except Stopped:
-            raise
-        except wire.Gone:
-            raise wire.Gone(self.retired or self.reason()) from None
-        if self.born is None:
-            self.born = time.monotonic()
-        return answer
+        return look
+
+    def open(self) -> socket.socket:
+        """Begin a conversation of its own, for one stream; `ended` is said at its end.
+
+        Raises:
+            Gone: the process has ended.
+        """
+        mine, theirs = socket.socketpair()
+        with theirs:
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _AHEAD)
+            try:
+                socket.send_fds(self._opens, [b"+"], [theirs.fileno()])
+            except OSError as error:
+                mine.close()
+                raise wire.Gone(self.retired or self.reason()) from error
+        with self._counting:
+            self._streams += 1
+        return mine
+
+    def ended(self) -> None:
+        """A stream is over; if it was the last of a process that is to end, that ends."""
+        with self._counting:
+            self._streams -= 1
+            over = bool(self.retired) and not self._streams
+        if over:
+            self.kill()
+
+    def retire(self, reason: str) -> None:
+        """End it as soon as nothing streams."""
+        with self._counting:
+            self.retired = reason
+            over = not self._streams
+        if over:
+            self.kill()
 
     def grown(self) -> int:
         """Bytes that it has, where they are more than it may have; else 0. Looks now and then."""
@@ -174,6 +218,7 @@ class Process:
         self._process.kill()
         for line in (self.asks, self.loads):
             line.close()
+        self._opens.close()
         self._process.wait()
         assert self._process.stdin is not None
         self._process.stdin.close()

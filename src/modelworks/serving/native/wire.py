@@ -18,11 +18,13 @@ from modelworks.models.predictor import plain_column
 _LENGTH = struct.Struct("<Q")
 _MOST = 8 * 1024**3
 _LOOK = 0.25
+_CHUNK = 64 * 1024
 
-LOAD, DROP, ASK = range(3)
-"""What a worker is told: have a model, let go of it, answer rows."""
-DONE, ERROR, FAILED = range(3)
-"""What it says: the result; an error of the house, as its parts; an exception, as its name and its text."""
+LOAD, DROP, ASK, STREAM = range(4)
+"""What a worker is told: have a model, let go of it, answer rows, answer them piece by piece."""
+DONE, ERROR, FAILED, PIECE = range(4)
+"""What it says: the result; an error of the house, as its parts; an exception, as its name and its text; a piece, as
+the position of its row and JSON."""
 
 
 class Gone(Exception):  # noqa: N818 - it is what happened to the other side
@@ -59,6 +61,44 @@ def receive(of: socket.socket, look: Callable[[], None] | None = None) -> list[A
         raise Gone(f"a message of {length} bytes")
     message: list[Any] = msgspec.msgpack.decode(_exactly(of, length, look), type=list)
     return message
+
+
+def receive_some(of: socket.socket, rest: bytearray, look: Callable[[], None]) -> list[list[Any]]:
+    """The messages that have come, one at least.
+
+    Args:
+        of: Where they come from.
+        rest: What has come of the next message; kept by the caller.
+        look: See `receive`.
+
+    Raises:
+        Gone: nothing comes any more.
+    """
+    of.settimeout(_LOOK)
+    found: list[list[Any]] = []
+    while not found:
+        try:
+            got = of.recv(_CHUNK)
+        except TimeoutError:
+            look()
+            continue
+        except OSError as error:
+            raise Gone(str(error)) from error
+        if not got:
+            raise Gone("it has ended")
+        rest += got
+        at = 0
+        while len(rest) - at >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(rest, at)
+            if length > _MOST:
+                raise Gone(f"a message of {length} bytes")
+            end = at + _LENGTH.size + length
+            if len(rest) < end:
+                break
+            found.append(msgspec.msgpack.decode(rest[at + _LENGTH.size : end], type=list))
+            at = end
+        del rest[:at]
+    return found
 
 
 def _exactly(of: socket.socket, count: int, look: Callable[[], None] | None) -> bytearray:

@@ -1,5 +1,7 @@
 """What runs in a worker process: models of one flavor, asked over one socket while others are loaded over a second.
 
+Over a third come the ends of further ones: each is a stream, the answers to some rows piece by piece.
+
 It ends with its parent, however that ends: the system sends it a signal when its standard input is closed.
 """
 
@@ -14,14 +16,18 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Iterator
 from typing import Any
 
+import orjson
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from modelworks.core.errors import Invalid, ModelworksError
+from modelworks.core.batch import Batch
+from modelworks.core.errors import Invalid, ModelworksError, NotReady
+from modelworks.core.plain import NUMPY
 from modelworks.models.flavors import FLAVORS
 from modelworks.models.flavors.port import Flavor
-from modelworks.models.predictor import Predictor
+from modelworks.models.predictor import Predictor, Streaming
 from modelworks.models.signature import Signature
 from modelworks.serving.native import wire
 from modelworks.serving.residency import allocated
@@ -36,7 +42,7 @@ class Desk:
 
     def __init__(self, flavor: Flavor) -> None:
         self._flavor = flavor
-        self._models: dict[str, Predictor] = {}
+        self._models: dict[str, tuple[Predictor, threading.Lock]] = {}
         self._warm = False
 
     def hear(self, message: list[Any]) -> list[Any]:
@@ -44,24 +50,43 @@ class Desk:
         kind, name, *content = message
         try:
             return [wire.DONE, self._do(kind, name, content)]
-        except ModelworksError as error:
-            return [wire.ERROR, *(getattr(error, part) for part in ("code", "what", "why", "fix"))]
-        except (ImportError, AttributeError) as error:
-            if kind != wire.LOAD:
-                return [wire.FAILED, type(error).__name__, str(error)]
-            return [wire.ERROR, "not_ready", "the model cannot be loaded in this environment", str(error), ""]
         except Exception as error:
-            return [wire.FAILED, type(error).__name__, str(error)]
+            if kind == wire.LOAD and isinstance(error, ImportError | AttributeError):
+                error = NotReady("the model cannot be loaded in this environment", str(error), "")
+            return _told(error)
+
+    def stream(self, connection: socket.socket) -> None:
+        """Answer rows piece by piece, over a connection of their own; at its end there is nobody to answer.
+
+        A piece is worked out when the one before it has been taken: sending waits for who reads.
+        """
+        with connection, contextlib.suppress(wire.Gone):
+            _, name, *content = wire.receive(connection)
+            try:
+                model, turn = self._models[name]
+                assert isinstance(model, Streaming)
+                wire.send(connection, [wire.DONE, None])  # it is held now, also when it is let go of
+                for piece in _steps(model, wire.batch(*content), turn):
+                    wire.send(connection, piece)
+                last = [wire.DONE, None]
+            except wire.Gone:
+                raise
+            except Exception as error:
+                last = _told(error)
+            wire.send(connection, last)
 
     def _do(self, kind: int, name: str, content: list[Any]) -> Any:
         if kind == wire.LOAD:
             return self._load(name, *content)
         if kind == wire.DROP:
             return self._models.pop(name, None) and None
+        model, turn = self._models[name]
+        with turn:
+            answers = model.predict(wire.batch(*content))
         try:
-            return wire.answers(self._models[name].predict(wire.batch(*content)))
+            return wire.answers(answers)
         except TypeError as error:
-            raise Invalid("the model gives what cannot be JSON", str(error), "roll back") from error
+            raise _no_json(error) from error
 
     def _load(self, name: str, model: bytes, signature: str) -> int:
         """Have a model; returns its memory in bytes."""
@@ -70,8 +95,50 @@ class Desk:
             self._flavor.predictor(self._flavor.load(model), takes)
             self._warm = True
         before = allocated()
-        self._models[name] = self._flavor.predictor(self._flavor.load(model), takes)
+        # One at a time asks a model, if only for the next piece: not all of them bear more.
+        self._models[name] = self._flavor.predictor(self._flavor.load(model), takes), threading.Lock()
         return max(allocated() - before, 0)
+
+
+def _steps(model: Streaming, batch: Batch, turn: threading.Lock) -> Iterator[list[Any]]:
+    """What a model gives, each piece in its turn."""
+    with contextlib.closing(model.stream(batch)) as pieces:
+        while True:
+            with turn:
+                found = next(pieces, None)
+            if found is None:
+                return
+            place, piece = found
+            yield [wire.PIECE, place, _json(piece)]
+
+
+def _json(piece: Any) -> bytes:
+    try:
+        return orjson.dumps(piece, option=NUMPY)
+    except TypeError as error:
+        raise _no_json(error) from error
+
+
+def _no_json(error: TypeError) -> Invalid:
+    return Invalid("the model gives what cannot be JSON", str(error), "roll back")
+
+
+def _told(error: Exception) -> list[Any]:
+    """An error, as it goes over."""
+    if isinstance(error, ModelworksError):
+        return [wire.ERROR, *(getattr(error, part) for part in ("code", "what", "why", "fix"))]
+    return [wire.FAILED, type(error).__name__, str(error)]
+
+
+def _open(opens: socket.socket, desk: Desk) -> None:
+    """Take the connections of streams, each in a thread of its own."""
+    while True:
+        content, descriptors, _, _ = socket.recv_fds(opens, 1, 1)
+        if not content:
+            return
+        for descriptor in descriptors:
+            connection = socket.socket(fileno=descriptor)
+            threading.Thread(target=desk.stream, args=(connection,), name="stream", daemon=True).start()
 
 
 def _serve(connection: socket.socket, desk: Desk) -> None:
@@ -91,15 +158,17 @@ def _end_with_parent() -> None:
 
 
 def main() -> None:
-    """Arguments: the flavor, the sockets' descriptors, the import path as JSON."""
+    """Arguments: the flavor, the descriptors of three sockets, the import path as JSON."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's to handle
     _end_with_parent()
-    flavor, asks, loads, path = sys.argv[1:]
+    flavor, asks, loads, opens, path = sys.argv[1:]
     sys.path.extend(entry for entry in json.loads(path) if entry not in sys.path)
     threadpool_limits(1)
     desk = Desk(FLAVORS[flavor])
     other = socket.socket(fileno=int(loads))
     threading.Thread(target=_serve, args=(other, desk), name="loads", daemon=True).start()
+    streams = socket.socket(fileno=int(opens))
+    threading.Thread(target=_open, args=(streams, desk), name="opens", daemon=True).start()
     _serve(socket.socket(fileno=int(asks)), desk)
 
 
