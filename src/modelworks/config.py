@@ -32,6 +32,8 @@ class Settings:
         server_max_wait: Seconds that a request for a prediction may have to wait: when there is more to do than that,
             the newest are told at once to come again (503).
         server_max_connections: How many connections there may be at once; further ones are told to come again.
+        server_max_streams: How many answers there may be at once that are given piece by piece; further ones are told
+            to come again.
         server_drain: Seconds for which a server that is told to end goes on answering, each connection once more.
         server_log: Form of the server's log on standard error: ``"text"``, or ``"json"``, an object a line, and one for
             each request but predictions.
@@ -72,6 +74,7 @@ class Settings:
     server_model_memory: int = 0
     server_max_wait: float = 0.5
     server_max_connections: int = 10_000
+    server_max_streams: int = 64
     server_drain: float = 1.0
     server_log: str = "text"
     server_traces: str = ""

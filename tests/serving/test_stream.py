@@ -15,7 +15,15 @@ import pandas as pd
 import pytest
 import serve_world as world
 
-from modelworks.core.errors import NotReady, Unavailable
+from modelworks.core.clock import system_clock
+from modelworks.core.errors import NotReady, Unavailable, Unfit
+from modelworks.deploy import rollouts
+from modelworks.deploy.deployment import Promotion
+from modelworks.deploy.holdout import Holdout
+from modelworks.deploy.inputs import Inputs
+from modelworks.deploy.station import DeployStation
+from modelworks.deploy.strategies.canary import Canary
+from modelworks.deploy.strategies.port import Step
 from modelworks.models.signature_of import signature
 from modelworks.sdk.client import Client, events
 from modelworks.serving.log_search import Wanted, recent
@@ -173,7 +181,7 @@ def test_a_piece_comes_before_the_next_is_there_and_silence_is_filled(port: int,
 def test_a_request_that_cannot_be_answered_has_a_status(port: int) -> None:
     with world.client(port) as client:
         for path, body, status in (
-            ("/predict/words/stream", {"rows": [{"text": 3, "gate": ""}]}, 400),
+            ("/predict/words/stream", {"rows": [{"text": 3, "gate": ""}]}, 422),
             ("/predict/nothing/stream", {"rows": [asked("a")]}, 404),
             ("/predict/planned/stream", {"rows": [asked("a")]}, 503),
             ("/predict/words/stream", {"rows": [asked("FAIL")]}, 503),
@@ -206,11 +214,10 @@ def test_an_error_in_the_middle_is_an_event_and_what_was_given_is_logged_as_cut(
 
 def test_a_worker_that_dies_in_the_middle_is_told_and_the_next_answers(stores: Stores, port: int) -> None:
     with Client(f"http://127.0.0.1:{port}") as client:
-        heard = []
+        told = client.stream("words", [asked("before KILL after")])
+        assert next(told)["piece"] == "before "
         with pytest.raises(NotReady, match="worker process has ended"):
-            for one in client.stream("words", [asked("before KILL after")]):
-                heard.append(one["piece"])
-        assert heard == ["before "]
+            next(told)
         *pieces, _ = client.stream("words", [asked("again")])
         assert [one["piece"] for one in pieces] == ["again "]
 
@@ -302,3 +309,104 @@ def test_texts_join_as_json() -> None:
     )
     assert json.loads(joined([b"1", b'"a"'])) == [1, "a"]
     assert json.loads(joined([])) == ""
+
+
+# -- rollouts, holdouts, the guard -----------------------------------------------------------------------
+
+
+def loud(row: dict[str, Any]) -> Iterator[str]:
+    """A challenger: louder words, or none where it is told to fail."""
+    for word in row["text"].split():
+        if word == "FAIL":
+            raise ValueError("no further")
+        yield word.upper() + " "
+
+
+@pytest.fixture
+def divided(tmp_path: Path) -> Iterator[tuple[ServeStation, str]]:
+    """A station with a rollout in which all rows are the challenger's; and the rollout's id."""
+    stores = open_stores(tmp_path)
+    station = ServeStation(stores)
+    put(stores, "said", words)
+    version = world.register(stores, "said", (), (loud, X, None))
+    deploy = DeployStation(stores.ledger, system_clock)
+    with stores.ledger.write() as db:
+        deploy.bring_out(db, [Promotion("said", (), version, "a test", Canary(steps=[50, 100]).to_json())])
+    with stores.ledger.write() as db:
+        (one,) = rollouts.running(db)
+        assert rollouts.go_on(db, one, Step("go_on", "a test", 1.0), 0, {}, one.begun)
+    yield station, one.id
+    station.close()
+
+
+def test_a_challenger_streams_and_the_champion_stands_in_while_nothing_was_given(
+    divided: tuple[ServeStation, str],
+) -> None:
+    station, rollout = divided
+    *pieces, _ = station.stream("said", [asked("a b")])
+    assert [one["piece"] for one in pieces] == ["A ", "B "]
+    # Nothing was given yet: the champion is asked instead, which fails as well, or does not.
+    with pytest.raises(Unavailable, match="said@1 failed"):
+        list(station.stream("said", [asked("FAIL")]))
+    told = station.stream("said", [asked("a FAIL")])
+    assert next(told)["piece"] == "A "
+    with pytest.raises(Unavailable, match="said@2 failed"):
+        next(told)
+    cut, whole = station.recent("said")
+    assert [whole[name] for name in ("arm", "rollout", "failure", "version")] == [
+        "challenger",
+        rollout,
+        None,
+        2,
+    ]
+    assert [cut[name] for name in ("arm", "rollout", "outputs")] == ["challenger", rollout, '"A "']
+    assert cut["failure"].startswith("failed: said@2 failed on this input")
+    assert json.loads(cut["flags"]) == [{"column": "output", "kind": "cut"}]
+
+
+def fragile(row: dict[str, Any]) -> Iterator[str]:
+    """A challenger that gives nothing."""
+    if row["text"] != "one two three":  # when it is packed
+        raise ValueError("nothing")
+    yield "nothing"
+
+
+def test_a_challenger_that_gives_nothing_is_not_noticed(divided: tuple[ServeStation, str]) -> None:
+    station, _ = divided
+    stores = station.stores
+    put(stores, "quiet", words)
+    version = world.register(stores, "quiet", (), (fragile, X, None))
+    deploy = DeployStation(stores.ledger, system_clock)
+    with stores.ledger.write() as db:
+        deploy.bring_out(db, [Promotion("quiet", (), version, "a test", Canary(steps=[50, 100]).to_json())])
+    with stores.ledger.write() as db:
+        (one,) = rollouts.running(db, "quiet")
+        assert rollouts.go_on(db, one, Step("go_on", "a test", 1.0), 0, {}, one.begun)
+    *pieces, done = station.stream("quiet", [asked("a b")])
+    assert [one["piece"] for one in pieces] == ["a ", "b "]
+    assert done["predictions"][0]["version"] == 1
+    (row,) = station.recent("quiet")
+    assert (row["arm"], row["failure"][:8]) == ("champion", "failed: ")
+
+
+def test_a_holdout_is_told_nothing_and_the_guard_refuses(tmp_path: Path) -> None:
+    stores = open_stores(tmp_path)
+    world.declare(
+        stores,
+        "held",
+        list(X.columns),
+        definition={"control": Holdout(99.99).to_json(), "inputs": Inputs(unknown="reject").to_json()},
+    )
+    world.deploy(stores, "held", (), (words, X, None), guarded=True)
+    station = ServeStation(stores)
+    (piece, done) = station.stream("held", [asked("one two three")])
+    assert (piece, done["predictions"][0]["output"]) == ({"row": 0, "piece": None}, None)
+    world.declare(
+        stores, "guarded", list(X.columns), definition={"inputs": Inputs(unknown="reject").to_json()}
+    )
+    world.deploy(stores, "guarded", (), (words, X, None), guarded=True)
+    with pytest.raises(Unfit, match="never saw this text"):
+        list(station.stream("guarded", [asked("one two three"), asked("unheard of")]))
+    *pieces, _ = station.stream("guarded", [asked("one two three")])
+    assert len(pieces) == 3
+    station.close()

@@ -25,6 +25,10 @@ _PREDICTED = {
         },
     },
 }
+_EVENTS = (
+    'data: {"row":0,"piece":"It is"}\n\ndata: {"row":0,"piece":" late"}\n\nevent: done\ndata: {"model":"story",'
+    '"predictions":[{"id":"01a2154528dd000008a1a561ff-0","version":1,"segment":"","output":"It is late"}]}\n\n'
+)
 _OUTCOMES = {
     "type": "object",
     "required": ["outcomes"],
@@ -122,14 +126,37 @@ def plane(snapshot: Snapshot, needed: Callable[[Any], Sequence[str]]) -> dict[st
             {"accepted": 1},
         )
     }
+    paths["/predict/{model}/stream"] = {"post": _streamed(next(iter(live), "delay"))}
     return paths | _protocol(next(iter(live), "delay"))
+
+
+def _named(model: str) -> dict[str, Any]:
+    """The parameter that names a model, as for this one."""
+    return {"name": "model", "in": "path", "required": True, "schema": _TEXT,
+            "description": "A model, or MODEL[SEGMENT]", "example": model}  # fmt: skip
+
+
+def _streamed(model: str) -> dict[str, Any]:
+    """Answers that come piece by piece, of any model, as of this one; the body is that of its ``/predict``."""
+    body = {
+        "type": "object",
+        "required": ["rows"],
+        "properties": {"rows": {"type": "array", "items": {"type": "object"}}},
+    }
+    operation = _operation("Answer rows piece by piece", "predict", _TEXT, body)
+    operation["parameters"] = [_named(model)]
+    operation["responses"]["200"] = {
+        "description": "Server-sent events: data {row, piece} for each piece, at last 'done' with what /predict "
+        "would have answered, or 'error' with the error",
+        "content": {"text/event-stream": {"schema": _TEXT, "example": _EVENTS}},
+    }
+    return operation
 
 
 def _protocol(model: str) -> dict[str, Any]:
     """The Open Inference Protocol, for any model, as for this one."""
     tag = "open inference protocol"
-    named = {"name": "model", "in": "path", "required": True, "schema": _TEXT,
-             "description": "A model, or MODEL[SEGMENT]", "example": model}  # fmt: skip
+    named = _named(model)
     numbered = {"name": "version", "in": "path", "required": True, "schema": _TEXT, "example": "1"}
     tensors = {"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [0.5]}]}
     paths = {

@@ -82,6 +82,7 @@ def up(
                 file=settings.server_max_artifact,
                 wait=settings.server_max_wait,
                 connections=settings.server_max_connections,
+                streams=settings.server_max_streams,
                 drain=settings.server_drain,
                 latency=settings.server_batch_latency / 1000,
             ),
