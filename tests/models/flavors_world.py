@@ -253,6 +253,16 @@ def _python(task: str) -> Made:
         second = 1 / (1 + np.exp(-value(frame).to_numpy()))
         return np.column_stack([1 - second, second])
 
+    def yields(row: dict[str, Any]) -> Any:
+        yield row["shop"]
+        yield {"large": row["size"] == "L", "missing": bool(np.isnan(row["a"]))}
+
+    def told(frame: Frame) -> Any:
+        rows = zip(frame["shop"], frame["size"], frame["a"].isna(), strict=True)
+        return [[shop, {"large": size == "L", "missing": bool(gap)}] for shop, size, gap in rows]
+
+    if task == "yields":
+        return _made(yields, "binary", told, compiles=False)
     return _made(answer, "binary" if task == "other" else task, answer, compiles=False)
 
 
@@ -286,7 +296,7 @@ MAKE: dict[str, dict[str, Callable[[], Made]]] = {
     "onnx": {task: lambda task=task: _onnx(task) for task in ("binary", "multiclass", "regression")},  # type: ignore[misc]
     "river": {task: lambda task=task: _river(task) for task in ("binary", "multiclass", "regression")},  # type: ignore[misc]
     "spacy": {"other": _spacy},
-    "python": {task: lambda task=task: _python(task) for task in ("binary", "regression", "other")},  # type: ignore[misc]
+    "python": {task: lambda task=task: _python(task) for task in ("binary", "regression", "other", "yields")},  # type: ignore[misc]
 }
 """Models by flavor; by their task, or what is special about them."""
 

@@ -14,6 +14,7 @@ import serve_world as world
 
 from modelworks.core.batch import Batch
 from modelworks.core.errors import NotFound
+from modelworks.serving.pieces import Here
 from modelworks.serving.residency import Residency, Resident
 from modelworks.serving.station import ServeStation
 from modelworks.stores import Stores, open_stores
@@ -117,6 +118,9 @@ class Far:
 
     def leave(self) -> None:
         """Nobody holds it."""
+
+    def stream(self, batch: Batch) -> Here:
+        return Here((row, 0) for row in range(len(batch)))
 
 
 def test_what_comes_back_elsewhere_takes_what_it_took_before() -> None:

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pandas as pd
 import pytest
 import serve_world as world
@@ -144,6 +143,13 @@ def test_pieces_come_with_their_row_and_the_whole_at_the_end_in_the_log(stores: 
         # The same by what is accepted, plainly, and with a model that does not stream.
         accepting = client.post("/predict/words", json=body, headers={"accept": "text/event-stream"})
         assert accepting.text.count("data: ") == 4
+        infer = {
+            "inputs": [
+                {"name": name, "shape": [1], "datatype": "BYTES", "data": [value]}
+                for name, value in asked("a b").items()
+            ]
+        }
+        assert client.post("/v2/models/words/infer", json=infer).json()["outputs"][0]["data"] == ['"a b "']
         plain = client.post("/predict/words", json=body)
         assert [one["output"] for one in plain.json()["predictions"]] == ["a b ", "c "]
         rows = [world.ROW, {**world.ROW, "carrier": "ZZ"}]
@@ -225,8 +231,8 @@ def test_a_worker_that_dies_in_the_middle_is_told_and_the_next_answers(stores: S
 def test_a_client_that_leaves_ends_the_work_and_one_that_does_not_read_stops_it(tmp_path: Path) -> None:
     stores = open_stores(tmp_path / "state")
     put(stores, "endless", endless)
-    count, more = tmp_path / "count", tmp_path / "more"
-    with world.server_process(tmp_path / "state", native="processes", drain=0.0) as (process, port):
+    count = tmp_path / "count"
+    with world.server_process(tmp_path / "state", native="processes") as (_, port):
         body = json.dumps({"rows": [asked("a", count)]}).encode()
         head = b"POST /predict/endless/stream HTTP/1.1\r\nHost: x\r\nX-Request-Id: left\r\nContent-Length: %d\r\n\r\n"
         with world.Wire(port, buffer=4096) as wire:
@@ -238,17 +244,22 @@ def test_a_client_that_leaves_ends_the_work_and_one_that_does_not_read_stops_it(
         (row,) = until(lambda: recent(stores, Wanted(request="left")))
         assert json.loads(row["flags"]) == [{"column": "output", "kind": "cut"}]
         assert 0 < len(json.loads(row["outputs"])) <= made * 1024 + 4096
-        # A server that ends says so in what it cannot finish.
-        more.touch()
-        body = json.dumps({"rows": [asked("a", more)]}).encode()
-        with httpx.stream(
-            "POST", f"http://127.0.0.1:{port}/predict/endless/stream", content=body, timeout=30
-        ) as one:
-            lines = one.iter_lines()
-            next(lines)
-            process.send_signal(signal.SIGTERM)
-            *_, (kind, said) = events(lines)
-            assert (kind, said["error"]["why"]) == ("error", "the server ends")
+
+
+def test_a_server_that_ends_says_so_in_what_it_cannot_finish(tmp_path: Path) -> None:
+    stores = open_stores(tmp_path / "state")
+    put(stores, "endless", endless)
+    body = {"rows": [asked("a", tmp_path / "count")]}
+    with (
+        world.server_process(tmp_path / "state", native="processes", drain=0.0) as (process, port),
+        world.client(port) as client,
+        client.stream("POST", "/predict/endless/stream", json=body) as answer,
+    ):
+        lines = answer.iter_lines()
+        next(lines)
+        process.send_signal(signal.SIGTERM)
+        *_, (kind, said) = events(lines)
+        assert (kind, said["error"]["why"]) == ("error", "the server ends")
         assert process.wait(30) == 0
 
 
@@ -264,7 +275,7 @@ def test_streams_beyond_the_limit_are_told_to_come_again(stores: Stores, tmp_pat
     gate = tmp_path / "gate"
     waits = {"rows": [asked("first WAIT", gate)]}
     with (
-        world.server_process(stores.spool.parent, native="processes", streams=1) as (_, port),
+        world.server_process(stores.spool.parent, native="processes", streams=1) as (process, port),
         world.client(port) as client,
         client.stream("POST", "/predict/words/stream", json=waits) as answer,
     ):
@@ -276,7 +287,10 @@ def test_streams_beyond_the_limit_are_told_to_come_again(stores: Stores, tmp_pat
             # Another model of the same worker is answered meanwhile, and the same one, too.
             assert other.post("/predict/numbers", json={"rows": [asked("a")]}).status_code == 200
         gate.touch()
-        assert [kind for kind, _ in events(lines)][-1] == "done"
+        *_, (kind, done) = events(lines)
+        process.kill()  # what was told is kept
+    assert kind == "done"
+    assert logged(stores, done["predictions"][0]["id"])["outputs"] == '"first WAIT "'
 
 
 def test_in_this_process_it_is_the_same(stores: Stores, tmp_path: Path) -> None:

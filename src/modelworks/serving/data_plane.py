@@ -78,6 +78,7 @@ class DataPlane:
     Attributes:
         traces: Where spans go, if anywhere.
         shed: Requests that were told to come again, because there was no time for them.
+        streams: Answers that are given piece by piece just now.
         leaving: Whether the server is about to end: nobody should send it anything more.
     """
 
@@ -98,6 +99,7 @@ class DataPlane:
         self.shadows = Shadows(self.predictions)
         self.unknown = 0
         self.shed = 0
+        self.streams = 0
         self.leaving = False
 
     def refresh(self) -> bool:
@@ -362,8 +364,9 @@ class DataPlane:
 
     def metrics_text(self) -> str:
         """What was counted, in Prometheus' text format."""
+        counted = self.fleet.residency.counted
         told = metrics_text(
-            self.fleet.counters, self.fleet.live(), self.fleet.residency.counted, self.unknown, self.shed
+            self.fleet.counters, self.fleet.live(), counted, self.unknown, self.shed, self.streams
         )
         return told if self.fleet.pools is None else told + workers_text(self.fleet.pools)
 

@@ -6,8 +6,10 @@ Source: the WHATWG's HTML standard, section 9.2, server-sent events.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 from modelworks.core.errors import ModelworksError, NotReady
@@ -16,6 +18,8 @@ from modelworks.serving.limits import Limits
 from modelworks.serving.pieces import Given
 from modelworks.serving.replies import busy, error_reply
 from modelworks.serving.stream import Stream
+
+_log = logging.getLogger("modelworks.serving")
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -45,7 +49,6 @@ class Streams:
     def __init__(self, plane: DataPlane, limits: Limits) -> None:
         self.plane = plane
         self.limits = limits
-        self.open = 0
         self._threads = ThreadPoolExecutor(limits.streams, thread_name_prefix="modelworks-stream")
 
     async def answer(self, request: Request, receive: Receive, send: Send) -> None:
@@ -54,16 +57,16 @@ class Streams:
         Raises:
             ModelworksError: why it is not answered; nothing has been sent then.
         """
-        if self.open >= self.limits.streams:
+        if self.plane.streams >= self.limits.streams:
             self.plane.shed += 1
-            raise busy(f"{self.open} answers are given piece by piece just now")
-        self.open += 1
+            raise busy(f"{self.plane.streams} answers are given piece by piece just now")
+        self.plane.streams += 1
         gone = asyncio.ensure_future(_left(receive))
         try:
             await _Talk(Stream(self.plane, request), gone, send, self._threads, self.limits).hold()
         finally:
             gone.cancel()
-            self.open -= 1
+            self.plane.streams -= 1
 
 
 class _Talk:
@@ -95,15 +98,13 @@ class _Talk:
             whole = await loop.run_in_executor(self._threads, self.stream.finish)
             await self._say(b"event: done\ndata: %b\n\n" % whole, more=False)
         except ModelworksError as error:
-            if not self._begun:
-                raise
+            await loop.run_in_executor(self._threads, self._cut)
             await self._fail(error)
         except _Gone:
-            await loop.run_in_executor(self._threads, self.stream.cut)
+            await loop.run_in_executor(self._threads, self._cut)
         except asyncio.CancelledError:
-            self.stream.cut()
-            if self._begun:
-                await self._fail(NotReady("the answer was cut off", "the server ends", "ask again"))
+            self._cut()
+            await self._fail(NotReady("the answer was cut off", "the server ends", "ask again"))
             raise
         finally:
             self.stream.stop()
@@ -122,10 +123,17 @@ class _Talk:
         some: list[Given] = work.result()
         return some
 
-    async def _fail(self, error: ModelworksError) -> None:
+    def _cut(self) -> None:
         try:
             self.stream.cut()
-        finally:
+        except ModelworksError as error:
+            _log.warning("what was given of an answer could not be logged: %s", error)
+
+    async def _fail(self, error: ModelworksError) -> None:
+        """Say why nothing more comes: by a status, where nothing has come yet."""
+        if not self._begun:
+            raise error
+        with suppress(_Gone):
             await self._say(b"event: error\ndata: %b\n\n" % error_reply(error)[1], more=False)
 
     async def _say(self, content: bytes, more: bool = True) -> None:

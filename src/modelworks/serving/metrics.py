@@ -50,12 +50,14 @@ class _Reading(Collector):
         memory: Counted,
         unknown: int,
         shed: int,
+        streams: int,
     ) -> None:
         self.counters = counters
         self.live = live
         self.memory = memory
         self.unknown = unknown
         self.shed = shed
+        self.streams = streams
 
     def collect(self) -> Iterable[Metric]:
         requests = CounterMetricFamily(
@@ -91,7 +93,10 @@ class _Reading(Collector):
         shed = CounterMetricFamily(
             "modelworks_shed", "Requests told to come again, since there was no time for them.", self.shed
         )
-        return [requests, rows, errors, odd, latency, live, shed, *self._memory()]
+        streams = GaugeMetricFamily(
+            "modelworks_streams", "Answers given piece by piece just now.", self.streams
+        )
+        return [requests, rows, errors, odd, latency, live, shed, streams, *self._memory()]
 
     def _memory(self) -> Iterable[Metric]:
         """Of the models in memory."""
@@ -106,7 +111,12 @@ class _Reading(Collector):
 
 
 def metrics_text(
-    counters: Mapping[str, Counters], live: Mapping[str, int], memory: Counted, unknown: int, shed: int = 0
+    counters: Mapping[str, Counters],
+    live: Mapping[str, int],
+    memory: Counted,
+    unknown: int,
+    shed: int = 0,
+    streams: int = 0,
 ) -> str:
     """The counters in Prometheus' text format.
 
@@ -116,7 +126,8 @@ def metrics_text(
         memory: What is in memory.
         unknown: Requests for a model that is not there.
         shed: Requests for which there was no time.
+        streams: Answers that are given piece by piece just now.
     """
     registry = CollectorRegistry()
-    registry.register(_Reading(dict(counters), live, memory, unknown, shed))
+    registry.register(_Reading(dict(counters), live, memory, unknown, shed, streams))
     return generate_latest(registry).decode()
