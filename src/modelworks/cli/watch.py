@@ -12,6 +12,9 @@ from modelworks.console import terminal as show
 _SAID = 10
 """Rollouts whose reason is told below the table."""
 
+_WIDE = 120
+"""Columns of a terminal in which a table may say more."""
+
 Model = Annotated[str | None, typer.Argument(help="Only this model.")]
 
 Since = Annotated[str | None, typer.Option(help="Only from this time on, or of the last '2h'.")]
@@ -73,7 +76,8 @@ def predictions(
     )
     if door.json:
         return show.raw(rows)
-    some = [name for name in ("caller", "request", "flags") if any(r[name] for r in rows)]
+    wide = ("caller", "request") if show.OUT.width >= _WIDE else ()
+    some = [name for name in (*wide, "flags") if any(r[name] for r in rows)]
     show.table(
         "Predictions",
         ["id", "model", "segment", "version#", "output#", "when", *some],

@@ -38,6 +38,7 @@ class Stream:
         self._over = False
         self._at = 0
         self._size = 0
+        self._pieces: Sequence[Piece] = ()
         self._given: dict[int, dict[int, list[bytes]]] = {}
 
     def begin(self) -> list[Given]:
@@ -48,6 +49,7 @@ class Stream:
         """
         self.asked = self.plane.begin(self._request)
         job = self.asked.job
+        self._pieces = job.pieces
         for piece in job.pieces:
             _ask(piece.replica, [piece])
         if job.divided:
@@ -66,9 +68,8 @@ class Stream:
         Raises:
             ModelworksError: why nothing more comes.
         """
-        job = self.asked.job
-        while self._at < len(job.pieces) and not self._over:
-            piece = job.pieces[self._at]
+        while self._at < len(self._pieces) and not self._over:
+            piece = self._pieces[self._at]
             some, piece.first = piece.first, []
             try:
                 if not some and piece.coming is not None:
@@ -98,7 +99,7 @@ class Stream:
         """
         with self._lock:
             self._over = True
-            for at, piece in enumerate(self.asked.job.pieces):
+            for at, piece in enumerate(self._pieces):
                 _whole(piece, self._given.get(at, {}))
         return self.plane.keep(self.asked)
 
@@ -113,7 +114,7 @@ class Stream:
                 return
             self._over = True
             some = bool(self._given)
-            for at, piece in enumerate(self.asked.job.pieces if some else ()):
+            for at, piece in enumerate(self._pieces if some else ()):
                 (_whole if at < self._at else _cut)(piece, self._given.get(at, {}))
         self.stop()
         if some:
@@ -122,7 +123,7 @@ class Stream:
 
     def stop(self) -> None:
         """Nothing more is wanted of its models."""
-        for piece in self.asked.job.pieces if hasattr(self, "asked") else ():
+        for piece in self._pieces:
             if piece.coming is not None:
                 piece.coming.close()
 
