@@ -14,7 +14,8 @@ from sqlalchemy import insert
 from modelworks.core.clock import FrozenClock
 from modelworks.core.ref import segment_text
 from modelworks.learn.policy import Decision
-from modelworks.learn.station import Attempt, LearnStation
+from modelworks.learn.states import Attempt
+from modelworks.learn.station import LearnStation
 from modelworks.models.definition import Definition
 from modelworks.monitor.watch import Watch
 from modelworks.stores.ledger import Ledger

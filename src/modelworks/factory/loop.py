@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from modelworks.core.duration import moment
 from modelworks.core.verbs import verb
 from modelworks.factory.root import Plain, Root
 from modelworks.pipelines import apply as applying
 from modelworks.pipelines import report
+from modelworks.pipelines import simulate as simulating
 from modelworks.pipelines.context import Progress, silent
 
 
@@ -39,6 +43,30 @@ class Loop(Root):
         told = applying.apply(self.stations, model, progress)
         self.news()
         return told
+
+    @verb("POST", "/api/simulate")
+    def simulate(
+        self,
+        model: str,
+        policies: Sequence[str] = (),
+        since: str | None = None,
+        until: str | None = None,
+        every: str = "1d",
+        delay: str | None = None,
+        progress: Progress = silent,
+    ) -> Plain:
+        """What policies of retraining would have done with the past of a model, side by side. Changes nothing."""
+        now = self.stations.clock()
+        return simulating.simulate(
+            self.stations,
+            self.project.model(model),
+            policies,
+            since=None if since is None else moment(since, now),
+            until=None if until is None else moment(until, now),
+            every=every,
+            delay=delay,
+            progress=progress,
+        )
 
     @verb("POST", "/api/observe")
     def observe(self, model: str | None = None) -> Plain:

@@ -36,6 +36,8 @@ Key = tuple[str, int]
 """Segment text and version."""
 Layout = tuple[tuple[str, ...], tuple[str, ...], Task]
 """What versions must share to be sketched together: numbers, texts, task."""
+Read = Callable[[pl.DataFrame, Layout], Batch]
+"""Gives the inputs of rows in a layout."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +92,9 @@ def told_since(moment: datetime) -> pl.Expr:
 
 
 def joined(predictions: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
-    """Each prediction with its truth: ``value``, or ``label`` where that is text; null if it is not known.
+    """Each prediction with its truth: ``value``, or ``label`` where that is text, and when it was ``received``.
+
+    Null if it is not known.
 
     An outcome by id is the truth of that prediction. A key names one row of the dataset, so an outcome by key
     is the truth of every prediction of that row. Of several outcomes for one prediction the one received last
@@ -119,18 +123,21 @@ def joined(predictions: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
                 .then(f"key_{name}")
                 .otherwise(f"prediction_id_{name}")
                 .alias(name)
-                for name in ("value", "label")
+                for name in ("received", "value", "label")
             ),
         )
     )
 
 
-def sketched(rows: pl.DataFrame, known: Mapping[Key, Known]) -> list[tuple[pl.DataFrame, Sketches]]:
+def sketched(
+    rows: pl.DataFrame, known: Mapping[Key, Known], read: Read | None = None
+) -> list[tuple[pl.DataFrame, Sketches]]:
     """Sketch rows by segment, version and UTC day; rows of versions that are not known are left out.
 
     Args:
         rows: From `joined`.
         known: The versions.
+        read: Gives the inputs of some of the rows in a layout; out of their column ``inputs`` by default.
 
     Returns:
         For each `Layout` the windows (columns segment, version, day) and their sketches, in the same order.
@@ -149,11 +156,13 @@ def sketched(rows: pl.DataFrame, known: Mapping[Key, Known]) -> list[tuple[pl.Da
             part = part.join(
                 windows.with_row_index("window"), on=[*keys, "day"], how="left", maintain_order="left"
             )
-            made.append((windows, _sketch(part, [entry for _, entry in mine], layout, len(windows))))
+            made.append((windows, _sketch(part, [entry for _, entry in mine], layout, len(windows), read)))
     return made
 
 
-def _sketch(rows: pl.DataFrame, known: Sequence[Known], layout: Layout, windows: int) -> Sketches:
+def _sketch(
+    rows: pl.DataFrame, known: Sequence[Known], layout: Layout, windows: int, read: Read | None
+) -> Sketches:
     of, window = (rows[name].to_numpy().astype(np.int64) for name in ("of", "window"))
     output = rows["output"].to_numpy().astype(np.float64)
     happened, loss = _TRUTHS[layout[2]](rows, of, [entry.signature.classes for entry in known])
@@ -161,7 +170,7 @@ def _sketch(rows: pl.DataFrame, known: Sequence[Known], layout: Layout, windows:
     counts = count(
         [entry.reference for entry in known],
         of,
-        batch_of(rows["inputs"], layout, unseen),
+        batch_of(rows["inputs"], layout, unseen) if read is None else read(rows, layout),
         output,
         happened,
         window,
