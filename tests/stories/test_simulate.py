@@ -45,7 +45,9 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Factory, l
             orders = world.orders(day, flipped=day >= FIRST + 5)
             told = factory.predict("returns", rows_of(orders))["predictions"]
             truth = orders["returned"].to_list()
-            given = [one["output"] if came else 1 - one["output"] for one, came in zip(told, truth, strict=True)]
+            given = [
+                one["output"] if came else 1 - one["output"] for one, came in zip(told, truth, strict=True)
+            ]
             losses += [-float(np.log(p)) for p in given]
             # Nobody hears of every fourth order.
             factory.outcomes(

@@ -52,7 +52,7 @@ def simulate(
     show.table(
         f"{told['model']} from {told['since'][:10]} to {told['until'][:10]}, {rows:,} predictions",
         ["policy", *(f"{name}#" for name in courses[0]["spans"][-1]["metrics"]), f"against {courses[0]['policy']}#",
-         *([f"{told['unit']}#"] if told["unit"] else []), "trained#", "promoted#", "worker#", ""],
+         *([f"{told['unit']}#"] if told["unit"] else []), "trained#", "promoted#", "worker#"],
         [_row(course, told["unit"]) for course in courses],
     )  # fmt: skip
     show.table(
@@ -70,16 +70,16 @@ def simulate(
         )
     if out is not None:
         show.OUT.print(f"  the pictures are in {show.cell(out)}")
-    return show.hint("write the triggers you choose into retrain= of @mw.model, then modelworks plan")
+    return show.hint("write the triggers into retrain= of @mw.model, then modelworks plan")
 
 
 def _row(course: Mapping[str, Any], unit: str) -> list[Any]:
     whole, apart = course["spans"][-1], course["apart"]
-    against = f"{apart['mean']:+.4f} ({apart['low']:+.4f} to {apart['high']:+.4f})" if apart else None
+    against = f"{apart['mean']:+.4f} ±{(apart['high'] - apart['low']) / 2:.4f}" if apart else None
     return [
         course["policy"], *(_short(value) for value in whole["metrics"].values()), against,
         *([f"{whole['value']:,.0f}"] if unit else []), whole["trained"], whole["promoted"],
-        show.seconds(whole["seconds"]), "" if course["efficient"] else "beaten",
+        show.seconds(whole["seconds"]),
     ]  # fmt: skip
 
 

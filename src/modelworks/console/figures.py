@@ -138,7 +138,7 @@ def courses(lines: Mapping[str, Sequence[float | None]], ticks: Sequence[str]) -
     width, height, left, foot = 860, 280, 62, 26
     values = [value for line in lines.values() for value in line if value is not None]
     low, high = min(values, default=0.0), max(values, default=1.0)
-    span, step = (high - low) or 1.0, (width - left - 16) / max(len(ticks) - 1, 1)
+    span, step = (high - low) or 1.0, (width - left - 40) / max(len(ticks) - 1, 1)
 
     def point(at: int, value: float) -> str:
         return f"{left + at * step:.1f},{12 + (height - foot - 24) * (high - value) / span:.1f}"

@@ -30,6 +30,9 @@ _SURE = 1.96
 """Standard errors on either side of a 95 % interval."""
 
 
+Action = Literal["promote", "refuse", "fail"]
+
+
 @dataclass(frozen=True)
 class Event:
     """One training in a simulated past.
@@ -44,7 +47,7 @@ class Event:
     at: datetime
     segment: Segment
     trigger: str
-    action: Literal["promote", "refuse", "fail"]
+    action: Action
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,8 @@ from modelworks.pipelines.train import frame, time_of
 from modelworks.stores.ledger.tables import dataset_versions
 
 Ints = npt.NDArray[np.int64]
+DAY = 86_400_000_000
+"""Microseconds."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _NEVER = np.iinfo(np.int64).max
