@@ -25,6 +25,7 @@ class Settings:
         artifacts_url: Folder of the artifacts; empty for the state folder.
         server_host: Address to listen on.
         server_port: Port to listen on; 0 lets the system choose.
+        server_workers: Server processes on that port; 0 for one a core.
         server_token: Token that callers must send; needed to listen beyond loopback.
         server_model_memory: Bytes that loaded models may take together: those that were not used for longest make
             room, and are loaded again when they are asked; 0 for any.
@@ -67,6 +68,7 @@ class Settings:
     artifacts_url: str = ""
     server_host: str = "127.0.0.1"
     server_port: int = 8000
+    server_workers: int = 1
     server_token: str = ""
     server_max_body: int = 16 * 1024 * 1024
     server_model_memory: int = 0
