@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import subprocess
 import threading
 import zlib
@@ -39,13 +38,6 @@ CALLS = {
 }
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
-
-
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory: pytest.TempPathFactory) -> Stores:
     return world.make_world(tmp_path_factory.mktemp("grpc"))
@@ -54,7 +46,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Stores:
 @pytest.fixture(scope="module")
 def ports(stores: Stores) -> Iterator[tuple[int, int]]:
     """Of HTTP and of gRPC."""
-    beside = free_port()
+    beside = world.free_port()
     with world.server_process(stores.spool.parent, max_body=LIMIT, grpc_port=beside) as (process, port):
         yield port, beside
         process.terminate()
@@ -209,7 +201,7 @@ def test_calls_that_are_given_up_disturb_nobody(ports: tuple[int, int]) -> None:
 def test_a_token_is_asked_for_but_not_by_the_probe(stores: Stores, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("first")
-    beside = free_port()
+    beside = world.free_port()
     with (
         world.server_process(stores.spool.parent, token=str(token), grpc_port=beside),
         grpc.insecure_channel(f"127.0.0.1:{beside}") as channel,
@@ -235,7 +227,7 @@ def test_a_second_server_on_the_port_says_so(stores: Stores, ports: tuple[int, i
 
 
 def test_a_server_that_ends_answers_what_it_has_logged(stores: Stores) -> None:
-    beside = free_port()
+    beside = world.free_port()
     with (
         world.server_process(stores.spool.parent, grpc_port=beside) as (process, _),
         grpc.insecure_channel(f"127.0.0.1:{beside}") as channel,

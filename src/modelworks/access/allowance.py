@@ -23,7 +23,7 @@ class Allowance:
     Source: the token bucket of Turner, New directions in communications, IEEE Communications Magazine 24 (1986).
 
     Args:
-        caller: Whose it is.
+        caller: Whose it is: the name of a token.
         rate: Requests a second; ``None`` for any number.
         quota: Requests a day; ``None`` for any number.
         clock: Seconds, only ever more.
@@ -48,6 +48,8 @@ class Allowance:
 
     def spend(self) -> TooMany | None:
         """Take a request from it; the error for the caller if there is none left."""
+        if self.rate is None and self.quota is None:
+            return None
         with self._lock:
             if self.quota is not None and self._used + self._mine >= self.quota:
                 return _used_up(self.caller, self.quota)

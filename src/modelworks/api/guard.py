@@ -83,8 +83,6 @@ class Guard:
                 f"it may ask {', '.join(token.models)}",
                 "use another token",
             )
-        if token.rate is None and token.quota is None:
-            return None
         mine = self._allowances.get(token.name)
         if mine is None or (mine.rate, mine.quota) != (token.rate, token.quota):
             mine = Allowance(token.name, token.rate, token.quota)

@@ -52,20 +52,34 @@ def _how_far(going: dict[str, Any]) -> str:
 
 
 def predictions(
-    context: typer.Context, model: Model = None, limit: int = 20, since: Since = None, until: Until = None
+    context: typer.Context,
+    model: Model = None,
+    limit: int = 20,
+    since: Since = None,
+    until: Until = None,
+    caller: Annotated[str | None, typer.Option(help="Only what the token of this name asked for.")] = None,
+    request: Annotated[str | None, typer.Option(help="Only what came with this X-Request-Id.")] = None,
 ) -> None:
     """The newest predictions."""
     door: Door = context.obj
-    rows = door.call("predictions", model=model, limit=limit, since=since, until=until)
+    rows = door.call(
+        "predictions",
+        model=model,
+        limit=limit,
+        since=since,
+        until=until,
+        caller=caller,
+        request=request,
+    )
     if door.json:
         return show.raw(rows)
-    some = ["flags"] if any(r["flags"] for r in rows) else []
+    some = [name for name in ("caller", "request", "flags") if any(r[name] for r in rows)]
     show.table(
         "Predictions",
         ["id", "model", "segment", "version#", "output#", "when", *some],
         [
             [r["id"], r["model"], r["segment"], r["version"], r["output"], show.when(r["time"])]
-            + [show.flags(r[name]) for name in some]
+            + [show.flags(r[name]) if name == "flags" else r[name] for name in some]
             for r in rows
         ],
     )

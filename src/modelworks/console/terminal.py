@@ -144,6 +144,11 @@ def why_tree(told: dict[str, Any]) -> Tree:
     tree = Tree(f"[bold]{p['id']}[/bold]  {cell(answer)}  for {cell(p.get('key') or 'a row')}")
     if p.get("flags"):
         tree.add(f"[yellow]the training had not seen the like: {cell(flags(p['flags']))}[/yellow]")
+    came = [f"{name} {cell(p[name])}" for name in ("caller", "request", "trace") if p.get(name)]
+    if p.get("latency") is not None:
+        came.append(f"answered in {p['latency'] * 1000:.3g} ms")
+    if came:
+        tree.add(", ".join(came))
     made = tree.add(
         f"[cyan]{cell(version['ref'])}[/cyan], {version['served']}, made {when(version['created'])}"
     )

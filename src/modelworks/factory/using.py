@@ -26,11 +26,21 @@ class Using(Root):
 
     @verb("GET", "/api/predictions")
     def predictions(
-        self, model: str | None = None, limit: int = 50, since: str | None = None, until: str | None = None
+        self,
+        model: str | None = None,
+        limit: int = 50,
+        since: str | None = None,
+        until: str | None = None,
+        caller: str | None = None,
+        request: str | None = None,
     ) -> Plain:
-        """The newest predictions: from `since` on and before `until`, each a time (ISO 8601) or a duration ago."""
-        bounds = (None if text is None else moment(text, self.now()) for text in (since, until))
-        return self.stations.serve.recent(model, limit, *bounds)
+        """The newest predictions: from `since` on and before `until`, each a time (ISO 8601) or a duration ago.
+
+        Those that the token of the name `caller` asked for, that came with the ``X-Request-Id`` `request`, where these
+        are given.
+        """
+        first, last = (None if text is None else moment(text, self.now()) for text in (since, until))
+        return self.stations.serve.recent(model, limit, first, last, caller, request)
 
     @verb("POST", "/api/deploy")
     def deploy(self, ref: str, reason: str = "by hand", gradually: bool = False) -> Plain:

@@ -8,7 +8,10 @@ from __future__ import annotations
 import random
 import re
 import time
+from functools import lru_cache
 from typing import NamedTuple
+
+import msgspec
 
 from modelworks import __version__
 from modelworks.core.errors import Invalid, Unavailable
@@ -38,6 +41,20 @@ class About(NamedTuple):
         return [(b"x-request-id", self.id)] if self.id else []
 
 
+class Origin(msgspec.Struct, array_like=True, gc=False):
+    """Where a request came from, as it is logged.
+
+    Attributes:
+        caller: Name of the token that was shown; ``""`` for none.
+        request: The id by which its client or a proxy knows it; ``""`` for none.
+        trace: Of the trace that it is part of, 32 hexadecimal digits; ``""`` for none.
+    """
+
+    caller: str = ""
+    request: str = ""
+    trace: str = ""
+
+
 def about(traces: Traces | None, id: bytes = b"", trace: bytes = b"") -> About | None:
     """What is to be remembered of a request; ``None`` where that is nothing.
 
@@ -52,6 +69,23 @@ def about(traces: Traces | None, id: bytes = b"", trace: bytes = b"") -> About |
         trace = b""
     traced = traces is not None and traces.wants(trace)
     return About(id, trace, time.time_ns(), traced) if id or traced else None
+
+
+@lru_cache(maxsize=1024)
+def origin(caller: str, id: bytes = b"", trace: bytes = b"") -> bytes:
+    """Where a request came from, as it is logged; ``b""`` where nothing is known.
+
+    Args:
+        caller: Name of the token that was shown; ``""`` for none.
+        id: Value of ``X-Request-Id``; ignored as by `about`.
+        trace: Value of ``traceparent``; ignored if it is none, or names no trace.
+    """
+    if id and not _ID.fullmatch(id):
+        id = b""
+    named = trace[3:35] if trace and _TRACE.fullmatch(trace) else b""
+    if not (caller or id or named.strip(b"0")):
+        return b""
+    return msgspec.json.encode(Origin(caller, id.decode(), named.decode() if named.strip(b"0") else ""))
 
 
 class Traces:

@@ -12,7 +12,7 @@ from typing import Any
 from modelworks.access.allowance import Allowance
 from modelworks.core.errors import Busy, ModelworksError, NotFound, TooLarge
 from modelworks.serving import paths
-from modelworks.serving.about import About, about
+from modelworks.serving.about import About, about, origin
 from modelworks.serving.data_plane import DataPlane, FullReply, too_large
 from modelworks.serving.replies import LATE, busy, error_headers, error_reply
 
@@ -25,7 +25,8 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 Authorize = Callable[[bytes | None, str | None], Allowance | None]
 """Takes the value of the Authorization header, and the model that is asked, if it is one. Raises `Denied` if it may
-not be; gives what every request takes from, ``None`` for no limit. Must be quick."""
+not be; gives the caller's allowance, which every request takes from, ``None`` where callers have no names. Must be
+quick."""
 
 
 def anybody(_authorization: bytes | None, _model: str | None) -> None:
@@ -105,6 +106,8 @@ class DataPlaneApp:
                 self.plane.shed += 1
                 raise busy(LATE.format(self.wait))
             body = await self._body(headers, receive) if scope["method"] == "POST" else b""
+            caller = "" if allowance is None else allowance.caller
+            came = origin(caller, headers.get(b"x-request-id", b""), headers.get(b"traceparent", b""))
         except ModelworksError as error:
             status, content = error_reply(error, path)
             extra = error_headers(error)
@@ -113,13 +116,15 @@ class DataPlaneApp:
             return status, [(b"content-type", b"application/json"), *extra], content
         self._inside += 1
         try:
-            return await asyncio.to_thread(self._handle, scope["method"], path, headers, body)
+            return await asyncio.to_thread(self._handle, scope["method"], path, headers, body, came)
         finally:
             self._inside -= 1
 
-    def _handle(self, method: str, path: bytes, headers: Mapping[bytes, bytes], body: bytes) -> FullReply:
+    def _handle(
+        self, method: str, path: bytes, headers: Mapping[bytes, bytes], body: bytes, came: bytes
+    ) -> FullReply:
         begun = time.perf_counter()
-        reply = self.plane.handle(method, path, headers, body)
+        reply = self.plane.handle(method, path, headers, body, came)
         self._seconds += 0.1 * (time.perf_counter() - begun - self._seconds)
         return reply
 

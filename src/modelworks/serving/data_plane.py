@@ -47,6 +47,7 @@ class Asked(NamedTuple):
         job: Its rows.
         body: As it is logged.
         begun: When it was read, by the performance counter.
+        origin: Where it came from, as it is logged.
     """
 
     place: int
@@ -54,8 +55,11 @@ class Asked(NamedTuple):
     job: Job
     body: bytes
     begun: float
+    origin: bytes
 
 
+Request = tuple[bytes, bytes] | tuple[bytes, bytes, bytes]
+"""Path (raw, without a query) and body; and where it came from, see `about.origin`, if that is known."""
 Result = bytes | ModelworksError | Later
 Aside = Callable[[str, Asked], Later]
 """Takes what an event loop does not answer itself, by its lane. Raises `Busy` if there is too much of it."""
@@ -106,25 +110,25 @@ class DataPlane:
 
     # -- predicting ------------------------------------------------------------------------------------
 
-    def answer(self, requests: Sequence[tuple[bytes, bytes]]) -> list[Reply]:
+    def answer(self, requests: Sequence[Request]) -> list[Reply]:
         """Answer requests that came together: one prediction a model version, one write to the log.
 
         Args:
-            requests: Path (raw, without a query) and body of each.
+            requests: See `Request`.
 
         Returns:
             A reply a request, in order. Those with status 200 are in the log already.
         """
         return [
             error_reply(result, path) if isinstance(result, ModelworksError) else (200, result)
-            for result, (path, _) in zip(self.results(requests), requests, strict=True)
+            for result, (path, *_) in zip(self.results(requests), requests, strict=True)
         ]
 
-    def results(self, requests: Sequence[tuple[bytes, bytes]]) -> list[bytes | ModelworksError]:
+    def results(self, requests: Sequence[Request]) -> list[bytes | ModelworksError]:
         """Like `answer`: a body, or the error, for each request."""
         return cast("list[bytes | ModelworksError]", self.turn(requests, None))
 
-    def turn(self, requests: Sequence[tuple[bytes, bytes]], aside: Aside | None) -> list[Result]:
+    def turn(self, requests: Sequence[Request], aside: Aside | None) -> list[Result]:
         """Like `results`, for an event loop: what takes time is put aside, where there is an aside, for later."""
         results: list[Result] = [b""] * len(requests)
         self._complete(self._read(requests, results, aside), results)
@@ -136,21 +140,20 @@ class DataPlane:
         self._complete([one._replace(place=place) for place, one in enumerate(asked)], results)
         return cast("list[bytes | ModelworksError]", results)
 
-    def _read(
-        self, requests: Sequence[tuple[bytes, bytes]], results: list[Result], aside: Aside | None
-    ) -> list[Asked]:
+    def _read(self, requests: Sequence[Request], results: list[Result], aside: Aside | None) -> list[Asked]:
         """The requests that can be answered now; of the others the results are set."""
         begun = time.perf_counter()
         snapshot = self.fleet.snapshot
         read: list[Asked] = []
-        for index, (path, body) in enumerate(requests):
+        for index, request in enumerate(requests):
+            path, body, came = request if len(request) == 3 else (*request, b"")
             target: Target | None = None
             try:
                 target = snapshot.targets.get(path) or snapshot.target(path, self.fleet.pinned)
                 if target.features and self.features is not None:
                     body = self.features.add(target.dataset, target.features, body)
                 job = target.decode(body)
-                asked = Asked(index, target, job, body, begun)
+                asked = Asked(index, target, job, body, begun, came)
                 if aside is not None and target.route.slow and (lane := job.lane) is not None:
                     results[index] = aside(lane, asked)
                 else:
@@ -177,13 +180,13 @@ class DataPlane:
             _predict(replica, pieces)
         if divided:
             stand_in(divided, _predict)
-        now = time.time_ns() // 1000
+        now, told = time.time_ns() // 1000, time.perf_counter()
         entries: list[Entry] = []
         answered: list[Asked] = []
         written: list[Asked] = []
-        silent: list[tuple[Job, Target, bytes, str]] = []
+        silent: list[tuple[Asked, str]] = []
         for one in asked:
-            index, target, job, body, _ = one
+            index, target, job, body, begun, came = one
             try:
                 for piece in job.pieces:
                     if piece.error is not None:
@@ -201,10 +204,10 @@ class DataPlane:
             if job.divided:
                 logged = b'%b,"arms":%b}' % (logged[:-1], _notes(job))
             kind, stored = target.logged(body)
-            entries.append(Entry(kind, target.schema, now, stored, logged))
+            entries.append(Entry(kind, target.schema, now, stored, logged, came, told - begun))
             written.append(one)
             if job.shadows:
-                silent.append((job, target, body, request.decode()))
+                silent.append((one, request.decode()))
         if entries:
             try:
                 self.predictions.append(entries)
@@ -212,10 +215,12 @@ class DataPlane:
                 for index, target, *_ in written:
                     results[index] = self._refused(target, error)
                 return
-        for job, target, body, of in silent:
-            self.shadows.add(job.shadows, *target.logged(body), target.schema, target.prefix, of)
+        for one, of in silent:
+            target = one.target
+            logs = target.logged(one.body)
+            self.shadows.add(one.job.shadows, *logs, target.schema, target.prefix, of, one.origin)
         end = time.perf_counter()
-        for _, target, job, _, begun in answered:
+        for _, target, job, _, begun, _ in answered:
             target.counters.answered(job.size, end - begun)
             for piece in job.pieces:
                 for said in (piece.odd or {}).values():
@@ -236,7 +241,9 @@ class DataPlane:
 
     # -- the rest --------------------------------------------------------------------------------------
 
-    def handle(self, method: str, path: bytes, headers: Mapping[bytes, bytes], body: bytes) -> FullReply:
+    def handle(
+        self, method: str, path: bytes, headers: Mapping[bytes, bytes], body: bytes, came: bytes = b""
+    ) -> FullReply:
         """Answer any request to the data plane's paths; may load a model version, so not for an event loop.
 
         Args:
@@ -244,6 +251,7 @@ class DataPlane:
             path: As it came, still percent-encoded; a query is ignored.
             headers: Lower-case names.
             body: As it came.
+            came: Where it came from, as it is logged.
         """
         path = path.split(b"?", 1)[0]
         allowed = _methods(path)
@@ -257,7 +265,7 @@ class DataPlane:
                 error = Invalid(f"{method} is not possible here", "", f"use {' or '.join(allowed)}")
                 status, content = 405, error_reply(error, path)[1]
             elif method == "POST":
-                status, content = self._post(path, headers, body)
+                status, content = self._post(path, headers, body, came)
             else:
                 status, content = 200, b""
                 found, told = describe(self.fleet, path)
@@ -272,7 +280,7 @@ class DataPlane:
                 content = compress(content, encoding)
         return status, extra, content
 
-    def _post(self, path: bytes, headers: Mapping[bytes, bytes], body: bytes) -> Reply:
+    def _post(self, path: bytes, headers: Mapping[bytes, bytes], body: bytes, came: bytes) -> Reply:
         if len(body) > self.max_body:
             raise too_large(self.max_body)
         body = self._plain(headers.get(b"content-encoding", b"identity"), body)
@@ -283,7 +291,7 @@ class DataPlane:
         head = headers.get(_BINARY_HEADER)
         if head is not None:
             body = _mixed(body, head)
-        return self.answer([(path, body)])[0]
+        return self.answer([(path, body, came)])[0]
 
     def _plain(self, encoding: bytes, body: bytes) -> bytes:
         """The body decompressed, never beyond the limit."""

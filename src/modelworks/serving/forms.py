@@ -65,9 +65,11 @@ class Message(bytes):
 
     Attributes:
         parsed: What it says.
+        origin: Where it came from, see `serving.about`.
     """
 
     parsed: pb.ModelInferRequest
+    origin: bytes = b""
 
     @classmethod
     def of(cls, raw: bytes) -> Message:

@@ -28,6 +28,7 @@ from modelworks.core.errors import (
 )
 from modelworks.serving import forms, paths
 from modelworks.serving import inference_pb2 as pb
+from modelworks.serving.about import origin
 from modelworks.serving.inference_protocol import describe, manage
 from modelworks.serving.protocol import HOT_BODY
 from modelworks.serving.tick import Tick
@@ -127,9 +128,12 @@ class GrpcServer:
         async def answered(raw: bytes, context: grpc.aio.ServicerContext) -> bytes:
             try:
                 request = _read(kind, raw)
-                allowance = self.tick.authorize(_authorization(context), _model(request))
+                allowance = self.tick.authorize(_told(context, "authorization"), _model(request))
                 if allowance is not None and (refused := allowance.spend()):
                     raise refused
+                if isinstance(request, forms.Message):
+                    id, trace = (_told(context, name) or b"" for name in ("x-request-id", "traceparent"))
+                    request.origin = origin("" if allowance is None else allowance.caller, id, trace)
                 answer = await call(request)
             except ModelworksError as error:
                 code = next(
@@ -149,9 +153,9 @@ class GrpcServer:
         asked = message.parsed
         path = _path(asked.model_name, asked.model_version, "infer")
         if asked.model_version or len(message) > HOT_BODY:  # it may be loaded, or takes long to read
-            result = (await asyncio.to_thread(self.tick.plane.results, [(path, message)]))[0]
+            result = (await asyncio.to_thread(self.tick.plane.results, [(path, message, message.origin)]))[0]
         else:
-            result = await self.tick.ask(path, message)
+            result = await self.tick.ask(path, message, message.origin)
         if isinstance(result, ModelworksError):
             raise result
         return result
@@ -239,8 +243,9 @@ def _path(model: str, version: str = "", verb: str = "") -> bytes:
     return paths.path_of(model, version, verb)
 
 
-def _authorization(context: grpc.aio.ServicerContext) -> bytes | None:
+def _told(context: grpc.aio.ServicerContext, wanted: str) -> bytes | None:
+    """What a call says beside its request, under a name."""
     for name, value in context.invocation_metadata() or ():
-        if name == "authorization":
+        if name == wanted:
             return value.encode("latin-1", "replace") if isinstance(value, str) else bytes(value)
     return None

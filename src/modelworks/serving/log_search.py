@@ -14,7 +14,7 @@ import polars as pl
 
 from modelworks.core.clock import utc
 from modelworks.core.errors import ModelworksError
-from modelworks.serving.prediction_log import SCHEMA, table
+from modelworks.serving.prediction_log import SCHEMA, logged, table
 from modelworks.serving.spool import PREDICTIONS, Entry, SpoolFile, files
 from modelworks.stores import Stores
 
@@ -42,7 +42,7 @@ def find(stores: Stores, prediction_id: str) -> dict[str, Any] | None:
     if not stores.tables.exists(PREDICTIONS):
         return None
     # Ids sort by time, so the files' statistics leave only a few to be read.
-    rows = stores.tables.scan(PREDICTIONS).filter(pl.col("id") == prediction_id).head(1).collect()
+    rows = logged(stores.tables).filter(pl.col("id") == prediction_id).head(1).collect()
     return rows.row(0, named=True) if rows.height else None
 
 
@@ -66,16 +66,21 @@ class Wanted:
         limit: How many, the newest.
         since: Answered from then on.
         until: Answered before.
+        caller: Asked by the token of that name.
+        request: That came with that ``X-Request-Id``.
     """
 
     model: str | None = None
     limit: int = 50
     since: datetime | None = None
     until: datetime | None = None
+    caller: str | None = None
+    request: str | None = None
 
     def where(self) -> list[pl.Expr]:
         """As conditions; ids sort by time, so bounds of ids leave out files and parts of them."""
-        found = [] if self.model is None else [pl.col("model") == self.model]
+        named = {"model": self.model, "caller": self.caller, "request": self.request}
+        found = [pl.col(name) == value for name, value in named.items() if value is not None]
         if self.since is not None:
             found.append(pl.col("id") >= _first_id(self.since))
         if self.until is not None:
@@ -139,14 +144,14 @@ def _milliseconds(id: str) -> int:
 
 def _newest(stores: Stores, wanted: Wanted) -> pl.DataFrame:
     """Of the table, file by file from the newest on, some more each time, until there are enough."""
-    logged = stores.tables.scan(PREDICTIONS).select(list(SCHEMA)).filter(True, *wanted.where())
+    rows_of = logged(stores.tables).filter(True, *wanted.where())
     begin = "" if wanted.since is None else _first_id(wanted.since)
     lows = sorted((low for low in stores.tables.lows(PREDICTIONS, "id") if low > begin), reverse=True)
     rows, above, looked, step = pl.DataFrame(schema=SCHEMA), None, 0, 2
     while rows.height < wanted.limit:
         looked, step = looked + step, step * 4
         low = lows[looked - 1] if looked < len(lows) else ""  # at last what no file has a bound of
-        part = logged.filter(pl.col("id") >= low)
+        part = rows_of.filter(pl.col("id") >= low)
         if above is not None:
             part = part.filter(pl.col("id") < above)
         # First the ids alone: whole rows are only read of those that are told.

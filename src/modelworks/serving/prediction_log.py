@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ from msgspec import UNSET, Raw, Struct
 from modelworks.core.clock import utc
 from modelworks.models.predictor import watched
 from modelworks.serving import forms, outcomes
+from modelworks.serving.about import Origin
 from modelworks.serving.arms import Note
 from modelworks.serving.spool import OUTCOMES, PREDICTIONS, ROWS, Block, Entry, SpoolFile, files
 from modelworks.serving.tensors import rows_of
 from modelworks.stores import Stores
+from modelworks.stores.tables import Tables
 
 _log = logging.getLogger("modelworks.serving")
 
@@ -44,11 +47,17 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "failure": pl.String,
     "shadow_of": pl.String,
     "flags": pl.String,
+    "caller": pl.String,
+    "request": pl.String,
+    "trace": pl.String,
+    "latency": pl.Float64,
 }
 """Columns of the table ``predictions``; see `serving.arms.Note` for those of rows that are divided.
 
 ``shadow_of`` is the id of the champion's answer that a challenger's silent one stands beside; ``flags`` what the input
-guard had to say, as JSON.
+guard had to say, as JSON. ``caller`` is the name of the token that asked; ``request`` the ``X-Request-Id`` that came,
+``trace`` the trace of the ``traceparent`` that came. ``latency`` are the seconds from the request read until it was
+logged, of a silent answer those that it took by itself.
 """
 
 _DIGITS = tuple(b"%c" % character for character in b"-0123456789")
@@ -76,6 +85,8 @@ class _Answer(Struct, gc=False):
 
 _ANSWER = msgspec.json.Decoder(_Answer)
 _USUAL = Note("champion")
+_ORIGIN = msgspec.json.Decoder(Origin)
+_NOWHERE = Origin()
 _Logged = tuple[str, str | None, int | None]
 """The row as JSON, its key, its time in microseconds."""
 
@@ -130,7 +141,7 @@ def table(entries: Iterable[Entry]) -> pl.DataFrame:
     """Logged requests as rows of the table ``predictions``."""
     columns: dict[str, list[Any]] = {name: [] for name in SCHEMA}
     ids, times, events, models, segments, versions, keys, inputs, scores, texts, *more = columns.values()
-    arms, rollouts, seconds, failures, beside, flags = more
+    arms, rollouts, seconds, failures, beside, flags, callers, requests, traces, latencies = more
     for entry in entries:
         answer = _ANSWER.decode(entry.answer)
         logged: Iterable[_Logged] = _reader(entry.schema).read(entry)
@@ -140,6 +151,12 @@ def table(entries: Iterable[Entry]) -> pl.DataFrame:
             beside += [f"{answer.of}-{place}" for place in answer.rows]
         else:
             beside += [None] * len(answer.predictions)
+        size = len(answer.predictions)
+        came = _ORIGIN.decode(entry.origin) if entry.origin else _NOWHERE
+        callers += [came.caller or None] * size
+        requests += [came.request or None] * size
+        traces += [came.trace or None] * size
+        latencies += [None if isnan(entry.latency) else entry.latency] * size
         for note in answer.arms or [_USUAL] * len(answer.predictions):
             arms.append(note.arm)
             rollouts.append(note.rollout)
@@ -223,6 +240,15 @@ def _drain(stores: Stores, name: str, rows_of: Callable[[Iterable[Entry]], pl.Da
                     os.sync()
                 _remove(file, at)
     return total
+
+
+def logged(tables: Tables) -> pl.LazyFrame:
+    """The table ``predictions``; columns that it has not got yet are null."""
+    rows = tables.scan(PREDICTIONS)
+    there = rows.collect_schema()
+    return rows.with_columns(
+        pl.lit(None, kind).alias(name) for name, kind in SCHEMA.items() if name not in there
+    ).select(list(SCHEMA))
 
 
 def compact(stores: Stores, name: str) -> None:

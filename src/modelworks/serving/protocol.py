@@ -23,7 +23,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from modelworks.access.allowance import Allowance
 from modelworks.core.errors import Denied, Invalid, ModelworksError, TooMany
 from modelworks.serving import paths
-from modelworks.serving.about import About, about
+from modelworks.serving.about import About, about, origin
 from modelworks.serving.data_plane import too_large
 from modelworks.serving.replies import Mixed, accepted, busy, error_headers, error_reply
 from modelworks.serving.tick import SWEEP, Known, Owed, Tick, response
@@ -58,6 +58,7 @@ class FastProtocol(HttpToolsProtocol):
         self._accepts = b""
         self._allowance: Allowance | None = None
         self._about: About | None = None
+        self._origin = b""
         self.owed: deque[Owed] = deque()  # answers that are still being made, and those behind them
         self._held = b""  # what arrived behind them
         self._ended = False  # the client sends nothing more
@@ -91,7 +92,7 @@ class FastProtocol(HttpToolsProtocol):
                 if known.allowance is not None:
                     body = known.allowance.spend() or body
                 told = None if tick.plane.traces is None else about(tick.plane.traces)
-                tick.add(self, known.path, body, accepts=known.accepts, about=told)
+                tick.add(self, known.path, body, True, known.accepts, told, known.origin)
                 if len(self.connections) == 1:  # nobody to wait for
                     tick.flush()
                 return
@@ -183,6 +184,7 @@ class FastProtocol(HttpToolsProtocol):
         ):
             self._hot = path
             self._about = about(self.tick.plane.traces, id, trace)
+            self._origin = origin("" if self._allowance is None else self._allowance.caller, id, trace)
             self._parts = []
             version = self.parser.get_http_version()
             self._keep = version == "1.1" and self.parser.should_keep_alive()
@@ -190,7 +192,7 @@ class FastProtocol(HttpToolsProtocol):
                 self.tick.flush(all=True)
                 self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             elif self._keep and size <= _MEMO_HEAD and not (id or trace):  # these heads come once
-                self._memo = Known(path, length, self._head, self._accepts, self._allowance)
+                self._memo = Known(path, length, self._head, self._accepts, self._allowance, self._origin)
             return
         url, headers, expect = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
@@ -251,7 +253,7 @@ class FastProtocol(HttpToolsProtocol):
         body: bytes | TooMany = raw if self._head < 0 else Mixed.of(raw, self._head)
         if self._allowance is not None:
             body = self._allowance.spend() or body
-        self.tick.add(self, path, body, self._keep, self._accepts, self._about)
+        self.tick.add(self, path, body, self._keep, self._accepts, self._about, self._origin)
 
     # -- answers that take time -------------------------------------------------------------------------
 

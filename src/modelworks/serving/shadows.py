@@ -29,6 +29,7 @@ class _Waiting(NamedTuple):
     prefix: bytes
     body: bytes
     request: str
+    origin: bytes
 
 
 class Shadows:
@@ -47,7 +48,14 @@ class Shadows:
         self._thread: threading.Thread | None = None
 
     def add(
-        self, pieces: Sequence[Piece], kind: int, body: bytes, schema: bytes, prefix: bytes, request: str
+        self,
+        pieces: Sequence[Piece],
+        kind: int,
+        body: bytes,
+        schema: bytes,
+        prefix: bytes,
+        request: str,
+        origin: bytes,
     ) -> None:
         """Answer pieces of a request that was answered, some time soon.
 
@@ -58,13 +66,14 @@ class Shadows:
             schema: See `Entry`.
             prefix: Of the logged answer.
             request: Its id.
+            origin: Where it came from, as it is logged.
         """
         with self._news:
             for piece in pieces:
                 if len(self._waiting) >= _MOST:
                     self.left_out += 1
                 else:
-                    self._waiting.append(_Waiting(piece, kind, schema, prefix, body, request))
+                    self._waiting.append(_Waiting(piece, kind, schema, prefix, body, request, origin))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._loop, name="modelworks-shadows", daemon=True)
                 self._thread.start()
@@ -100,8 +109,8 @@ def _answered(one: _Waiting) -> Entry:
     size = len(piece.rows) if piece.rows is not None else len(piece.numbers)
     rows = piece.rows if piece.rows is not None else list(range(size))
     fragments = [b"null"] * size
+    begun = time.perf_counter()
     if piece.failure is None:
-        begun = time.perf_counter()
         try:
             found = piece.replica.fragments(piece.replica.predict(piece.numbers, piece.texts))
             if found is None or len(found) != size:
@@ -123,4 +132,5 @@ def _answered(one: _Waiting) -> Entry:
         one.request.encode(),
         notes,
     )
-    return Entry(one.kind, one.schema, time.time_ns() // 1000, one.body, answer)
+    latency = time.perf_counter() - begun
+    return Entry(one.kind, one.schema, time.time_ns() // 1000, one.body, answer, one.origin, latency)

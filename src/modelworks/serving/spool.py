@@ -16,6 +16,7 @@ import struct
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
@@ -32,6 +33,10 @@ and raw bytes, tensors in a message of protobuf."""
 
 _BLOCK = struct.Struct("<II")
 _ENTRY = struct.Struct("<BQqII")
+_TOLD = struct.Struct("<BQqIIIf")
+"""An entry that also says where its request came from, and how long it took; `_MORE` in its kind tells it from those
+of before, which are still read."""
+_MORE = 0x40
 _ROTATE = 128 * 1024 * 1024
 
 
@@ -44,6 +49,8 @@ class Entry(NamedTuple):
         time: When it was answered, microseconds since 1970, UTC.
         request: The body as it came.
         answer: The predictions.
+        origin: Where the request came from, see `serving.about`; ``b""`` for nothing that is known.
+        latency: Seconds from the request read to this entry; NaN where nobody has looked.
     """
 
     kind: int
@@ -51,6 +58,8 @@ class Entry(NamedTuple):
     time: int
     request: bytes
     answer: bytes
+    origin: bytes = b""
+    latency: float = nan
 
 
 class Spool:
@@ -85,13 +94,16 @@ class Spool:
                     self._open()
                 places = self._schemas
                 parts: list[bytes] = []
-                for kind, schema, time, request, answer in entries:
+                for kind, schema, time, request, answer, origin, latency in entries:
                     place = places.get(schema)
                     if place is None:
                         place = self._size
                         self._write([_ENTRY.pack(SCHEMA, place, time, len(schema), 0), schema])
                         places[schema] = place
-                    parts += (_ENTRY.pack(kind, place, time, len(request), len(answer)), request, answer)
+                    head = _TOLD.pack(
+                        kind | _MORE, place, time, len(request), len(answer), len(origin), latency
+                    )
+                    parts += (head, request, answer, origin)
                 self._write(parts, self.sync)
             except OSError as error:
                 raise Unavailable(
@@ -220,12 +232,24 @@ class SpoolFile:
     def _entries(self, payload: bytes) -> Iterator[Entry]:
         at = 0
         while at < len(payload):
-            kind, place, time, request, answer = _ENTRY.unpack_from(payload, at)
-            at += _ENTRY.size
-            end = at + request + answer
+            if payload[at] & _MORE:
+                kind, place, time, request, answer, origin, latency = _TOLD.unpack_from(payload, at)
+                at += _TOLD.size
+            else:
+                kind, place, time, request, answer = _ENTRY.unpack_from(payload, at)
+                origin, latency = 0, nan
+                at += _ENTRY.size
+            split, told, end = at + request, at + request + answer, at + request + answer + origin
             if kind != SCHEMA:
-                split = at + request
-                yield Entry(kind, self._schema(place), time, payload[at:split], payload[split:end])
+                yield Entry(
+                    kind & ~_MORE,
+                    self._schema(place),
+                    time,
+                    payload[at:split],
+                    payload[split:told],
+                    payload[told:end],
+                    latency,
+                )
             at = end
 
     def _schema(self, place: int) -> bytes:

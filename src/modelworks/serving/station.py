@@ -136,9 +136,11 @@ class ServeStation:
         limit: int = 50,
         since: datetime | None = None,
         until: datetime | None = None,
+        caller: str | None = None,
+        request: str | None = None,
     ) -> list[dict[str, Any]]:
-        """The newest predictions, the newest first; of those that were given from `since` on, before `until`."""
-        return log_search.recent(self.stores, Wanted(model, limit, since, until))
+        """The newest predictions, the newest first; see `Wanted`."""
+        return log_search.recent(self.stores, Wanted(model, limit, since, until, caller, request))
 
     def close(self) -> None:
         """Let go of the log's files."""

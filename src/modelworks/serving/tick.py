@@ -78,6 +78,7 @@ class Known(NamedTuple):
     head: int
     accepts: bytes
     allowance: Allowance | None
+    origin: bytes
 
 
 class Connection(Protocol):
@@ -97,7 +98,7 @@ class Connection(Protocol):
 
 Reception = asyncio.Future["bytes | ModelworksError"]
 """Where what came by another way than HTTP is answered."""
-Waiting = tuple["Connection | Reception", bytes, "bytes | TooMany", bool, bytes, About | None]
+Waiting = tuple["Connection | Reception", bytes, "bytes | TooMany", bool, bytes, About | None, bytes]
 
 
 class Owed:
@@ -166,6 +167,7 @@ class Tick:
         keep: bool = True,
         accepts: bytes = b"",
         about: About | None = None,
+        origin: bytes = b"",
     ) -> None:
         """Answer a request at the end of this turn.
 
@@ -176,18 +178,19 @@ class Tick:
             keep: Whether the connection goes on after the answer.
             accepts: The compression that the client accepts.
             about: What else is known of it.
+            origin: Where it came from, as it is logged.
         """
         waiting = self._waiting
-        waiting.append((protocol, path, body, keep, accepts, about))
+        waiting.append((protocol, path, body, keep, accepts, about, origin))
         if len(waiting) == 1:
             self._behind = time.perf_counter()
             protocol.loop.call_soon(self.flush)
 
-    async def ask(self, path: bytes, body: bytes) -> bytes | ModelworksError:
+    async def ask(self, path: bytes, body: bytes, origin: bytes) -> bytes | ModelworksError:
         """Answer what came by another way than HTTP, together with the rest of this turn."""
         loop = asyncio.get_running_loop()
         reception: Reception = loop.create_future()
-        self._waiting.append((reception, path, body, True, b"", None))
+        self._waiting.append((reception, path, body, True, b"", None, origin))
         if len(self._waiting) == 1:
             self._behind = time.perf_counter()
             loop.call_soon(self.flush)
@@ -240,7 +243,11 @@ class Tick:
     def _answer(self, waiting: Sequence[Waiting]) -> None:
         results: Sequence[Result]
         try:
-            asked = [(path, body) for _, path, body, *_ in waiting if not isinstance(body, TooMany)]
+            asked = [
+                (path, body, origin)
+                for _, path, body, _, _, _, origin in waiting
+                if not isinstance(body, TooMany)
+            ]
             results = self.plane.turn(asked, self.lanes.put)
             if len(asked) < len(waiting):  # in the order in which they came, those that were refused as well
                 told = iter(results)
@@ -255,7 +262,7 @@ class Tick:
 
     def _reply(self, waiting: Sequence[Waiting], results: Sequence[Result]) -> None:
         for one, result in zip(waiting, results, strict=True):
-            protocol, path, _, keep, accepts, about = one
+            protocol, path, _, keep, accepts, about, _ = one
             if isinstance(protocol, asyncio.Future):
                 if isinstance(result, Later):
                     result.then = partial(_receive, protocol)
