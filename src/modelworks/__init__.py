@@ -60,6 +60,7 @@ _DOORS = {
     "OnDrift": "modelworks.learn.triggers.on_drift",
     "OnDecay": "modelworks.learn.triggers.on_decay",
     "OnRows": "modelworks.learn.triggers.on_rows",
+    "Drift": "modelworks.monitor.drift.rule",
     "Payoff": "modelworks.monitor.value",
     "Factory": "modelworks.factory",
     "run": "modelworks.sdk.standalone",

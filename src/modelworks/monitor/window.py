@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import orjson
@@ -100,10 +102,12 @@ def joined(predictions: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
     is the truth of every prediction of that row. Of several outcomes for one prediction the one received last
     counts; the order in which they stand in the table does not matter.
     """
-    outcomes = outcomes.sort("received", maintain_order=True)
 
-    def last(by: str) -> pl.DataFrame:
-        kept = outcomes.filter(pl.col(by).is_not_null()).unique(by, keep="last", maintain_order=True)
+    def last(by: str, of: str) -> pl.DataFrame:
+        mine = outcomes.join(
+            predictions.select(of), left_on=by, right_on=of, how="semi", maintain_order="left"
+        )
+        kept = mine.sort("received", maintain_order=True).unique(by, keep="last", maintain_order=True)
         return kept.select(
             by, *(pl.col(name).alias(f"{by}_{name}") for name in ("received", "value", "label"))
         )
@@ -113,9 +117,13 @@ def joined(predictions: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
     )
     return (
         predictions.join(
-            last("prediction_id"), left_on="id", right_on="prediction_id", how="left", maintain_order="left"
+            last("prediction_id", "id"),
+            left_on="id",
+            right_on="prediction_id",
+            how="left",
+            maintain_order="left",
         )
-        .join(last("key"), on="key", how="left", maintain_order="left")
+        .join(last("key", "key"), on="key", how="left", maintain_order="left")
         .select(
             *predictions.columns,
             *(
@@ -264,24 +272,38 @@ _TRUTHS: Mapping[
 
 def batch_of(inputs: pl.Series, layout: Layout, unseen: frozenset[str] = frozenset()) -> Batch:
     """Logged inputs, JSON texts, in a layout; what is not there, of another kind, or `unseen`, is missing."""
-    numbers, texts = (tuple(name for name in names if name not in unseen) for names in layout[:2])
-    schema = pl.Struct(dict.fromkeys(numbers, pl.Float64) | dict.fromkeys(texts, pl.String))
-    try:
-        table = inputs.str.json_decode(schema).struct.unnest()
-    except pl.exceptions.ComputeError:
-        # One row that does not fit fails them all; read one by one, it costs only its own value.
-        table = pl.DataFrame([_fitting(text, numbers, texts) for text in inputs], schema.to_schema())
-    values = table.select(pl.col(name).cast(pl.Float32).fill_null(np.nan) for name in numbers)
-    words = table.select(pl.col(name).fill_null("") for name in texts)
+    numbers, texts = ([name for name in names if name not in unseen] for names in layout[:2])
+    rows = _decoded(inputs, numbers, texts)
     batch = Batch(
         np.full((len(inputs), len(layout[0])), np.nan, np.float32),
         np.full((len(inputs), len(layout[1])), "", dtype=object),
     )
-    for name in numbers:
-        batch.numbers[:, layout[0].index(name)] = values[name].to_numpy()
-    for name in texts:
-        batch.texts[:, layout[1].index(name)] = words[name].to_list()
+    if rows and numbers:
+        columns = attrgetter(*(f"n{place}" for place in range(len(numbers))))
+        with np.errstate(over="ignore"):  # beyond single precision is infinite
+            values = np.array(list(map(columns, rows)), np.float32).reshape(len(rows), -1)
+        batch.numbers[:, [layout[0].index(name) for name in numbers]] = values
+    for place, name in enumerate(texts):
+        batch.texts[:, layout[1].index(name)] = list(map(attrgetter(f"t{place}"), rows))
     return batch
+
+
+def _decoded(inputs: pl.Series, numbers: Sequence[str], texts: Sequence[str]) -> list[Any]:
+    """A row as an object each: numbers as n0, n1, ..., texts as t0, t1, ..."""
+    named = {f"n{place}": name for place, name in enumerate(numbers)}
+    worded = {f"t{place}": name for place, name in enumerate(texts)}
+    fields: list[tuple[str, Any, Any]] = [(field, float | bool | None, None) for field in named]
+    fields += [(field, str, "") for field in worded]
+    row = msgspec.defstruct("Row", fields, rename=named | worded, gc=False)
+    decode = msgspec.json.Decoder(row).decode
+    rows = []
+    for text in inputs:
+        try:
+            rows.append(decode(text))
+        except (msgspec.DecodeError, TypeError):  # a value of another kind costs itself alone
+            fit = _fitting(text or "", numbers, texts)
+            rows.append(row(**{field: fit[name] for field, name in (named | worded).items() if name in fit}))
+    return rows
 
 
 def _fitting(text: str, numbers: Sequence[str], texts: Sequence[str]) -> dict[str, Any]:
