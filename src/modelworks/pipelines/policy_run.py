@@ -20,6 +20,8 @@ from modelworks.learn.triggers.on_rows import OnRows
 from modelworks.models.definition import Definition
 from modelworks.models.package import Package
 from modelworks.models.predictor import Predictor
+from modelworks.monitor.drift.rule import Drift
+from modelworks.monitor.fleet import FALSE_ALARMS
 from modelworks.monitor.judge import judge
 from modelworks.monitor.sketch import Sketches
 from modelworks.monitor.station import TRAILING_DAYS
@@ -66,6 +68,8 @@ class PolicyRun:
         policy: The policy.
         definition: Of the model.
         past: What it goes through.
+        rule: How large a shift must be.
+        others: Champions of other models, with which it shares the false alarms.
 
     Attributes:
         answers: What was answered to each row that was asked, shape (rows,); NaN before.
@@ -74,8 +78,12 @@ class PolicyRun:
         costs: What each of them took: when, and the seconds of a worker.
     """
 
-    def __init__(self, name: str, policy: Policy, definition: Definition, past: Past) -> None:
+    def __init__(
+        self, name: str, policy: Policy, definition: Definition, past: Past, rule: Drift, others: int
+    ) -> None:
         self.name = name
+        self.rule = rule
+        self.others = others
         self.policy = policy
         self.definition = definition
         self.past = past
@@ -227,29 +235,29 @@ class PolicyRun:
     def _watches(self, now: int) -> list[Watch]:
         """What monitoring says of the champions; see `monitor.station.MonitorStation.summary`."""
         champions = {one.key: one.known for one in self.champions.values()}
+        level = FALSE_ALARMS * len(champions) / (len(champions) + self.others)
         first = (now - TRAILING_DAYS * DAY) / DAY
         for key in [key for key in self._days if key[0] < first]:
             del self._days[key]
         found: list[Watch] = []
         for layout in {key[1] for key in self._days}:
-            parts = [
-                (keys, one)
-                for (_, of), (keys, one) in sorted(self._days.items(), key=lambda d: d[0][0])
-                if of == layout
-            ]
-            keys = [key for some, _ in parts for key in some]
+            parts = [(day, *part) for (day, of), part in sorted(self._days.items(), key=_day) if of == layout]
+            keys = [key for _, some, _ in parts for key in some]
+            days = np.concatenate([np.full(len(some), day) for day, some, _ in parts])
             mine = np.array([place for place, key in enumerate(keys) if key in champions], np.int64)
             places: dict[Key, int] = {}
-            group = np.array([places.setdefault(keys[place], len(places)) for place in mine], np.int64)
-            stacked = Sketches(
-                np.concatenate([one.sums for _, one in parts])[mine],
+            of = np.array([places.setdefault(keys[place], len(places)) for place in mine], np.int64)
+            windows = Sketches(
+                np.concatenate([one.sums for *_, one in parts])[mine],
                 Counts(
-                    np.concatenate([one.counts.features for _, one in parts])[mine],
-                    np.concatenate([one.counts.outputs for _, one in parts])[mine],
+                    np.concatenate([one.counts.features for *_, one in parts])[mine],
+                    np.concatenate([one.counts.outputs for *_, one in parts])[mine],
                 ),
             )
             known = {key: champions[key] for key in places}
-            found += judge(
-                known, stacked.merge(group, len(places)), stacked.spread(group, len(places)), places
-            )
+            found += judge(known, windows, of, now / DAY - days[mine], self.rule, level)
         return found
+
+
+def _day(windows: tuple[tuple[int, Layout], object]) -> int:
+    return windows[0][0]

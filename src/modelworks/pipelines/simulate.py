@@ -92,7 +92,11 @@ def simulate(
             "choose times in between",
         )
     step = round(duration(every).total_seconds() * 1e6)
-    runs = [PolicyRun(name, policy, model.definition, past) for name, policy in wanted.items()]
+    others = sum(one.model != model.name for one in stations.deploy.state())
+    runs = [
+        PolicyRun(name, policy, model.definition, past, model.drift, others)
+        for name, policy in wanted.items()
+    ]
     with TemporaryDirectory(prefix="modelworks-simulate-") as folder:
         loop = _Loop(stations, model, past, Path(folder))
         begin, end = microseconds(since), microseconds(until)
