@@ -59,6 +59,7 @@ _DOORS = {
     "Every": "modelworks.learn.triggers.every",
     "OnDrift": "modelworks.learn.triggers.on_drift",
     "OnDecay": "modelworks.learn.triggers.on_decay",
+    "OnGain": "modelworks.learn.triggers.on_gain",
     "OnRows": "modelworks.learn.triggers.on_rows",
     "Drift": "modelworks.monitor.drift.rule",
     "Payoff": "modelworks.monitor.value",

@@ -25,7 +25,9 @@ NOW = datetime(2024, 6, 1, tzinfo=UTC)
 DEFINITION = Definition(
     "delay", "flights", "late", ("wind",), fit=lambda x, y, params: None, per=("carrier",)
 )
-WATCH = Watch(("UA",), 2, 500, 400, 0.3, "log_loss", 0.6, 0.02, 0.5, 0.03, 0.7, {"wind": 0.4}, 0.1, ("wind",))
+WATCH = Watch(
+    ("UA",), 2, 500, 400, 0.3, "log_loss", 0.6, 0.02, 0.5, 0.03, 0.7, {"wind": 0.4}, 0.1, shifted=("wind",)
+)
 TRAIN = Decision(("UA",), "train", "every", "because", {"every": {"tried": NOW}}, 1.0)
 HOLD = replace(TRAIN, action="hold", reason="because; but it waits")
 

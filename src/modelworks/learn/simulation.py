@@ -17,6 +17,7 @@ from modelworks.learn.policy import Policy
 from modelworks.learn.triggers.every import Every
 from modelworks.learn.triggers.on_decay import OnDecay
 from modelworks.learn.triggers.on_drift import OnDrift
+from modelworks.learn.triggers.on_gain import OnGain
 from modelworks.learn.triggers.on_rows import OnRows
 from modelworks.learn.triggers.port import Trigger
 
@@ -141,8 +142,8 @@ def policies(texts: Sequence[str], declared: Policy) -> dict[str, Policy]:
     """Policies by their names.
 
     They are ``never``, ``declared`` (the model's own), ``every=7d``, ``rows=5000``, ``drift``, ``drift=0.5`` (the least
-    PSI), ``decay``, ``decay=0.1`` (by how much); several are joined by ``+``: ``every=28d+drift``. All have the
-    cool-down of the model's own.
+    PSI), ``decay``, ``decay=0.1`` (by how much), ``gain=20/0.05`` (what a unit of loss is worth for a prediction, and
+    what a training costs); several are joined by ``+``: ``every=28d+drift``. All have the cool-down of the model's own.
 
     Args:
         texts: The names.
@@ -170,6 +171,9 @@ def _trigger(text: str) -> Trigger:
             return Every(value)
         if name == "rows" and value:
             return OnRows(int(value))
+        if name == "gain" and value:
+            worth, _, cost = value.partition("/")
+            return OnGain(float(worth), float(cost))
         if name == "drift":
             return OnDrift(psi=float(value)) if value else OnDrift()
         if name == "decay":
@@ -179,7 +183,8 @@ def _trigger(text: str) -> Trigger:
     raise Invalid(
         f"{text!r} is no policy",
         "",
-        "write never, declared, every=7d, rows=5000, drift, drift=0.5, decay, decay=0.1; or several joined by '+'",
+        "write never, declared, every=7d, rows=5000, drift, drift=0.5, decay, decay=0.1, gain=20/0.05; "
+        "or several joined by '+'",
     )
 
 

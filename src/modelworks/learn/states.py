@@ -69,5 +69,15 @@ def _watched(watch: Watch | None) -> dict[str, Any]:
     """What a state takes over from a watch; nothing where the champion has not answered yet."""
     if watch is None:
         return {}
-    names = ("labelled", "loss_kind", "loss", "loss_error", "promised", "promised_error", "shifted", "psi")
-    return {name: getattr(watch, name) for name in names}
+    names = (
+        "days",
+        "labelled",
+        "loss_kind",
+        "loss",
+        "loss_error",
+        "promised",
+        "promised_error",
+        "shifted",
+        "psi",
+    )
+    return {"answered": watch.rows, **{name: getattr(watch, name) for name in names}}

@@ -98,6 +98,7 @@ def judge(
                 segment=parse_segment(segment),
                 version=version,
                 rows=int(rows),
+                days=int(spread.windows[place]),
                 labelled=int(sums[place, 1]),
                 output_mean=float(sums[place, 2] / rows) if rows else None,
                 loss_kind="squared_error" if entry.signature.task == "regression" else "log_loss",

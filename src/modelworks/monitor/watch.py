@@ -42,6 +42,7 @@ class Watch:
         shifting: `shifted` by easier limits: an alert that is open stays open so long.
         output_shifting: `output_shifted` by easier limits.
         decaying: `decayed` by easier limits.
+        days: Days with any prediction.
     """
 
     segment: Segment
@@ -66,6 +67,7 @@ class Watch:
     shifting: tuple[str, ...] = ()
     output_shifting: bool = False
     decaying: bool = False
+    days: int = 0
 
 
 @dataclass(frozen=True)
