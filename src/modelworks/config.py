@@ -60,6 +60,13 @@ class Settings:
         lineage_to: File or URL that is told of the lineage as OpenLineage events, as it happens; empty for nobody.
         lineage_namespace: Namespace of these events.
         lineage_token: Bearer token for that URL.
+        alerts_webhook: URL that is told of alerts as JSON.
+        alerts_secret: Signs what is sent there.
+        alerts_slack: Incoming webhook of Slack, or of what takes the same, that is told of alerts.
+        alerts_email: Addresses that are told of alerts, separated by commas.
+        alerts_smtp: Server for e-mail: ``smtp://USER:PASSWORD@HOST:PORT``, or ``smtps://...``.
+        alerts_sender: Address of the sender; the first receiver's by default.
+        alerts_least: The least severity that is told: ``"warning"`` or ``"critical"``.
         monitor_every: How often the factory monitors and decides about retraining, for instance ``"1h"``.
     """
 
@@ -94,6 +101,13 @@ class Settings:
     lineage_to: str = ""
     lineage_namespace: str = "modelworks"
     lineage_token: str = ""
+    alerts_webhook: str = ""
+    alerts_secret: str = ""
+    alerts_slack: str = ""
+    alerts_email: str = ""
+    alerts_smtp: str = "smtp://localhost:25"
+    alerts_sender: str = ""
+    alerts_least: str = "warning"
     monitor_every: str = "1h"
 
 

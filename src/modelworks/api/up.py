@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from modelworks.api import logs, processes
 from modelworks.api.guard import guard_of
@@ -112,6 +113,13 @@ def _follow(factory: Factory, dataset: str, stop: threading.Event) -> None:
     factory.follow(dataset, stop, hear)
 
 
+def _told(channels: Mapping[str, Any]) -> None:
+    """A line for a channel that did not take alerts."""
+    for name, told in channels.items():
+        if isinstance(told, str):
+            print(f"worker: alerts by {name}: {told}", file=sys.stderr, flush=True)
+
+
 def work(factory: Factory) -> None:
     """Take in streams; every second move the log into the tables, and rollouts on; turn the loop as the settings say.
 
@@ -131,6 +139,7 @@ def work(factory: Factory) -> None:
             factory.drain()
             factory.roll()
             factory.read_arrivals()
+            _told(factory.notify())
             if time.monotonic() >= due:
                 due = time.monotonic() + every
                 factory.apply()

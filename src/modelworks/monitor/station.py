@@ -10,7 +10,7 @@ import numpy as np
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from modelworks.core.clock import Clock
-from modelworks.core.errors import ModelworksError
+from modelworks.core.errors import Conflict, ModelworksError, NotFound
 from modelworks.core.plain import plain
 from modelworks.core.ref import Segment, parse_segment, segment_text
 from modelworks.data.version import IngestReport
@@ -255,6 +255,22 @@ class MonitorStation:
             query = query.where(alerts.c.closed.is_(None))
         with self.stores.ledger.read() as db:
             return [dict(row) for row in db.execute(query).mappings()]
+
+    def mark(self, alert: int, **values: Any) -> dict[str, Any]:
+        """Write something down about an open alert; returns the alert.
+
+        Raises:
+            NotFound: there is none of that number.
+            Conflict: it is over.
+        """
+        with self.stores.ledger.write() as db:
+            found = db.execute(select(alerts).where(alerts.c.id == alert)).mappings().one_or_none()
+            if found is None:
+                raise NotFound(f"there is no alert {alert}", "", "'modelworks alerts' lists them")
+            if found["closed"] is not None:
+                raise Conflict(f"alert {alert} is over", f"since {found['closed']:%Y-%m-%d %H:%M}", "")
+            db.execute(update(alerts).where(alerts.c.id == alert).values(**values))
+        return {**found, **values}
 
 
 def _told(db: Connection, model: str) -> Mapping[str, Any]:
