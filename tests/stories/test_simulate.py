@@ -140,6 +140,7 @@ def test_the_command_prints_and_draws(lived: tuple[Factory, list[float]], tmp_pa
     [
         ({"policies": ["sometimes"]}, "'sometimes' is no policy"),
         ({"policies": ["rows=many"]}, "'rows=many' is no policy"),
+        ({"every": "1s"}, "a turn each 1s would be more than 10,000"),
         ({"since": "2030-01-01"}, "there is no past between 2030-01-01"),
     ],
 )

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import polars as pl
 
 from modelworks.core.duration import duration
-from modelworks.core.errors import Invalid
+from modelworks.core.errors import Invalid, NotReady
 from modelworks.core.ref import Segment
 from modelworks.learn import simulation
 from modelworks.learn.simulation import Action, Course, Event, Simulation, Span
@@ -40,6 +40,7 @@ from modelworks.stores.artifacts import LocalArtifacts
 from modelworks.train.candidate import Candidate
 from modelworks.train.station import TrainStation
 
+_MOST_TURNS = 10_000
 _Asked = tuple[Segment, int | None]
 """A segment, and the champion that its candidate is to be compared with."""
 
@@ -91,7 +92,13 @@ def simulate(
             f"the rows are from {first:%Y-%m-%d} to {last:%Y-%m-%d}",
             "choose times in between",
         )
-    step = round(duration(every).total_seconds() * 1e6)
+    begin, end, step = microseconds(since), microseconds(until), round(duration(every).total_seconds() * 1e6)
+    if not step or (end - begin) / step > _MOST_TURNS:
+        raise Invalid(
+            f"a turn each {every} would be more than {_MOST_TURNS:,}",
+            "",
+            "let more time pass between two of them",
+        )
     others = sum(one.model != model.name for one in stations.deploy.state())
     runs = [
         PolicyRun(name, policy, model.definition, past, model.drift, others)
@@ -99,7 +106,6 @@ def simulate(
     ]
     with TemporaryDirectory(prefix="modelworks-simulate-") as folder:
         loop = _Loop(stations, model, past, Path(folder))
-        begin, end = microseconds(since), microseconds(until)
         loop.start(runs, begin)
         turns = range(begin + step, end + step, step)
         for done, now in enumerate(turns, 1):
@@ -229,6 +235,12 @@ def _courses(
     part = slice(low, high)
     events, truth = past.asked.events[part], past.asked.truth[part]
     answered = np.all([np.isfinite(run.answers[part]) for run in runs], axis=0) & ~np.isnan(truth)
+    if not answered.any():
+        raise NotReady(
+            f"of no answer of {model.name} the truth is known",
+            f"from {moment(begin):%Y-%m-%d} to {moment(end):%Y-%m-%d}",
+            "choose another time, or tell outcomes",
+        )
     month = pl.Series(events).cast(pl.Datetime("us", "UTC")).dt.strftime("%Y-%m")
     names = [*month.unique().sort(), "all"]
     lost = {run.name: _losses(run.answers[part][answered], truth[answered], signature) for run in runs}
