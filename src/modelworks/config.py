@@ -25,6 +25,7 @@ class Settings:
         artifacts_url: Folder of the artifacts; empty for the state folder.
         server_host: Address to listen on.
         server_port: Port to listen on; 0 lets the system choose.
+        server_workers: Server processes on that port; 0 for one a core.
         server_token: Token that callers must send; needed to listen beyond loopback.
         server_model_memory: Bytes that loaded models may take together: those that were not used for longest make
             room, and are loaded again when they are asked; 0 for any.
@@ -61,6 +62,13 @@ class Settings:
         lineage_to: File or URL that is told of the lineage as OpenLineage events, as it happens; empty for nobody.
         lineage_namespace: Namespace of these events.
         lineage_token: Bearer token for that URL.
+        alerts_webhook: URL that is told of alerts as JSON.
+        alerts_secret: Signs what is sent there.
+        alerts_slack: Incoming webhook of Slack, or of what takes the same, that is told of alerts.
+        alerts_email: Addresses that are told of alerts, separated by commas.
+        alerts_smtp: Server for e-mail: ``smtp://USER:PASSWORD@HOST:PORT``, or ``smtps://...``.
+        alerts_sender: Address of the sender; the first receiver's by default.
+        alerts_least: The least severity that is told: ``"warning"`` or ``"critical"``.
         monitor_every: How often the factory monitors and decides about retraining, for instance ``"1h"``.
     """
 
@@ -69,6 +77,7 @@ class Settings:
     artifacts_url: str = ""
     server_host: str = "127.0.0.1"
     server_port: int = 8000
+    server_workers: int = 1
     server_token: str = ""
     server_max_body: int = 16 * 1024 * 1024
     server_model_memory: int = 0
@@ -95,6 +104,13 @@ class Settings:
     lineage_to: str = ""
     lineage_namespace: str = "modelworks"
     lineage_token: str = ""
+    alerts_webhook: str = ""
+    alerts_secret: str = ""
+    alerts_slack: str = ""
+    alerts_email: str = ""
+    alerts_smtp: str = "smtp://localhost:25"
+    alerts_sender: str = ""
+    alerts_least: str = "warning"
     monitor_every: str = "1h"
 
 

@@ -14,7 +14,8 @@ from sqlalchemy import insert
 from modelworks.core.clock import FrozenClock
 from modelworks.core.ref import segment_text
 from modelworks.learn.policy import Decision
-from modelworks.learn.station import Attempt, LearnStation
+from modelworks.learn.states import Attempt
+from modelworks.learn.station import LearnStation
 from modelworks.models.definition import Definition
 from modelworks.monitor.watch import Watch
 from modelworks.stores.ledger import Ledger
@@ -24,7 +25,9 @@ NOW = datetime(2024, 6, 1, tzinfo=UTC)
 DEFINITION = Definition(
     "delay", "flights", "late", ("wind",), fit=lambda x, y, params: None, per=("carrier",)
 )
-WATCH = Watch(("UA",), 2, 500, 400, 0.3, "log_loss", 0.6, 0.02, 0.5, 0.03, 0.7, {"wind": 0.4}, 0.1, ("wind",))
+WATCH = Watch(
+    ("UA",), 2, 500, 400, 0.3, "log_loss", 0.6, 0.02, 0.5, 0.03, 0.7, {"wind": 0.4}, 0.1, shifted=("wind",)
+)
 TRAIN = Decision(("UA",), "train", "every", "because", {"every": {"tried": NOW}}, 1.0)
 HOLD = replace(TRAIN, action="hold", reason="because; but it waits")
 

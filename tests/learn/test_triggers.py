@@ -15,13 +15,15 @@ from modelworks.learn.triggers import TRIGGERS
 from modelworks.learn.triggers.every import Every
 from modelworks.learn.triggers.on_decay import OnDecay
 from modelworks.learn.triggers.on_drift import OnDrift
+from modelworks.learn.triggers.on_gain import OnGain
 from modelworks.learn.triggers.on_rows import OnRows
 from modelworks.learn.triggers.port import SegmentState, Trigger, lasting
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 HEALTHY = SegmentState(
     ("UA",), NOW, live=True, tried=NOW - timedelta(hours=1), rows=1000, new_rows=10, min_rows=100, labelled=400,
-    loss=0.5, loss_error=0.02, promised=0.5, promised_error=0.02, psi={"wind": 0.05, "rain": 0.0},
+    answered=800, days=8, loss=0.5, loss_error=0.02, promised=0.5, promised_error=0.02,
+    psi={"wind": 0.05, "rain": 0.0},
 )  # fmt: skip
 ILL = replace(
     HEALTHY, tried=NOW - timedelta(days=99), new_rows=9000, rows=9999, loss=2.0, shifted=("wind", "rain"),
@@ -31,6 +33,7 @@ MAKE: dict[str, Callable[[], Trigger]] = {
     "every": lambda: Every("7d"),
     "on_decay": lambda: OnDecay("log_loss", by=0.1),
     "on_drift": OnDrift,
+    "on_gain": lambda: OnGain(worth=20, cost=0.5),
     "on_rows": lambda: OnRows(5000),
 }
 
@@ -162,3 +165,26 @@ def test_a_senseless_limit_is_refused_at_once(senseless: Callable[[], Trigger]) 
 )  # fmt: skip
 def test_times_read_as_people_say_them(time: timedelta, text: str) -> None:
     assert lasting(time) == text
+
+
+def test_on_gain_weighs_what_is_won_back_against_the_cost() -> None:
+    # 0.2 above, its error 0.02 * sqrt(2): 0.196 are likely; half of it, over 100 predictions a day and 28 days.
+    state = replace(HEALTHY, loss=0.7)
+    likely = 0.2 * (1 - 0.0008 / 0.04)
+    gain = 0.5 * likely * 2800 * 2
+    fired = OnGain(worth=2, cost=gain * 0.99).judge(state)
+    assert fired is not None
+    assert fired.evidence["gain"] == pytest.approx(gain)
+    assert fired.need == pytest.approx(1 / 0.99)
+    assert OnGain(worth=2, cost=gain * 1.01).judge(state) is None
+    assert OnGain(worth=2, cost=gain * 1.01, horizon="29d").judge(state) is not None
+    assert OnGain(worth=2, cost=0).judge(replace(state, loss=0.52)) is None  # within what is chance
+    assert OnGain(worth=2, cost=0).judge(replace(state, loss=0.4)) is None
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"worth": 0}, {"cost": -1}, {"recovers": 0}, {"recovers": 2}, {"horizon": "long"}]
+)
+def test_on_gain_refuses_what_could_not_be(wrong: dict[str, Any]) -> None:
+    with pytest.raises(Invalid):
+        OnGain(**{"worth": 1, "cost": 1, **wrong})

@@ -23,7 +23,7 @@ def watch(*segment: str, **more: Any) -> Watch:
 
 
 def shifted(*segment: str, names: tuple[str, ...] = ("wind",)) -> Watch:
-    return watch(*segment, shifted=names, shifting=names, psi=dict.fromkeys(names, 0.5))
+    return watch(*segment, shifted=names, shifting=names, drift=dict.fromkeys(names, 0.5))
 
 
 def traffic(segment: tuple[str, ...], silent: int, rows: int = 280, every: int = 1) -> Traffic:
@@ -78,7 +78,7 @@ def test_worse_answers_are_critical_and_say_how_much() -> None:
 
 
 def test_the_easier_limits_find_what_the_stricter_do_not() -> None:
-    fading = watch("UA", shifting=("wind",), psi={"wind": 0.15}, decaying=True, output_shifting=True)
+    fading = watch("UA", shifting=("wind",), drift={"wind": 0.15}, decaying=True, output_shifting=True)
     assert findings("m", [fading], [], NOW) == []
     kinds = [one.kind for one in findings("m", [fading], [], NOW, lasting=True)]
     assert kinds == ["feature_drift", "prediction_drift", "performance"]

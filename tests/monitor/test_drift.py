@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,8 +12,13 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
+from modelworks.core.batch import Batch
+from modelworks.core.errors import Invalid, NotFound
+from modelworks.core.measure import Reference
 from modelworks.monitor.drift import DRIFT_TESTS
 from modelworks.monitor.drift.port import Counts, benjamini_hochberg, pooled
+from modelworks.monitor.drift.rule import Drift
+from modelworks.monitor.drift.scores import normal_scores
 
 counts = hnp.arrays(np.int64, st.tuples(st.integers(1, 4), st.integers(2, 8)), elements=st.integers(0, 500))
 
@@ -107,6 +114,75 @@ def test_adjusting_leaves_out_what_was_not_tested() -> None:
     adjusted = benjamini_hochberg(p)
     assert np.isnan(adjusted[0, 1])
     assert adjusted[~np.isnan(p)] == pytest.approx(stats.false_discovery_control([0.01, 0.04, 0.03]))
+
+
+# -- ordered bins, against SciPy of the bins and of the rows themselves ------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(hnp.arrays(np.int64, (2, 8), elements=st.integers(0, 40)))
+def test_ks_is_scipys(table: Counts) -> None:
+    if table.sum(axis=1).all():
+        rows = [np.repeat(np.arange(8), side) for side in table]
+        expected = stats.ks_2samp(*rows, method="asymp")
+        assert float(DRIFT_TESTS["ks"].compute(table[0], table[1])) == pytest.approx(expected.statistic)
+        if table.sum(axis=1).min() >= 50:
+            assert float(DRIFT_TESTS["ks_p"].compute(table[0], table[1])) == pytest.approx(
+                expected.pvalue, abs=0.03
+            )
+
+
+@settings(max_examples=60, deadline=None)
+@given(hnp.arrays(np.int64, (2, 8), elements=st.integers(0, 300)))
+def test_wasserstein_is_scipys(table: Counts) -> None:
+    if table.sum(axis=1).all():
+        used = table.sum(axis=0) > 0
+        place = normal_scores(table[0], table[1])[used]
+        assert (np.diff(place) > 0).all()
+        expected = stats.wasserstein_distance(place, place, table[0][used], table[1][used])
+        assert float(DRIFT_TESTS["wasserstein"].compute(table[0], table[1])) == pytest.approx(
+            expected, abs=1e-9
+        )
+
+
+def test_normal_scores_are_means_of_a_normal_variable() -> None:
+    place = normal_scores(np.full(10, 10**7), np.zeros(10, np.int64))
+    edges = stats.norm.ppf(np.arange(11) / 10)
+    expected = [stats.norm.expect(lb=a, ub=b, conditional=True) for a, b in pairwise(edges)]
+    assert place == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("by", [0.0, 0.1, 0.25, 0.5, 1.0])
+def test_bins_lose_little_of_a_shift(by: float) -> None:
+    rng = np.random.default_rng(0)
+    before, after = rng.normal(0, 3, 20_000), rng.normal(3 * by, 3, 20_000)
+    none = np.empty((20_000, 0), object)
+    made = Reference.build(Batch(before[:, None].astype(np.float32), none), np.zeros(20_000))
+    live = made.count(Batch(after[:, None].astype(np.float32), none), np.zeros(20_000)).features[0]
+    far = stats.wasserstein_distance(before, after) / before.std()
+    assert DRIFT_TESTS["wasserstein"].compute(made.features[0], live) == pytest.approx(far, rel=0.1, abs=0.02)
+    apart = stats.ks_2samp(before, after).statistic
+    found = float(DRIFT_TESTS["ks"].compute(made.features[0], live))
+    assert apart - 0.01 <= found <= apart + 1e-6  # bins are of single precision
+
+
+# -- rules -------------------------------------------------------------------------------------------------
+
+
+def test_a_rule_is_made_again_of_what_is_stored() -> None:
+    rule = Drift("ks", 0.05)
+    assert Drift.from_json(rule.to_json()) == rule
+    assert Drift.from_json(None) == Drift()
+    assert (Drift().limit, Drift("wasserstein").limit, rule.limit) == (0.2, 0.1, 0.05)
+
+
+def test_a_rule_that_cannot_be_meant_is_refused() -> None:
+    with pytest.raises(Invalid, match="not how large"):
+        Drift("chi2")
+    with pytest.raises(Invalid, match="least"):
+        Drift("psi", 0)
+    with pytest.raises(NotFound, match="wasserstein"):
+        Drift("psy")
 
 
 # -- pooling ---------------------------------------------------------------------------------------------

@@ -163,3 +163,12 @@ class Guard:
                 f"the request comes from {origin[:100]!r}",
                 "open the console itself",
             )
+
+
+def guard_of(ledger: Ledger, host: str, token: str, open: bool) -> Guard:
+    """The guard of a server; one that is `open` is guarded as on this machine alone, so only where there is a token.
+
+    Raises:
+        Invalid: it listens beyond loopback, is not open, and there is no token.
+    """
+    return Guard(ledger, "localhost" if open else host, token)

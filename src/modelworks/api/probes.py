@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,8 +16,8 @@ from modelworks.serving.data_plane import DataPlane
 from modelworks.serving.replies import http_status
 
 
-def predictions_only(plane: DataPlane, guard: Guard) -> Starlette:
-    """The application behind the data plane."""
+def predictions_only(plane: DataPlane, guard: Guard, told: Callable[[], str] | None = None) -> Starlette:
+    """The application behind the data plane; `told` gives its metrics, where it has not all of them itself."""
 
     def health(_request: Request) -> Response:
         return _said({"status": "ok"})
@@ -35,7 +37,7 @@ def predictions_only(plane: DataPlane, guard: Guard) -> Starlette:
                 guard.role(request.headers.get("authorization"), "reader")
         except Denied as error:
             return _said({"error": error.to_json()}, http_status(error))
-        return Response(plane.metrics_text(), media_type="text/plain; version=0.0.4")
+        return Response((told or plane.metrics_text)(), media_type="text/plain; version=0.0.4")
 
     def nothing(request: Request, _error: Exception) -> Response:
         told = {

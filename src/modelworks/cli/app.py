@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from modelworks.cli import access, ask, cards, data, export, labels, models, project, proof, runs, watch
+from modelworks.cli import (
+    access,
+    ask,
+    cards,
+    data,
+    export,
+    labels,
+    models,
+    project,
+    proof,
+    runs,
+    simulate,
+    watch,
+)
 from modelworks.cli.door import Door
 
 app = typer.Typer(
@@ -46,6 +59,6 @@ def options(
     context.obj = Door(project, server, token, json)
 
 
-for module in (project, data, models, cards, runs, ask, watch, proof, export, access):
+for module in (project, data, models, cards, runs, ask, watch, simulate, proof, export, access):
     module.register(app)
 labels.register(models.models)

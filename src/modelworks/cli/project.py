@@ -16,6 +16,7 @@ def register(app: typer.Typer) -> None:
     for command in (init, demo, up, doctor):
         app.command(command.__name__)(command)
     app.command("worker", hidden=True)(worker)
+    app.command("server", hidden=True)(server)
 
 
 def init(
@@ -64,6 +65,9 @@ def up(
     context: typer.Context,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 lets the system choose.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Server processes on that port; 0 for one a core.", min=0)
+    ] = None,
     worker: Annotated[bool, typer.Option(help="Run the worker beside the server.")] = True,
     only_predict: Annotated[
         bool,
@@ -75,6 +79,7 @@ def up(
     ] = False,
 ) -> None:
     """Serve: predictions, outcomes, the API and the console."""
+    from modelworks.api.up import count_of
     from modelworks.api.up import up as serve
 
     door: Door = context.obj
@@ -84,11 +89,13 @@ def up(
             settings = factory.config.settings
             where = host or settings.server_host
             url = f"http://{where}:{actual}"
+            count = count_of(settings.server_workers if workers is None else workers)
             if door.json:
-                show.raw({"url": url})
+                show.raw({"url": url, "processes": count})
             else:
                 live = len(factory.stations.deploy.state())
-                show.OUT.print(f"[bold]{url}[/bold]  {live:,} model{'' if live == 1 else 's'} live")
+                several = f", {count} processes" if count > 1 else ""
+                show.OUT.print(f"[bold]{url}[/bold]  {live:,} model{'' if live == 1 else 's'} live{several}")
                 if only_predict:
                     show.OUT.print(f"  metrics {url}/metrics   [dim]Ctrl-C ends it[/dim]")
                     return
@@ -99,7 +106,16 @@ def up(
                 if first:
                     show.hint(f"POST {url}/predict/{first}  (the docs show an example)")
 
-        serve(factory, host=host, port=port, worker=worker, only_predict=only_predict, open=open, ready=ready)
+        serve(
+            factory,
+            host=host,
+            port=port,
+            workers=workers,
+            worker=worker,
+            only_predict=only_predict,
+            open=open,
+            ready=ready,
+        )
 
 
 def worker(context: typer.Context) -> None:
@@ -109,6 +125,18 @@ def worker(context: typer.Context) -> None:
     door: Door = context.obj
     with door.factory() as factory:
         work(factory)
+
+
+def server(context: typer.Context, seat: str) -> None:
+    """One of several server processes; started by `up`."""
+    import json
+
+    from modelworks.api.process import take
+    from modelworks.api.seat import Seat
+
+    door: Door = context.obj
+    with door.factory() as factory:
+        take(factory, Seat(**json.loads(seat)))
 
 
 def doctor(context: typer.Context) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -17,13 +18,17 @@ _WIDE = 120
 
 Model = Annotated[str | None, typer.Argument(help="Only this model.")]
 
+Alert = Annotated[int, typer.Argument(help="Its number; 'modelworks alerts' has it.")]
+
 Since = Annotated[str | None, typer.Option(help="Only from this time on, or of the last '2h'.")]
 Until = Annotated[str | None, typer.Option(help="Only before this time, or before the last '2h'.")]
 
 
 def register(app: typer.Typer) -> None:
     """Put the commands into the application."""
-    for command in (status, predictions, rollouts, monitor, alerts, decisions, why, audit):
+    for command in (
+        status, predictions, rollouts, monitor, alerts, acknowledge, snooze, resolve, notify, decisions, why, audit,
+    ):  # fmt: skip
         app.command(command.__name__)(command)
 
 
@@ -174,11 +179,68 @@ def alerts(
         return show.raw(rows)
     show.table(
         "Alerts",
-        ["opened", "closed", "model", "kind", "message"],
-        [[show.when(r["opened"]), show.when(r["closed"]), r["model"], r["kind"], r["message"]] for r in rows],
+        ["id", "opened", *(["closed"] if all else []), "model", "kind", "message", "seen by"],
+        [
+            [r["id"], show.when(r["opened"]), *([show.when(r["closed"])] if all else []), r["model"], r["kind"],
+             r["message"], r["acknowledged_by"]]
+            for r in rows
+        ],
         "none",
-    )
-    return show.hint("modelworks monitor MODEL")
+    )  # fmt: skip
+    return show.hint("modelworks monitor MODEL, modelworks acknowledge ID, modelworks snooze ID 2d")
+
+
+def acknowledge(context: typer.Context, alert: Alert) -> None:
+    """Say that you look after an alert."""
+    _marked(context, "acknowledge", alert=alert)
+
+
+def snooze(
+    context: typer.Context,
+    alert: Alert,
+    lasting: Annotated[str, typer.Argument(help="For how long, for instance 4h.")] = "1d",
+) -> None:
+    """Let nobody be told of an alert for a while."""
+    _marked(context, "snooze", alert=alert, lasting=lasting)
+
+
+def resolve(context: typer.Context, alert: Alert) -> None:
+    """Close an alert; what is still so opens another one."""
+    _marked(context, "resolve", alert=alert)
+
+
+def _marked(context: typer.Context, verb: str, **arguments: Any) -> None:
+    door: Door = context.obj
+    told = door.call(verb, **arguments)
+    if door.json:
+        return show.raw(told)
+    show.OUT.print(f"{show.cell(told['message'])}: {_MARKED[verb](told)}")
+    return show.hint("modelworks alerts")
+
+
+_MARKED: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "acknowledge": lambda told: f"{show.cell(told['acknowledged_by'])} looks after it",
+    "snooze": lambda told: f"nobody is told until {told['snoozed'][:16].replace('T', ' ')} UTC",
+    "resolve": lambda _told: "closed",
+}
+
+
+def notify(context: typer.Context) -> None:
+    """Send a test message to every channel that alerts go to."""
+    door: Door = context.obj
+    told = door.call("test_channels")
+    if door.json:
+        show.raw(told)
+    else:
+        show.table(
+            "Alerts go to",
+            ["channel", "test"],
+            [[name, why or "sent"] for name, why in told.items()],
+            "nobody",
+        )
+        show.hint("alerts.webhook, alerts.slack or alerts.email in modelworks.toml, then modelworks alerts")
+    if any(told.values()):
+        raise typer.Exit(1)
 
 
 def decisions(context: typer.Context, model: Model = None, limit: int = 20) -> None:

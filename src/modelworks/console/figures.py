@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 _Z = 1.96
 
@@ -126,3 +126,78 @@ def _wilson(share: float, rows: int) -> tuple[float, float]:
     middle = (share + _Z**2 / (2 * rows)) / (1 + _Z**2 / rows)
     reach = _Z / (1 + _Z**2 / rows) * math.sqrt(share * (1 - share) / rows + _Z**2 / (4 * rows**2))
     return middle - reach, middle + reach
+
+
+def courses(lines: Mapping[str, Sequence[float | None]], ticks: Sequence[str]) -> Markup:
+    """Lines over time, one a name, in the colours ``c0``, ``c1``, ... of the page.
+
+    Args:
+        lines: Values by tick; ``None`` where there is none.
+        ticks: What stands below.
+    """
+    width, height, left, foot = 860, 280, 62, 26
+    values = [value for line in lines.values() for value in line if value is not None]
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    span, step = (high - low) or 1.0, (width - left - 40) / max(len(ticks) - 1, 1)
+
+    def point(at: int, value: float) -> str:
+        return f"{left + at * step:.1f},{12 + (height - foot - 24) * (high - value) / span:.1f}"
+
+    parts = []
+    for share in (0.0, 0.5, 1.0):
+        y = 12 + (height - foot - 24) * share
+        parts.append(f'<line class="grid" x1="{left}" x2="{width - 16}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(
+            f'<text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{high - span * share:.4g}</text>'
+        )
+    for at, tick in enumerate(ticks):
+        parts.append(
+            f'<text x="{left + at * step:.1f}" y="{height - 6}" text-anchor="middle">{escape(tick)}</text>'
+        )
+    for number, line in enumerate(lines.values()):
+        points = " ".join(point(at, value) for at, value in enumerate(line) if value is not None)
+        parts.append(f'<polyline class="line c{number}" points="{points}"/>')
+    return Markup(  # noqa: S704 - numbers, and ticks that are escaped
+        f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img" aria-label="By month">'
+        f"{''.join(parts)}</svg>"
+    )
+
+
+def frontier(points: Sequence[tuple[str, float, float, bool]], across: str, up: str) -> Markup:
+    """Points with their names; those that no other one beats are joined.
+
+    Args:
+        points: Name, place across, place up, whether no other one beats it.
+        across: What is across.
+        up: What is up; the least is below.
+    """
+    width, height, left, foot = 860, 320, 74, 44
+    costs, values = [one[1] for one in points] or [0.0], [one[2] for one in points] or [0.0]
+    wide, tall = (max(costs) - min(costs)) or 1.0, (max(values) - min(values)) or 1.0
+
+    def x(value: float) -> float:
+        return left + 24 + (width - left - 220) * (value - min(costs)) / wide
+
+    def y(value: float) -> float:
+        return 24 + (height - foot - 60) * (1 - (value - min(values)) / tall)
+
+    best = sorted((one for one in points if one[3]), key=lambda one: one[1])
+    joined = " ".join(f"{x(one[1]):.1f},{y(one[2]):.1f}" for one in best)
+    parts = [
+        f'<line class="axis" x1="{left}" x2="{width - 16}" y1="{height - foot}" y2="{height - foot}"/>',
+        f'<polyline class="ideal" fill="none" points="{joined}"/>',
+    ]
+    for number, (name, cost, value, _) in enumerate(points):
+        parts.append(f'<circle class="fill c{number}" cx="{x(cost):.1f}" cy="{y(value):.1f}" r="6"/>')
+        parts.append(
+            f'<text x="{x(cost) + 10:.1f}" y="{y(value) + 4:.1f}">{escape(name)}: {value:.4f}, {cost:,.0f}</text>'
+        )
+    parts.append(
+        f'<text x="{width / 2}" y="{height - 12}" text-anchor="middle">{escape(across)}</text>'
+        f'<text x="14" y="{height / 2}" text-anchor="middle" transform="rotate(-90 14 {height / 2})">'
+        f"{escape(up)}</text>"
+    )
+    return Markup(  # noqa: S704 - numbers, and names that are escaped
+        f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img" aria-label="Frontier">'
+        f"{''.join(parts)}</svg>"
+    )

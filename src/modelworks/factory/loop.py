@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
+
+from modelworks.core.duration import duration, moment
 from modelworks.core.verbs import verb
 from modelworks.factory.root import Plain, Root
+from modelworks.monitor.channels.port import Channel
 from modelworks.pipelines import apply as applying
+from modelworks.pipelines import notify as notifying
 from modelworks.pipelines import report
+from modelworks.pipelines import simulate as simulating
 from modelworks.pipelines.context import Progress, silent
 
 
@@ -21,6 +28,37 @@ class Loop(Root):
     def alerts(self, model: str | None = None, open_only: bool = True, limit: int = 100) -> Plain:
         """Alerts, the newest first."""
         return self.stations.monitor.alerts(model, open_only, limit)
+
+    @verb("POST", "/api/alerts/acknowledge")
+    def acknowledge(self, alert: int) -> Plain:
+        """Say that you look after an alert."""
+        self.audited("acknowledge", f"alert:{alert}")
+        return notifying.acknowledge(self.stations, alert, self.who)
+
+    @verb("POST", "/api/alerts/snooze")
+    def snooze(self, alert: int, lasting: str = "1d") -> Plain:
+        """Let nobody be told of an alert for a while."""
+        self.audited("snooze", f"alert:{alert}", {"lasting": lasting})
+        return notifying.snooze(self.stations, alert, duration(lasting))
+
+    @verb("POST", "/api/alerts/resolve")
+    def resolve(self, alert: int) -> Plain:
+        """Close an alert; what is still so opens another one."""
+        self.audited("resolve", f"alert:{alert}")
+        return notifying.resolve(self.stations, alert)
+
+    @verb("POST", "/api/alerts/test")
+    def test_channels(self) -> Plain:
+        """Send a message to every channel that alerts go to: by channel nothing, or why it did not get there."""
+        return notifying.try_out(self.stations, self._channels)
+
+    def notify(self) -> Plain:
+        """Tell the channels of alerts that they were not told of; see `pipelines.notify`."""
+        return notifying.notify(self.stations, self._channels, self.config.settings.alerts_least)
+
+    @cached_property
+    def _channels(self) -> dict[str, Channel]:
+        return notifying.channels_of(self.config.settings)
 
     @verb("GET", "/api/decisions")
     def decisions(self, model: str | None = None, limit: int = 50) -> Plain:
@@ -39,6 +77,30 @@ class Loop(Root):
         told = applying.apply(self.stations, model, progress)
         self.news()
         return told
+
+    @verb("POST", "/api/simulate")
+    def simulate(
+        self,
+        model: str,
+        policies: Sequence[str] = (),
+        since: str | None = None,
+        until: str | None = None,
+        every: str = "1d",
+        delay: str | None = None,
+        progress: Progress = silent,
+    ) -> Plain:
+        """What policies of retraining would have done with the past of a model, side by side. Changes nothing."""
+        now = self.stations.clock()
+        return simulating.simulate(
+            self.stations,
+            self.project.model(model),
+            policies,
+            since=None if since is None else moment(since, now),
+            until=None if until is None else moment(until, now),
+            every=every,
+            delay=delay,
+            progress=progress,
+        )
 
     @verb("POST", "/api/observe")
     def observe(self, model: str | None = None) -> Plain:

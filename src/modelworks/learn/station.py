@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -13,25 +12,13 @@ from modelworks.core.clock import Clock
 from modelworks.core.plain import plain
 from modelworks.core.ref import Segment, parse_segment, segment_text
 from modelworks.learn.policy import Decision
+from modelworks.learn.states import Attempt, states_of
 from modelworks.learn.triggers.port import SegmentState
 from modelworks.models.definition import Definition
 from modelworks.monitor.watch import Watch
 from modelworks.stores.ledger import Ledger
 from modelworks.stores.ledger.portable import chunks
 from modelworks.stores.ledger.tables import campaigns, decisions, deployments, runs
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """The last training of a segment, whatever came of it.
-
-    Attributes:
-        at: When.
-        dataset_version: What it learned from.
-    """
-
-    at: datetime
-    dataset_version: int
 
 
 class LearnStation:
@@ -78,24 +65,7 @@ class LearnStation:
         query = select(deployments.c.segment).where(deployments.c.model == definition.name)
         with self.ledger.read() as db:
             live = {parse_segment(text) for text in db.scalars(query)}
-        seen = {watch.segment: watch for watch in watches}
-        enough = {segment for segment, (total, _) in rows.items() if total >= definition.min_rows}
-        found = []
-        for segment in sorted(live | enough):
-            total, new = rows.get(segment, (0, 0))
-            attempt = attempts.get(segment)
-            state = SegmentState(
-                segment=segment,
-                now=now,
-                live=segment in live,
-                tried=None if attempt is None else attempt.at,
-                rows=total,
-                new_rows=new,
-                min_rows=definition.min_rows,
-                **_watched(seen.get(segment)),
-            )
-            found.append(state)
-        return found
+        return states_of(definition, live, rows=rows, attempts=attempts, watches=watches, now=now)
 
     def record(self, db: Connection, model: str, decided: Sequence[Decision], campaign: str | None) -> None:
         """Keep decisions, in the caller's transaction.
@@ -141,11 +111,3 @@ class LearnStation:
             query = query.where(decisions.c.model == model)
         with self.ledger.read() as db:
             return [dict(row) for row in db.execute(query).mappings()]
-
-
-def _watched(watch: Watch | None) -> dict[str, Any]:
-    """What a state takes over from a watch; nothing where the champion has not answered yet."""
-    if watch is None:
-        return {}
-    names = ("labelled", "loss_kind", "loss", "loss_error", "promised", "promised_error", "shifted", "psi")
-    return {name: getattr(watch, name) for name in names}

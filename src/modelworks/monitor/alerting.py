@@ -88,11 +88,12 @@ def _feature_drift(model: str, watches: Sequence[Watch], lasting: bool) -> list[
         evidence = {"segments": touched, "of": len(watches), "features": named}
         found.append(Finding((), "feature_drift", "warning", message, evidence))
     for watch, names in seen:
-        own = {name: watch.psi[name] for name in names if name not in common}
+        own = {name: watch.drift[name] for name in names if name not in common}
         if own and not (touched and not watch.segment):  # the global one shares its place with the many
-            listed = ", ".join(f"{name} (PSI {value:.2f})" for name, value in list(own.items())[:_NAMED])
+            ordered = sorted(own.items(), key=lambda item: -item[1])[:_NAMED]
+            listed = ", ".join(f"{name} ({_far(watch.drift_test, value)})" for name, value in ordered)
             message = f"{Ref(model, watch.segment)} sees other inputs than when it was trained: {listed}"
-            evidence = {"psi": own, "rows": watch.rows}
+            evidence = {watch.drift_test: own, "rows": watch.rows}
             found.append(Finding(watch.segment, "feature_drift", "warning", message, evidence))
     return found
 
@@ -101,13 +102,17 @@ def _prediction_drift(model: str, watches: Sequence[Watch], lasting: bool) -> li
     def one(watch: Watch) -> Finding:
         message = (
             f"{Ref(model, watch.segment)} gives other answers than at validation "
-            f"(PSI {watch.output_psi or 0.0:.2f} over {watch.rows} predictions)"
+            f"({_far(watch.drift_test, watch.output_drift or 0.0)} over {watch.rows} predictions)"
         )
-        evidence = {"psi": watch.output_psi, "rows": watch.rows, "output_mean": watch.output_mean}
+        evidence = {
+            watch.drift_test: watch.output_drift,
+            "rows": watch.rows,
+            "output_mean": watch.output_mean,
+        }
         return Finding(watch.segment, "prediction_drift", "warning", message, evidence)
 
     moved = [watch for watch in watches if (watch.output_shifting if lasting else watch.output_shifted)]
-    return _grouped(model, moved, len(watches), one, "give other answers than at validation", _largest_psi)
+    return _grouped(model, moved, len(watches), one, "give other answers than at validation", _farthest)
 
 
 def _performance(model: str, watches: Sequence[Watch], lasting: bool) -> list[Finding]:
@@ -176,8 +181,13 @@ def _grouped(
     return [Finding((), first[0].kind, first[0].severity, message, evidence)]
 
 
-def _largest_psi(watch: Watch) -> float:
-    return -(watch.output_psi or 0.0)
+def _farthest(watch: Watch) -> float:
+    return -(watch.output_drift or 0.0)
+
+
+def _far(test: str, value: float) -> str:
+    """How far something has shifted, in words: ``"PSI 0.31"``, ``"wasserstein 0.40"``."""
+    return f"{test.upper() if len(test) < 4 else test} {value:.2f}"
 
 
 def _largest_loss(watch: Watch) -> float:

@@ -8,14 +8,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import chdtrc, fdtrc, ndtr
 
-from modelworks.core.stability import stability
+from modelworks.monitor.drift import DRIFT_TESTS
 from modelworks.monitor.drift.chi2 import statistic
 from modelworks.monitor.drift.port import Counts, Floats, benjamini_hochberg, pooled
+from modelworks.monitor.drift.rule import Drift
 
 Flags = npt.NDArray[np.bool_]
 
-MIN_EFFECT = 0.2
-"""Population stability index from which a shift matters."""
 MIN_ROWS = 50
 """Live rows below which nothing is judged."""
 MIN_REFERENCE = 30
@@ -25,8 +24,9 @@ FALSE_ALARMS = 0.01
 _LEAST_BIN = 2.0
 """Rows that a bin must be expected to hold to be tested on its own."""
 _STAYING = 0.5
-"""Share of `MIN_EFFECT` above which an open alert stays open, so that it does not come and go."""
-_STAYING_CHANCE = 0.05
+"""Share of the smallest shift that matters above which an open alert stays open, so that it does not come and go."""
+_STAYING_CHANCE = 5.0
+"""How many times the chance of an alarm an open alert may have by chance alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class Shift:
     """How far columns have shifted.
 
     Attributes:
-        effect: Population stability index less its mean without any shift; NaN where there are no rows.
+        effect: By the rule's test, less its mean without any shift; NaN where there are no rows.
         alarm: Where it is large, on enough rows, and not by chance.
         lasting: The same by easier limits.
     """
@@ -57,7 +57,15 @@ class Between:
     squares: Floats
 
 
-def shift(reference: Counts, live: Counts, between: Between | None = None) -> Shift:
+def shift(
+    reference: Counts,
+    live: Counts,
+    between: Between | None = None,
+    *,
+    whole: Counts | None = None,
+    rule: Drift | None = None,
+    level: float = FALSE_ALARMS,
+) -> Shift:
     """Compare any number of columns of any number of models, judged as one family of tests.
 
     An alarm takes both an effect and evidence: with many rows a difference that nobody needs to know of is
@@ -68,27 +76,48 @@ def shift(reference: Counts, live: Counts, between: Between | None = None) -> Sh
 
     Args:
         reference: Shape (..., bins).
-        live: The same shape.
+        live: The same shape, or one that broadcasts with it.
         between: How much the days of `live` differ; without it rows are taken to be independent.
+        whole: The rows that `between` is of, where `live` are only the newest of them.
+        rule: How large a shift must be.
+        level: Expected share of false ones among all alarms.
     """
+    rule = rule or Drift()
+    reference, live = np.broadcast_arrays(reference, live)
+    whole = live if whole is None else whole
     n, m = reference.sum(axis=-1), live.sum(axis=-1)
-    used = ((reference + live) > 0).sum(axis=-1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        by_few_rows = (used - 1) * (1 / n + 1 / m)
-        effect = np.maximum(stability(reference, live) - by_few_rows, 0.0)
+    effect = effects(rule.test, reference, live)
     value, freedom = statistic(*pooled(reference, live, _LEAST_BIN))
     if between is None:
         chance = chdtrc(np.maximum(freedom, 1), value)
     else:
         days = np.broadcast_to(between.days, m.shape)
-        chance = _beyond_days(value, freedom, dispersion(live, between), (days - 1) * np.maximum(used - 1, 1))
+        kinds = ((reference + whole) > 0).sum(axis=-1)
+        chance = _beyond_days(
+            value, freedom, dispersion(whole, between), (days - 1) * np.maximum(kinds - 1, 1)
+        )
     chance = np.where(freedom > 0, chance, 1.0)
     enough = (n >= MIN_REFERENCE) & (m >= MIN_ROWS)
     chance = benjamini_hochberg(np.where(enough, chance, np.nan))
     with np.errstate(invalid="ignore"):
-        alarm = (effect >= MIN_EFFECT) & (chance <= FALSE_ALARMS)
-        lasting = (effect >= MIN_EFFECT * _STAYING) & (chance <= _STAYING_CHANCE)
+        alarm = (effect >= rule.limit) & (chance <= level)
+        lasting = (effect >= rule.limit * _STAYING) & (chance <= level * _STAYING_CHANCE)
     return Shift(effect, alarm, lasting | alarm)
+
+
+def effects(test: str, reference: Counts, live: Counts) -> Floats:
+    """How far columns have shifted by a test of the catalog, less its mean without any shift; shape (...).
+
+    Args:
+        test: Its name.
+        reference: Shape (..., bins).
+        live: The same shape.
+    """
+    used = ((reference + live) > 0).sum(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        by_few_rows = (used - 1) * (1 / reference.sum(axis=-1) + 1 / live.sum(axis=-1))
+        found = DRIFT_TESTS[test].compute(reference, live) - DRIFT_TESTS[test].noise * by_few_rows
+    return np.asarray(np.maximum(found, 0.0), dtype=np.float64)
 
 
 def dispersion(live: Counts, between: Between) -> Floats:
@@ -113,7 +142,12 @@ def _beyond_days(value: Floats, freedom: Counts, by: Floats, freedom_by: Counts)
 
 
 def decay(
-    live: Floats, live_error: Floats, rows: Floats, promised: Floats, promised_error: Floats
+    live: Floats,
+    live_error: Floats,
+    rows: Floats,
+    promised: Floats,
+    promised_error: Floats,
+    level: float = FALSE_ALARMS,
 ) -> tuple[Flags, Flags]:
     """Where the live loss is above the one at validation, and not by chance.
 
@@ -125,6 +159,7 @@ def decay(
         rows: Labelled rows.
         promised: Mean loss at validation; NaN where it is not known.
         promised_error: Its standard error.
+        level: Expected share of false ones among all alarms.
 
     Returns:
         Where there is an alarm, and where there is one by easier limits; both of shape (models,).
@@ -133,4 +168,4 @@ def decay(
         z = (live - promised) / np.hypot(live_error, promised_error)
     chance = benjamini_hochberg(np.where((rows >= MIN_ROWS) & np.isfinite(z), ndtr(-z), np.nan))
     with np.errstate(invalid="ignore"):
-        return chance <= FALSE_ALARMS, chance <= _STAYING_CHANCE
+        return chance <= level, chance <= level * _STAYING_CHANCE

@@ -2,70 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from modelworks.core.measure import FEATURE_BINS, OUTPUT_BINS
+from modelworks.core.measure import FEATURE_BINS, OUTPUT_BINS, Ints
 from modelworks.core.ref import parse_segment
-from modelworks.monitor.fleet import Between, decay, shift
+from modelworks.monitor.drift.rule import Drift
+from modelworks.monitor.fleet import FALSE_ALARMS, Between, decay, effects, shift
 from modelworks.monitor.performance import binned_auc, clustered_error, mean_loss
-from modelworks.monitor.sketch import Sketches, Spread
+from modelworks.monitor.sketch import Sketches
 from modelworks.monitor.watch import Watch, finite
 from modelworks.monitor.window import Key, Known
 
+VIEWS = (7.0, 3.0)
+"""Days that are looked at by themselves besides all of them: whole days, several of them.
+
+A shift that began yesterday is a small part of four weeks. A single day would not do: Sundays are unlike other
+days, and come every week.
+"""
 _BINS = max(FEATURE_BINS, OUTPUT_BINS)
 
 
 def judge(
-    known: Mapping[Key, Known], sketches: Sketches, spread: Spread, places: Mapping[Key, int]
+    known: Mapping[Key, Known],
+    windows: Sketches,
+    of: Ints,
+    age: npt.NDArray[np.float64],
+    rule: Drift | None = None,
+    level: float = FALSE_ALARMS,
 ) -> list[Watch]:
     """Watches of champions that have the same number of features.
 
     Args:
         known: The champions.
-        sketches: What they answered.
-        spread: How much their days differ.
-        places: Where each stands in `sketches` and `spread`.
+        windows: What they answered, day by day.
+        of: Whose each window is, as a place in `known`, shape (windows,).
+        age: How many days ago the day of each window began, shape (windows,).
+        rule: How large a shift must be.
+        level: Expected share of false ones among all alarms.
     """
     if not known:
         return []
-    at = np.array([places[key] for key in known])
-    sums, counts = sketches.sums[at], sketches.counts
+    rule = rule or Drift()
+    merged, spread = windows.merge(of, len(known)), windows.spread(of, len(known))
+    sums, counts = merged.sums, merged.counts
+    views = [merged]
+    for days in VIEWS:
+        recent = np.flatnonzero((age >= 1) & (age < days + 1))
+        views.append(windows.take(recent).merge(of[recent], len(known)))
     references = [entry.reference for entry in known.values()]
-    # One family of tests: every feature of every champion, and every champion's output.
-    compared = shift(
-        _together(
-            np.stack([one.features for one in references]), np.stack([one.outputs for one in references])
-        ),
-        _together(counts.features[at], counts.outputs[at].sum(axis=1)),
-        Between(spread.windows[at][:, None], _together(spread.features[at], spread.outputs[at])),
+    reference = _together(
+        np.stack([one.features for one in references]), np.stack([one.outputs for one in references])
     )
+    live = np.stack([_together(one.counts.features, one.counts.outputs.sum(axis=1)) for one in views])
+    # One family of tests: every feature of every champion, and every champion's output, in every view.
+    compared = shift(
+        reference,
+        live,
+        Between(spread.windows[:, None], _together(spread.features, spread.outputs)),
+        whole=live[0],
+        rule=rule,
+        level=level,
+    )
+    # What is told of a column is of the view in which its shift is largest, of those that say there is one.
+    said = np.where(compared.alarm, compared.effect, -1.0)
+    chosen = np.where(compared.alarm.any(axis=0), said.argmax(axis=0), 0)
+
+    def told(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        found: npt.NDArray[Any] = np.take_along_axis(values, chosen[None], axis=0)[0]
+        return found
+
     loss, error = mean_loss(sums)
-    error = np.fmax(error, clustered_error(sums, spread.windows[at], spread.loss[at]))
+    error = np.fmax(error, clustered_error(sums, spread.windows, spread.loss))
     promised = np.array([entry.promised for entry in known.values()])
     there = np.array([one.rows for one in references])
     with np.errstate(invalid="ignore", divide="ignore"):
         promised_error = error * np.sqrt(sums[:, 1] / there)
-    worse, lasting = decay(loss, error, sums[:, 1], promised, promised_error)
-    auc = binned_auc(counts.outputs[at])
+    worse, lasting = decay(loss, error, sums[:, 1], promised, promised_error, level)
+    auc = binned_auc(counts.outputs)
+    alarms: list[list[bool]] = np.any(compared.alarm, axis=0).tolist()
+    lastings: list[list[bool]] = np.any(compared.lasting, axis=0).tolist()
+    drift = np.round(told(compared.effect), 4)
+    psi = drift
+    if rule.test != "psi":
+        psi = np.round(told(np.stack([effects("psi", reference, one) for one in live])), 4)
     watches = []
-    effects, alarms, lastings = (
-        np.round(compared.effect, 4).tolist(),
-        compared.alarm.tolist(),
-        compared.lasting.tolist(),
-    )
     for place, ((segment, version), entry) in enumerate(known.items()):
         names = entry.features
-        effect = effects[place]
         rows = sums[place, 0]
         watches.append(
             Watch(
                 segment=parse_segment(segment),
                 version=version,
                 rows=int(rows),
+                days=int(spread.windows[place]),
                 labelled=int(sums[place, 1]),
                 output_mean=float(sums[place, 2] / rows) if rows else None,
                 loss_kind="squared_error" if entry.signature.task == "regression" else "log_loss",
@@ -74,12 +107,11 @@ def judge(
                 promised=finite(promised[place]),
                 promised_error=finite(promised_error[place]),
                 auc=finite(auc[place]),
-                psi={
-                    name: round(value, 4)
-                    for name, value in zip(names, effect, strict=False)
-                    if value == value
-                },
-                output_psi=effect[-1] if effect[-1] == effect[-1] else None,
+                psi=_named(names, psi[place]),
+                output_psi=finite(psi[place, -1]),
+                drift_test=rule.test,
+                drift=_named(names, drift[place]),
+                output_drift=finite(drift[place, -1]),
                 shifted=tuple(name for name, flag in zip(names, alarms[place], strict=False) if flag),
                 output_shifted=alarms[place][-1],
                 decayed=bool(worse[place]),
@@ -89,6 +121,11 @@ def judge(
             )
         )
     return watches
+
+
+def _named(names: Sequence[str], values: npt.NDArray[np.float64]) -> dict[str, float]:
+    """Values by name, those that are none left out."""
+    return {name: value for name, value in zip(names, values.tolist(), strict=False) if value == value}
 
 
 def _together(features: npt.NDArray[Any], outputs: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -54,6 +54,11 @@ class Sketches:
     def __len__(self) -> int:
         return len(self.sums)
 
+    def take(self, which: Ints) -> Sketches:
+        """Some of the windows, by their places."""
+        counts = Counts(self.counts.features[which], self.counts.outputs[which])
+        return Sketches(self.sums[which], counts)
+
     def merge(self, group: Ints, groups: int) -> Sketches:
         """Add windows up: `group` is where each belongs, shape (windows,), below `groups`."""
         order = np.argsort(group, kind="stable")

@@ -10,13 +10,15 @@ import numpy as np
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from modelworks.core.clock import Clock
-from modelworks.core.errors import ModelworksError
+from modelworks.core.errors import Conflict, ModelworksError, NotFound
 from modelworks.core.plain import plain
 from modelworks.core.ref import Segment, parse_segment, segment_text
 from modelworks.data.version import IngestReport
 from modelworks.deploy.rollout import Underway
 from modelworks.monitor import intake
 from modelworks.monitor.alerting import KINDS, Finding, Kind, findings
+from modelworks.monitor.drift.rule import Drift
+from modelworks.monitor.fleet import FALSE_ALARMS
 from modelworks.monitor.judge import judge
 from modelworks.monitor.performance import binned_auc, mean_loss
 from modelworks.monitor.progress import Changed, Progress
@@ -25,10 +27,10 @@ from modelworks.monitor.stored import StoredWindows, Window, windows_of
 from modelworks.monitor.trials import Gathered, gather
 from modelworks.monitor.versions import Versions
 from modelworks.monitor.watch import Observation, Traffic, Watch, finite
-from modelworks.monitor.window import Key, sketched
+from modelworks.monitor.window import DAY, sketched
 from modelworks.stores import Stores
 from modelworks.stores.ledger.portable import chunks
-from modelworks.stores.ledger.tables import alerts, dataset_versions, deployments, windows
+from modelworks.stores.ledger.tables import alerts, dataset_versions, deployments, models, windows
 
 HORIZON_DAYS = 3.0
 """Days for which a window stays open whatever happens; later it is opened again by what comes late."""
@@ -152,25 +154,28 @@ class MonitorStation:
         query = select(deployments.c.segment, deployments.c.champion).where(deployments.c.model == model)
         with self.stores.ledger.read() as db:
             champions = {(segment, version) for segment, version in db.execute(query)}
-            asked = (model, end, days, Progress.of(db, model), champions)
+            everywhere = db.scalar(select(func.count()).select_from(deployments)) or 1
+            rule = Drift.from_json(_told(db, model).get("drift"))
+            asked = (model, end, days, Progress.of(db, model), champions, everywhere, rule)
         if self._last is not None and self._last[0] == asked:
             return list(self._last[1])
         stored = self._stored.read(model, end - timedelta(days=days), end)
         answered = [one for one in stored if one[:2] in champions]
-        places: dict[Key, int] = {}
-        group = [places.setdefault(one[:2], len(places)) for one in answered]
-        known = self._versions.of(model, list(places))
+        known = self._versions.of(model, list(dict.fromkeys(one[:2] for one in answered)))
+        # The champions of all models of the project are one family of tests: each has its share of the false alarms.
+        level = FALSE_ALARMS * len(champions) / max(everywhere, len(champions), 1)
         watches: list[Watch] = []
         # Sketches of one shape are summed and judged together: usually all.
         for features in sorted({len(entry.features) for entry in known.values()}):
             mine = {key: entry for key, entry in known.items() if len(entry.features) == features}
-            chosen = {places[key] for key in mine}
-            part = [(one, place) for one, place in zip(answered, group, strict=True) if place in chosen]
-            sums = np.array([one.sums for one, _ in part])
-            stacked = Sketches.unpack(sums, [one.sketch for one, _ in part], features)
-            which = np.array([place for _, place in part], np.int64)
-            merged, spread = stacked.merge(which, len(places)), stacked.spread(which, len(places))
-            watches += judge(mine, merged, spread, places)
+            places = {key: place for place, key in enumerate(mine)}
+            part = [one for one in answered if one[:2] in places]
+            stacked = Sketches.unpack(
+                np.array([one.sums for one in part]), [one.sketch for one in part], features
+            )
+            which = np.array([places[one[:2]] for one in part], np.int64)
+            age = np.array([(end - one.start) / DAY for one in part])
+            watches += judge(mine, stacked, which, age, rule, level)
         watches.sort(key=lambda watch: watch.segment)
         self._last = (asked, watches)
         return list(watches)
@@ -250,6 +255,27 @@ class MonitorStation:
             query = query.where(alerts.c.closed.is_(None))
         with self.stores.ledger.read() as db:
             return [dict(row) for row in db.execute(query).mappings()]
+
+    def mark(self, alert: int, **values: Any) -> dict[str, Any]:
+        """Write something down about an open alert; returns the alert.
+
+        Raises:
+            NotFound: there is none of that number.
+            Conflict: it is over.
+        """
+        with self.stores.ledger.write() as db:
+            found = db.execute(select(alerts).where(alerts.c.id == alert)).mappings().one_or_none()
+            if found is None:
+                raise NotFound(f"there is no alert {alert}", "", "'modelworks alerts' lists them")
+            if found["closed"] is not None:
+                raise Conflict(f"alert {alert} is over", f"since {found['closed']:%Y-%m-%d %H:%M}", "")
+            db.execute(update(alerts).where(alerts.c.id == alert).values(**values))
+        return {**found, **values}
+
+
+def _told(db: Connection, model: str) -> Mapping[str, Any]:
+    """The definition of a model as the ledger has it; empty for one that came without."""
+    return db.scalar(select(models.c.definition).where(models.c.name == model)) or {}
 
 
 def _settle(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 from sqlalchemy import select
@@ -15,6 +14,7 @@ from modelworks.models.signature import Signature
 from modelworks.monitor.window import Key, Known
 from modelworks.serving.declared import declared_models
 from modelworks.stores import Stores
+from modelworks.stores.artifacts import Artifacts
 from modelworks.stores.ledger.portable import chunks
 from modelworks.stores.ledger.tables import model_versions
 
@@ -51,18 +51,32 @@ class Versions:
                         query.where(columns[0].in_(segments))
                     ):
                         if (segment, version) in missing:
-                            self._known[model, segment, version] = self._read(package, metrics, unseen)
+                            self._known[model, segment, version] = known_of(
+                                Package.from_json(package), metrics, unseen, self.stores.artifacts
+                            )
         return {key: self._known[model, *key] for key in wanted if (model, *key) in self._known}
 
-    def _read(
-        self, content: Mapping[str, Any], metrics: Mapping[str, float | None], unseen: frozenset[str]
-    ) -> Known:
-        package = Package.from_json(content)
-        if package.reference is None:
-            reference = _empty(package.signature)
-        else:
-            reference = Reference.from_bytes(self.stores.artifacts.get(package.reference))
-        return Known(package.signature, reference, _promised(package.signature, metrics), unseen)
+
+def known_of(
+    package: Package, metrics: Mapping[str, float | None], unseen: frozenset[str], artifacts: Artifacts
+) -> Known:
+    """What must be known of a version.
+
+    Args:
+        package: The version's.
+        metrics: Its values at validation.
+        unseen: See `Known`.
+        artifacts: Where its reference is.
+
+    Raises:
+        NotFound: an artifact is missing.
+        Invalid: an artifact is damaged.
+    """
+    if package.reference is None:
+        reference = _empty(package.signature)
+    else:
+        reference = Reference.from_bytes(artifacts.get(package.reference))
+    return Known(package.signature, reference, _promised(package.signature, metrics), unseen)
 
 
 def _empty(signature: Signature) -> Reference:

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import orjson
@@ -36,6 +38,8 @@ Key = tuple[str, int]
 """Segment text and version."""
 Layout = tuple[tuple[str, ...], tuple[str, ...], Task]
 """What versions must share to be sketched together: numbers, texts, task."""
+Read = Callable[[pl.DataFrame, Layout], Batch]
+"""Gives the inputs of rows in a layout."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,16 +94,20 @@ def told_since(moment: datetime) -> pl.Expr:
 
 
 def joined(predictions: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
-    """Each prediction with its truth: ``value``, or ``label`` where that is text; null if it is not known.
+    """Each prediction with its truth: ``value``, or ``label`` where that is text, and when it was ``received``.
+
+    Null if it is not known.
 
     An outcome by id is the truth of that prediction. A key names one row of the dataset, so an outcome by key
     is the truth of every prediction of that row. Of several outcomes for one prediction the one received last
     counts; the order in which they stand in the table does not matter.
     """
-    outcomes = outcomes.sort("received", maintain_order=True)
 
-    def last(by: str) -> pl.DataFrame:
-        kept = outcomes.filter(pl.col(by).is_not_null()).unique(by, keep="last", maintain_order=True)
+    def last(by: str, of: str) -> pl.DataFrame:
+        mine = outcomes.join(
+            predictions.select(of), left_on=by, right_on=of, how="semi", maintain_order="left"
+        )
+        kept = mine.sort("received", maintain_order=True).unique(by, keep="last", maintain_order=True)
         return kept.select(
             by, *(pl.col(name).alias(f"{by}_{name}") for name in ("received", "value", "label"))
         )
@@ -109,9 +117,13 @@ def joined(predictions: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
     )
     return (
         predictions.join(
-            last("prediction_id"), left_on="id", right_on="prediction_id", how="left", maintain_order="left"
+            last("prediction_id", "id"),
+            left_on="id",
+            right_on="prediction_id",
+            how="left",
+            maintain_order="left",
         )
-        .join(last("key"), on="key", how="left", maintain_order="left")
+        .join(last("key", "key"), on="key", how="left", maintain_order="left")
         .select(
             *predictions.columns,
             *(
@@ -119,18 +131,21 @@ def joined(predictions: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
                 .then(f"key_{name}")
                 .otherwise(f"prediction_id_{name}")
                 .alias(name)
-                for name in ("value", "label")
+                for name in ("received", "value", "label")
             ),
         )
     )
 
 
-def sketched(rows: pl.DataFrame, known: Mapping[Key, Known]) -> list[tuple[pl.DataFrame, Sketches]]:
+def sketched(
+    rows: pl.DataFrame, known: Mapping[Key, Known], read: Read | None = None
+) -> list[tuple[pl.DataFrame, Sketches]]:
     """Sketch rows by segment, version and UTC day; rows of versions that are not known are left out.
 
     Args:
         rows: From `joined`.
         known: The versions.
+        read: Gives the inputs of some of the rows in a layout; out of their column ``inputs`` by default.
 
     Returns:
         For each `Layout` the windows (columns segment, version, day) and their sketches, in the same order.
@@ -149,11 +164,13 @@ def sketched(rows: pl.DataFrame, known: Mapping[Key, Known]) -> list[tuple[pl.Da
             part = part.join(
                 windows.with_row_index("window"), on=[*keys, "day"], how="left", maintain_order="left"
             )
-            made.append((windows, _sketch(part, [entry for _, entry in mine], layout, len(windows))))
+            made.append((windows, _sketch(part, [entry for _, entry in mine], layout, len(windows), read)))
     return made
 
 
-def _sketch(rows: pl.DataFrame, known: Sequence[Known], layout: Layout, windows: int) -> Sketches:
+def _sketch(
+    rows: pl.DataFrame, known: Sequence[Known], layout: Layout, windows: int, read: Read | None
+) -> Sketches:
     of, window = (rows[name].to_numpy().astype(np.int64) for name in ("of", "window"))
     output = rows["output"].to_numpy().astype(np.float64)
     happened, loss = _TRUTHS[layout[2]](rows, of, [entry.signature.classes for entry in known])
@@ -161,7 +178,7 @@ def _sketch(rows: pl.DataFrame, known: Sequence[Known], layout: Layout, windows:
     counts = count(
         [entry.reference for entry in known],
         of,
-        batch_of(rows["inputs"], layout, unseen),
+        batch_of(rows["inputs"], layout, unseen) if read is None else read(rows, layout),
         output,
         happened,
         window,
@@ -255,24 +272,38 @@ _TRUTHS: Mapping[
 
 def batch_of(inputs: pl.Series, layout: Layout, unseen: frozenset[str] = frozenset()) -> Batch:
     """Logged inputs, JSON texts, in a layout; what is not there, of another kind, or `unseen`, is missing."""
-    numbers, texts = (tuple(name for name in names if name not in unseen) for names in layout[:2])
-    schema = pl.Struct(dict.fromkeys(numbers, pl.Float64) | dict.fromkeys(texts, pl.String))
-    try:
-        table = inputs.str.json_decode(schema).struct.unnest()
-    except pl.exceptions.ComputeError:
-        # One row that does not fit fails them all; read one by one, it costs only its own value.
-        table = pl.DataFrame([_fitting(text, numbers, texts) for text in inputs], schema.to_schema())
-    values = table.select(pl.col(name).cast(pl.Float32).fill_null(np.nan) for name in numbers)
-    words = table.select(pl.col(name).fill_null("") for name in texts)
+    numbers, texts = ([name for name in names if name not in unseen] for names in layout[:2])
+    rows = _decoded(inputs, numbers, texts)
     batch = Batch(
         np.full((len(inputs), len(layout[0])), np.nan, np.float32),
         np.full((len(inputs), len(layout[1])), "", dtype=object),
     )
-    for name in numbers:
-        batch.numbers[:, layout[0].index(name)] = values[name].to_numpy()
-    for name in texts:
-        batch.texts[:, layout[1].index(name)] = words[name].to_list()
+    if rows and numbers:
+        columns = attrgetter(*(f"n{place}" for place in range(len(numbers))))
+        with np.errstate(over="ignore"):  # beyond single precision is infinite
+            values = np.array(list(map(columns, rows)), np.float32).reshape(len(rows), -1)
+        batch.numbers[:, [layout[0].index(name) for name in numbers]] = values
+    for place, name in enumerate(texts):
+        batch.texts[:, layout[1].index(name)] = list(map(attrgetter(f"t{place}"), rows))
     return batch
+
+
+def _decoded(inputs: pl.Series, numbers: Sequence[str], texts: Sequence[str]) -> list[Any]:
+    """A row as an object each: numbers as n0, n1, ..., texts as t0, t1, ..."""
+    named = {f"n{place}": name for place, name in enumerate(numbers)}
+    worded = {f"t{place}": name for place, name in enumerate(texts)}
+    fields: list[tuple[str, Any, Any]] = [(field, float | bool | None, None) for field in named]
+    fields += [(field, str, "") for field in worded]
+    row = msgspec.defstruct("Row", fields, rename=named | worded, gc=False)
+    decode = msgspec.json.Decoder(row).decode
+    rows = []
+    for text in inputs:
+        try:
+            rows.append(decode(text))
+        except (msgspec.DecodeError, TypeError):  # a value of another kind costs itself alone
+            fit = _fitting(text or "", numbers, texts)
+            rows.append(row(**{field: fit[name] for field, name in (named | worded).items() if name in fit}))
+    return rows
 
 
 def _fitting(text: str, numbers: Sequence[str], texts: Sequence[str]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from modelworks.core.duration import duration
 from modelworks.core.ref import Segment, segment_text
 from modelworks.data.version import VERSION, IngestReport
 from modelworks.learn.policy import Decision, decide
-from modelworks.learn.station import Attempt
+from modelworks.learn.states import Attempt
 from modelworks.models.definition import Definition
 from modelworks.monitor.watch import Watch
 from modelworks.pipelines import rollout

@@ -24,6 +24,7 @@ from modelworks.learn.policy import Policy
 from modelworks.learn.triggers.port import Trigger
 from modelworks.models.definition import Definition, Fit, Learn
 from modelworks.models.metrics import METRICS
+from modelworks.monitor.drift.rule import Drift
 from modelworks.monitor.value import Payoff
 from modelworks.pipelines import sources
 from modelworks.registry.gates import needed
@@ -50,6 +51,7 @@ class Model:
         control: The share of its traffic that it does not serve, if there is one.
         inputs: What is done with rows that hold what the training did not see.
         log: What of its answers is kept.
+        drift: How large a shift must be to be told of.
     """
 
     definition: Definition
@@ -62,6 +64,7 @@ class Model:
     control: Holdout | None = None
     inputs: Inputs = field(default_factory=Inputs)
     log: Log = field(default_factory=Log)
+    drift: Drift = field(default_factory=Drift)
 
     @property
     def name(self) -> str:
@@ -128,6 +131,7 @@ def model(
     control: Holdout | None = None,
     inputs: Inputs | None = None,
     log: Log | None = None,
+    drift: Drift | None = None,
     holdout: float = 0.2,
     window: str | None = None,
     params: Mapping[str, Any] | None = None,
@@ -157,6 +161,7 @@ def model(
         inputs: What is done with requests that hold what the training did not see; by default they are answered,
             and what is odd is said.
         log: What of its answers is kept; by default all.
+        drift: How large a shift of its inputs or answers must be to be told of; by default a PSI of 0.2.
         holdout: Share of the rows, the newest, that judges instead of teaching.
         window: How far back training looks, for instance ``"120d"``; everything by default.
         params: Passed to the function.
@@ -267,6 +272,7 @@ def model(
             control,
             inputs or Inputs(),
             log or Log(),
+            drift or Drift(),
         )
 
     return define

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import Connection, delete, insert, select
@@ -134,12 +135,13 @@ def record(
             if one.package is not None
         ],
     )
-    judged = [
-        (version, *_judge(stations, model, one)) for version, (_run, one) in zip(versions, made, strict=True)
+    found = [
+        (version, *judged(stations, model, one, now))
+        for version, (_run, one) in zip(versions, made, strict=True)
     ]
-    stations.registry.record_verdicts(db, [(version, verdicts) for version, _, verdicts in judged])
-    results = [_result(model, version, passed, verdicts) for version, passed, verdicts in judged]
-    brought = [(version, result) for (version, _, _), result in zip(judged, results, strict=True)]
+    stations.registry.record_verdicts(db, [(version, verdicts) for version, _, verdicts in found])
+    results = [_result(model, version, passed, verdicts) for version, passed, verdicts in found]
+    brought = [(version, result) for (version, _, _), result in zip(found, results, strict=True)]
     how = model.strategy.to_json()
     steps = stations.deploy.bring_out(
         db,
@@ -201,7 +203,10 @@ def _tags(candidate: Candidate) -> dict[str, str]:
     return {**candidate.tags, **({"tries": str(candidate.tries)} if candidate.tries > 1 else {})}
 
 
-def _judge(stations: Stations, model: Model, candidate: Candidate) -> tuple[bool, tuple[Verdict, ...]]:
+def judged(
+    stations: Stations, model: Model, candidate: Candidate, now: datetime
+) -> tuple[bool, tuple[Verdict, ...]]:
+    """What the gates say of a candidate that could be made: whether it passed, and the verdict of each."""
     assert candidate.package is not None
     theirs = candidate.evidence.get(ChampionSignature())
     asked = ChampionSignature() in candidate.evidence  # it is not worked out for a gate that nobody wants
@@ -216,7 +221,7 @@ def _judge(stations: Stations, model: Model, candidate: Candidate) -> tuple[bool
             evidence=candidate.evidence,
             signature=_sent(stations, model, candidate.package.signature) if asked else None,
             champion_signature=_sent(stations, model, theirs) if isinstance(theirs, Signature) else None,
-            now=stations.clock(),
+            now=now,
         ),
     )
 

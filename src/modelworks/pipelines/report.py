@@ -239,6 +239,9 @@ def monitor(stations: Stations, name: str, segment: str | None, days: int) -> di
                 "auc": watch.auc,
                 "psi": watch.psi,
                 "output_psi": watch.output_psi,
+                "drift_test": watch.drift_test,
+                "drift": watch.drift,
+                "output_drift": watch.output_drift,
                 "shifted": watch.shifted,
                 "decayed": watch.decayed,
             }

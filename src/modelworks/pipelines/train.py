@@ -109,6 +109,7 @@ def described(model: Model) -> dict[str, object]:
         **({} if model.control is None else {"control": model.control.to_json()}),
         "inputs": model.inputs.to_json(),
         "log": model.log.to_json(),
+        "drift": model.drift.to_json(),
         "retrain": [repr(trigger) for trigger in model.policy.triggers],
         "approval": model.approval,
         "value": None if model.value is None else repr(model.value),

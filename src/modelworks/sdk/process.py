@@ -53,13 +53,14 @@ class Server:
         self.stop()
 
 
-def start(folder: Path, *, port: int = 0, worker: bool = False) -> Server:
+def start(folder: Path, *, port: int = 0, worker: bool = False, workers: int | None = None) -> Server:
     """Start ``modelworks up`` for the project in `folder`, and wait until it answers.
 
     Args:
         folder: The project.
         port: 0 lets the system choose.
         worker: Whether the worker runs beside it.
+        workers: Server processes; the setting by default.
 
     Raises:
         Unavailable: it ended before it answered; what it printed says why.
@@ -74,8 +75,11 @@ def start(folder: Path, *, port: int = 0, worker: bool = False) -> Server:
         "up",
         "--port",
         str(port),
+        "--worker" if worker else "--no-worker",
     ]
-    process = subprocess.Popen([*command, "--worker" if worker else "--no-worker"], stdout=subprocess.PIPE)
+    if workers is not None:
+        command += ["--workers", str(workers)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
     assert process.stdout is not None
     said = b""
     while not said.rstrip().endswith(b"}"):

@@ -62,9 +62,11 @@ class GrpcServer:
         tick: What arrives together, whether by HTTP or by gRPC, is predicted and logged together.
         host: Address to listen on.
         port: Port to listen on; 0 lets the system choose.
+        shared: Whether other processes of this server listen on it as well; the system spreads connections over them.
     """
 
-    def __init__(self, tick: Tick, host: str, port: int) -> None:
+    def __init__(self, tick: Tick, host: str, port: int, shared: bool = False) -> None:
+        self._shared = shared
         self.tick = tick
         self.fleet = tick.plane.fleet
         self._at = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -82,7 +84,7 @@ class GrpcServer:
                 ("grpc.max_receive_message_length", self.tick.plane.max_body),
                 ("grpc.max_send_message_length", -1),
                 # Two servers on one port would take turns unnoticed.
-                ("grpc.so_reuseport", 0),
+                ("grpc.so_reuseport", int(self._shared)),
             ]
         )
         calls = {

@@ -38,6 +38,7 @@ def run(
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
+    listener: socket.socket | None = None,
     poll: float = 0.5,
     authorize: Authorize = anybody,
     limits: Limits = PATIENT,
@@ -52,6 +53,8 @@ def run(
         plane: The data plane; closed at the end.
         host: Address to listen on.
         port: Port to listen on; 0 lets the system choose.
+        listener: A socket that listens already, shared with other processes, instead of host and port; the port of
+            the gRPC server is shared with them as well.
         poll: Seconds between two looks at the ledger.
         authorize: Who may predict.
         limits: For slow clients, and for too many.
@@ -65,7 +68,8 @@ def run(
     # One thread a request path: a library's own pool only makes neighbours wait for each other.
     for name in _ONE_THREAD:
         os.environ.setdefault(name, "1")
-    with threadpool_limits(1), _listen(host, port) as listener:
+    shared = listener is not None
+    with threadpool_limits(1), listener or listen(host, port) as listener:
         plane.fleet.refresh()
         limits = replace(limits, connections=min(limits.connections, _descriptors() - _SPARE))
         tick = Tick(plane, authorize, limits)
@@ -97,7 +101,7 @@ def run(
         if threading.current_thread() is threading.main_thread():
             # uvicorn raises the signal again when all is answered; what is to be closed then is closed.
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        beside = None if grpc_port is None else _grpc_server(tick, host, grpc_port)
+        beside = None if grpc_port is None else _grpc_server(tick, host, grpc_port, shared)
         try:
             _Server(config, lambda: ready(listener.getsockname()[1]), tick, beside).run(sockets=[listener])
         finally:
@@ -169,11 +173,11 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _grpc_server(tick: Tick, host: str, port: int) -> GrpcServer:
+def _grpc_server(tick: Tick, host: str, port: int, shared: bool) -> GrpcServer:
     # gRPC is loaded where it is served.
     from modelworks.serving.grpc_server import GrpcServer
 
-    return GrpcServer(tick, host, port)
+    return GrpcServer(tick, host, port, shared)
 
 
 def _descriptors() -> int:
@@ -189,18 +193,30 @@ def _descriptors() -> int:
     return wanted
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, setting: str = "server.port", backlog: int | None = 2048) -> socket.socket:
+    """A socket that listens.
+
+    Args:
+        host: Address.
+        port: Port; 0 lets the system choose.
+        setting: Where it comes from.
+        backlog: Connections that may wait; ``None`` for a socket that is only bound.
+
+    Raises:
+        Unavailable: the port is taken.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-        listener.listen(2048)
+        if backlog is not None:
+            listener.listen(backlog)
     except OSError as error:
         listener.close()
         raise Unavailable(
             f"cannot listen on {host}:{port}",
             str(error),
-            "stop what uses it, or choose another with server.port",
+            f"stop what uses it, or choose another with {setting}",
         ) from error
     return listener

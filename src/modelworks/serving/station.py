@@ -49,6 +49,10 @@ class ServeStation:
         self._memory = memory
         self._pools: Pools | None = None
 
+    def share(self, processes: int) -> None:
+        """Be one of so many processes that have the memory for models together; to be said before anything is asked."""
+        self._memory = self._memory and max(self._memory // processes, 1)
+
     def apart(self, memory: int = 0, environments: Path | None = None) -> None:
         """Answer with models that are not compiled in processes of their own; to be said before anything is asked.
 

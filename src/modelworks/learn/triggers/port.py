@@ -22,7 +22,9 @@ class SegmentState:
         rows: Rows that a training could use.
         new_rows: Those of them that came since it was last trained.
         min_rows: Rows it needs for a model of its own.
-        labelled: Predictions of the champion with an outcome, in the days that monitoring looks at.
+        answered: Predictions of the champion, in the days that monitoring looks at.
+        days: Days with any of them.
+        labelled: Those with an outcome.
         loss_kind: What `loss` is: ``"log_loss"`` (nats) or ``"squared_error"``.
         loss: Their mean loss; ``None`` with fewer than two.
         loss_error: Its standard error.
@@ -39,6 +41,8 @@ class SegmentState:
     rows: int
     new_rows: int
     min_rows: int
+    answered: int = 0
+    days: int = 0
     labelled: int = 0
     loss_kind: Literal["log_loss", "squared_error"] = "log_loss"
     loss: float | None = None

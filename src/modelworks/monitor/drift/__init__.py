@@ -8,6 +8,9 @@ DRIFT_TESTS: Catalog[DriftTest] = Catalog(
     {
         "chi2": "modelworks.monitor.drift.chi2:CHI2",
         "js": "modelworks.monitor.drift.js:JS",
+        "ks": "modelworks.monitor.drift.ks:KS",
+        "ks_p": "modelworks.monitor.drift.ks:KS_P",
         "psi": "modelworks.monitor.drift.psi:PSI",
+        "wasserstein": "modelworks.monitor.drift.wasserstein:WASSERSTEIN",
     },
 )

@@ -27,4 +27,5 @@ def jensen_shannon(reference: Counts, live: Counts) -> Floats:
     return np.asarray(np.where(there, np.maximum(bits.sum(axis=-1) / 2, 0.0), np.nan), dtype=np.float64)
 
 
-JS = DriftTest("js", "effect", jensen_shannon)
+# Near zero it is the index over 8 ln 2.
+JS = DriftTest("js", "effect", jensen_shannon, usual=0.03, noise=1 / (8 * np.log(2)))

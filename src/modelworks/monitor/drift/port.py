@@ -22,12 +22,17 @@ class DriftTest:
         gives: ``"effect"``: how large the shift is, 0 for none; ``"p"``: the chance of a difference as large
             as this one where there is no shift.
         compute: ``(reference (..., bins), live (..., bins)) -> (...)``; NaN where either has no rows. Bins
-            that neither side uses change nothing.
+            that neither side uses change nothing. A test for ordered values takes the bins in ascending order:
+            categories stand from the commonest to the rarest, "missing" is the last bin of all.
+        usual: The effect from which a shift is commonly said to matter.
+        noise: Mean effect without any shift, over ``(used bins - 1) (1 / n + 1 / m)``; it is taken off.
     """
 
     name: str
     gives: Literal["effect", "p"]
     compute: Callable[[Counts, Counts], Floats]
+    usual: float = 0.0
+    noise: float = 0.0
 
 
 def benjamini_hochberg(p: Floats) -> Floats:

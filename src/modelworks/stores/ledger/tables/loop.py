@@ -43,8 +43,26 @@ alerts = Table(
     Column("evidence", JSON, nullable=False),
     Column("opened", Utc, nullable=False),
     Column("closed", Utc),
+    Column("acknowledged", Utc),
+    Column("acknowledged_by", Name),
+    Column("snoozed", Utc),  # until then nobody is told
     Index(None, "model", "segment", "kind", "closed"),
     Index(None, "opened"),
+)
+notices = Table(
+    # Which channel was told, or is to be told, of which alert.
+    "notices",
+    metadata,
+    Column("channel", String(40), primary_key=True),
+    Column("alert", Integer, primary_key=True),
+    Column("event", String(20), primary_key=True),
+    Column("notice", Id, nullable=False),  # what is told at once
+    Column("sent", Utc),
+    Column("tries", Integer, nullable=False),
+    Column("due", Utc, nullable=False),
+    Column("error", Text),
+    Index(None, "notice"),
+    Index(None, "channel", "sent", "due"),
 )
 decisions = Table(
     "decisions",

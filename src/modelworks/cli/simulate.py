@@ -1,0 +1,87 @@
+"""The command that tries policies of retraining on the past."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from modelworks.cli.door import Door
+from modelworks.console import terminal as show
+
+
+def register(app: typer.Typer) -> None:
+    """Put the command into the application."""
+    app.command("simulate")(simulate)
+
+
+def simulate(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="Which model.")],
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="never, declared, every=7d, rows=5000, drift, drift=0.5, decay, decay=0.1, gain=20/0.05, "
+            "or several joined by '+'; again for another one."
+        ),
+    ] = None,
+    since: Annotated[str | None, typer.Option(help="When the first models are trained.")] = None,
+    until: Annotated[str | None, typer.Option(help="Where the past ends.")] = None,
+    every: Annotated[str, typer.Option(help="Time between two turns of the loop.")] = "1d",
+    delay: Annotated[
+        str | None, typer.Option(help="How long after its event the truth is known; as it came by default.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write a page with pictures there, an HTML file.")] = None,
+) -> None:
+    """Try policies of retraining on the logged past: quality, trainings, cost and value of each."""
+    door: Door = context.obj
+    told = door.watched(
+        "simulate", model=model, policies=policy or [], since=since, until=until, every=every, delay=delay
+    )
+    if out is not None:
+        from modelworks.console.simulation import page
+
+        out.write_text(page(told), encoding="utf-8")
+    if door.json:
+        return show.raw(told)
+    courses = told["courses"]
+    main = next(iter(courses[0]["spans"][-1]["metrics"]))
+    rows = courses[0]["spans"][-1]["rows"]
+    show.table(
+        f"{told['model']} from {told['since'][:10]} to {told['until'][:10]}, {rows:,} predictions",
+        ["policy", *(f"{name}#" for name in courses[0]["spans"][-1]["metrics"]), f"against {courses[0]['policy']}#",
+         *([f"{told['unit']}#"] if told["unit"] else []), "trained#", "promoted#", "worker#"],
+        [_row(course, told["unit"]) for course in courses],
+    )  # fmt: skip
+    show.table(
+        f"{main} by month",
+        ["policy", *(f"{span['name'][2:]}#" for span in courses[0]["spans"][:-1])],
+        [
+            [course["policy"], *(_short(span["metrics"][main]) for span in course["spans"][:-1])]
+            for course in courses
+        ],
+    )
+    beaten = [course["policy"] for course in courses if not course["efficient"]]
+    if beaten:
+        show.OUT.print(
+            f"  [dim]another one is as good for less training: {show.cell(', '.join(beaten))}[/dim]"
+        )
+    if out is not None:
+        show.OUT.print(f"  the pictures are in {show.cell(out)}")
+    return show.hint("write the triggers into retrain= of @mw.model, then modelworks plan")
+
+
+def _row(course: Mapping[str, Any], unit: str) -> list[Any]:
+    whole, apart = course["spans"][-1], course["apart"]
+    against = f"{apart['mean']:+.4f} ±{(apart['high'] - apart['low']) / 2:.4f}" if apart else None
+    return [
+        course["policy"], *(_short(value) for value in whole["metrics"].values()), against,
+        *([f"{whole['value']:,.0f}"] if unit else []), whole["trained"], whole["promoted"],
+        show.seconds(whole["seconds"]),
+    ]  # fmt: skip
+
+
+def _short(value: float | None) -> str | None:
+    return None if value is None else f"{value:.4f}"

@@ -1,0 +1,229 @@
+"""What a policy of retraining would have done with the past, and what came of it. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from modelworks.core.errors import Invalid
+from modelworks.core.ref import Segment
+from modelworks.learn.policy import Policy
+from modelworks.learn.triggers.every import Every
+from modelworks.learn.triggers.on_decay import OnDecay
+from modelworks.learn.triggers.on_drift import OnDrift
+from modelworks.learn.triggers.on_gain import OnGain
+from modelworks.learn.triggers.on_rows import OnRows
+from modelworks.learn.triggers.port import Trigger
+
+Doubles = npt.NDArray[np.float64]
+
+USUAL = ("never", "every=7d", "every=28d", "drift", "decay")
+"""Policies that are compared where none are named; the model's own comes in addition."""
+DECLARED = "declared"
+"""Name of the model's own policy."""
+_SURE = 1.96
+"""Standard errors on either side of a 95 % interval."""
+
+
+Action = Literal["promote", "refuse", "fail"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One training in a simulated past.
+
+    Attributes:
+        at: When.
+        segment: Of which segment.
+        trigger: Why; ``"start"`` for the first.
+        action: What became of it: ``"promote"``, ``"refuse"`` by a gate, or ``"fail"``.
+    """
+
+    at: datetime
+    segment: Segment
+    trigger: str
+    action: Action
+
+
+@dataclass(frozen=True)
+class Span:
+    """A month, or all of them.
+
+    Attributes:
+        name: ``"2013-03"``, or ``"all"``.
+        rows: Rows that were answered and whose truth is known.
+        metrics: Of these answers, by name; ``None`` where one is undefined.
+        value: What acting on them was worth, in the unit of the model's payoff; ``None`` where it has none.
+        trained: Trainings.
+        promoted: Trainings that made a new champion.
+        seconds: What the trainings took, seconds of a worker.
+    """
+
+    name: str
+    rows: int
+    metrics: Mapping[str, float | None]
+    value: float | None
+    trained: int
+    promoted: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Apart:
+    """How much two policies' losses differ, by row; below 0 the first is better.
+
+    Attributes:
+        mean: Of the differences.
+        low: Lower end of a 95 % interval for it.
+        high: Upper end.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Course:
+    """What one policy would have done.
+
+    Attributes:
+        policy: Its name.
+        triggers: As they are written in ``factory.py``.
+        spans: By month; the last is all of them.
+        events: Its trainings, the first ones included, in the order of time.
+        apart: Its loss against the first policy's, on the same rows; ``None`` for the first itself.
+        efficient: Whether no other policy is at least as good with less training.
+    """
+
+    policy: str
+    triggers: tuple[str, ...]
+    spans: tuple[Span, ...]
+    events: tuple[Event, ...]
+    apart: Apart | None = None
+    efficient: bool = True
+
+    @property
+    def whole(self) -> Span:
+        """All months together."""
+        return self.spans[-1]
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """Policies side by side on one past.
+
+    Attributes:
+        model: Name of the model.
+        since: Where the past begins.
+        until: Where it ends.
+        loss: What `Course.apart` compares: ``"log_loss"`` or ``"squared_error"``.
+        unit: Of the value; ``""`` where the model has no payoff.
+        courses: One a policy.
+        seconds: How long it took.
+    """
+
+    model: str
+    since: datetime
+    until: datetime
+    loss: Literal["log_loss", "squared_error"]
+    unit: str
+    courses: tuple[Course, ...]
+    seconds: float
+
+
+def policies(texts: Sequence[str], declared: Policy) -> dict[str, Policy]:
+    """Policies by their names.
+
+    They are ``never``, ``declared`` (the model's own), ``every=7d``, ``rows=5000``, ``drift``, ``drift=0.5`` (the least
+    PSI), ``decay``, ``decay=0.1`` (by how much), ``gain=20/0.05`` (what a unit of loss is worth for a prediction, and
+    what a training costs); several are joined by ``+``: ``every=28d+drift``. All have the cool-down of the model's own.
+
+    Args:
+        texts: The names.
+        declared: The model's own.
+
+    Raises:
+        Invalid: one of them is no policy.
+    """
+    found: dict[str, Policy] = {}
+    for text in texts:
+        if text == DECLARED:
+            found[text] = declared
+        elif text == "never":
+            found[text] = Policy((), declared.cooldown, declared.most)
+        else:
+            triggers = tuple(_trigger(part) for part in text.split("+"))
+            found[text] = Policy(triggers, declared.cooldown, declared.most)
+    return found
+
+
+def _trigger(text: str) -> Trigger:
+    name, _, value = text.partition("=")
+    try:
+        if name == "every" and value:
+            return Every(value)
+        if name == "rows" and value:
+            return OnRows(int(value))
+        if name == "gain" and value:
+            worth, _, cost = value.partition("/")
+            return OnGain(float(worth), float(cost))
+        if name == "drift":
+            return OnDrift(psi=float(value)) if value else OnDrift()
+        if name == "decay":
+            return OnDecay(by=float(value)) if value else OnDecay()
+    except ValueError:
+        pass
+    raise Invalid(
+        f"{text!r} is no policy",
+        "",
+        "write never, declared, every=7d, rows=5000, drift, drift=0.5, decay, decay=0.1, gain=20/0.05; "
+        "or several joined by '+'",
+    )
+
+
+def apart(one: Doubles, other: Doubles, day: npt.NDArray[np.int64]) -> Apart:
+    """How much the losses of two policies differ on the same rows.
+
+    Rows of a day share their luck, so days are what is independent: the standard error is that of a ratio of sums
+    over days. Source: Cochran, Sampling Techniques, 1977, section 6.4 (the variance of a ratio estimator).
+
+    Args:
+        one: Losses of the first, shape (rows,).
+        other: Of the second.
+        day: The day of each row.
+    """
+    difference = one - other
+    places = np.unique(day, return_inverse=True)[1]
+    sums, rows = np.bincount(places, difference), np.bincount(places)
+    mean = float(difference.mean())
+    days = len(rows)
+    if days < 2:
+        return Apart(mean, -math.inf, math.inf)
+    error = math.sqrt(days / (days - 1) * float(np.square(sums - mean * rows).sum())) / len(difference)
+    return Apart(mean, mean - _SURE * error, mean + _SURE * error)
+
+
+def efficient(points: Iterable[tuple[float, float]]) -> list[bool]:
+    """Which of some (cost, loss) no other one beats: it is as good in both, and better in one."""
+    found = list(points)
+    return [
+        not any(c <= cost and lost <= loss and (c, lost) != (cost, loss) for c, lost in found)
+        for cost, loss in found
+    ]
+
+
+def plain_policy(policy: Policy) -> tuple[str, ...]:
+    """The triggers as they are written in ``factory.py``."""
+    return tuple(map(repr, policy.triggers))
+
+
+def finite(value: Any) -> float | None:
+    """A number, or ``None`` for what is none."""
+    return float(value) if math.isfinite(value) else None

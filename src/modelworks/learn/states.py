@@ -1,0 +1,83 @@
+"""What is known of every segment at the moment of a decision, put together. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from modelworks.core.ref import Segment
+from modelworks.learn.triggers.port import SegmentState
+from modelworks.models.definition import Definition
+from modelworks.monitor.watch import Watch
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """The last training of a segment, whatever came of it.
+
+    Attributes:
+        at: When.
+        dataset_version: What it learned from.
+    """
+
+    at: datetime
+    dataset_version: int
+
+
+def states_of(
+    definition: Definition,
+    live: Collection[Segment],
+    *,
+    rows: Mapping[Segment, tuple[int, int]],
+    attempts: Mapping[Segment, Attempt],
+    watches: Sequence[Watch],
+    now: datetime,
+) -> list[SegmentState]:
+    """What is known of every segment that has a model, or rows enough for one.
+
+    Args:
+        definition: Of the model.
+        live: Segments that have a champion.
+        rows: Usable rows of each segment, all and new since its last training.
+        attempts: The last training of each.
+        watches: From the monitor.
+        now: The moment of the decision.
+    """
+    seen = {watch.segment: watch for watch in watches}
+    enough = {segment for segment, (total, _) in rows.items() if total >= definition.min_rows}
+    found = []
+    for segment in sorted({*live, *enough}):
+        total, new = rows.get(segment, (0, 0))
+        attempt = attempts.get(segment)
+        state = SegmentState(
+            segment=segment,
+            now=now,
+            live=segment in live,
+            tried=None if attempt is None else attempt.at,
+            rows=total,
+            new_rows=new,
+            min_rows=definition.min_rows,
+            **_watched(seen.get(segment)),
+        )
+        found.append(state)
+    return found
+
+
+def _watched(watch: Watch | None) -> dict[str, Any]:
+    """What a state takes over from a watch; nothing where the champion has not answered yet."""
+    if watch is None:
+        return {}
+    names = (
+        "days",
+        "labelled",
+        "loss_kind",
+        "loss",
+        "loss_error",
+        "promised",
+        "promised_error",
+        "shifted",
+        "psi",
+    )
+    return {"answered": watch.rows, **{name: getattr(watch, name) for name in names}}

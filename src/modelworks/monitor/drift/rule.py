@@ -1,0 +1,56 @@
+"""When a shift is worth an alarm, as a model's definition says it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from modelworks.core.errors import Invalid
+from modelworks.monitor.drift import DRIFT_TESTS
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How large a shift must be to be told of: ``drift=`` of `@mw.model`.
+
+    How sure it must be is not a matter of the model: false alarms are controlled over the whole fleet.
+
+    Attributes:
+        test: How shifts are measured: ``"psi"``, ``"js"`` (Jensen-Shannon divergence, bits), ``"ks"``
+            (Kolmogorov-Smirnov) or ``"wasserstein"`` (standard deviations).
+        least: The smallest shift that matters; by default what is usual for the test: 0.2, 0.03, 0.1, 0.1.
+    """
+
+    test: str = "psi"
+    least: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            NotFound: there is no such test.
+            Invalid: it does not measure how large a shift is, or the limit cannot be meant.
+        """
+        if DRIFT_TESTS[self.test].gives != "effect":
+            raise Invalid(
+                f"test of mw.Drift is {self.test!r}",
+                "it says how sure a shift is, not how large",
+                f"use one of {', '.join(name for name in DRIFT_TESTS if DRIFT_TESTS[name].gives == 'effect')}",
+            )
+        if self.least is not None and not 0 < self.least < float("inf"):
+            raise Invalid(f"least of mw.Drift is {self.least}", "", "use a number above 0")
+
+    @property
+    def limit(self) -> float:
+        """The smallest shift that matters."""
+        return DRIFT_TESTS[self.test].usual if self.least is None else self.least
+
+    def to_json(self) -> dict[str, Any]:
+        """As data; called with it, the class makes it again."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any] | None) -> Drift:
+        """The inverse; of nothing what is usual."""
+        return cls(**(data or {}))

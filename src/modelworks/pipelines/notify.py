@@ -1,0 +1,187 @@
+"""Telling people of alerts: each once on each channel, again until the channel has taken it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, and_, exists, select, update
+
+from modelworks.config import Settings
+from modelworks.core.clock import new_id
+from modelworks.core.errors import Invalid, ModelworksError
+from modelworks.monitor.channels.email import Email
+from modelworks.monitor.channels.port import Channel, Notice, Told
+from modelworks.monitor.channels.slack import Slack
+from modelworks.monitor.channels.webhook import Webhook
+from modelworks.pipelines.context import Stations
+from modelworks.stores.ledger.portable import insert_many
+from modelworks.stores.ledger.tables import alerts, notices
+
+_REMEMBERED = timedelta(days=1)
+"""How long ago an alert may have been opened that a channel is told of which is new."""
+_AT_ONCE = 500
+"""Alerts in one notice."""
+_FIRST, _LONGEST = timedelta(seconds=10), timedelta(hours=1)
+"""Time before a channel that did not take a notice is tried again; it doubles up to the longest."""
+
+
+def channels_of(settings: Settings) -> dict[str, Channel]:
+    """The channels that the settings name.
+
+    Raises:
+        Invalid: one of them cannot be used as it is set.
+    """
+    if settings.alerts_least not in ("warning", "critical"):
+        raise Invalid(
+            f"alerts.least cannot be {settings.alerts_least!r}", "", "set it to 'warning' or 'critical'"
+        )
+    found: dict[str, Channel] = {}
+    if settings.alerts_webhook:
+        found["webhook"] = Webhook(settings.alerts_webhook, settings.alerts_secret)
+    if settings.alerts_slack:
+        found["slack"] = Slack(settings.alerts_slack)
+    if settings.alerts_email:
+        found["email"] = Email(settings.alerts_email, settings.alerts_smtp, settings.alerts_sender)
+    return found
+
+
+def notify(stations: Stations, channels: Mapping[str, Channel], least: str = "warning") -> dict[str, Any]:
+    """Tell every channel what it was not told yet.
+
+    A channel that cannot be reached is tried again later, and keeps none of the others waiting. Who dies between
+    telling and noting that it was told tells it again, with the same id.
+
+    Args:
+        stations: The belt.
+        channels: By name.
+        least: The least severity.
+
+    Returns:
+        By channel the number of alerts that it was told of, or why it was not.
+    """
+    told: dict[str, Any] = {}
+    for name, channel in channels.items():
+        with stations.stores.ledger.alone(f"notify {name}"):
+            notice = _next(stations, name, least)
+            if notice is None:
+                continue
+            try:
+                channel.send(notice)
+            except ModelworksError as error:
+                _failed(stations, notice, error)
+                told[name] = str(error)
+            else:
+                with stations.stores.ledger.write() as db:
+                    db.execute(
+                        update(notices).where(notices.c.notice == notice.id).values(sent=stations.clock())
+                    )
+                told[name] = len(notice.alerts)
+    return told
+
+
+def try_out(stations: Stations, channels: Mapping[str, Channel]) -> dict[str, str]:
+    """Send a message that says that it is a test; by channel ``""``, or why it did not get there."""
+    now = stations.clock()
+    message = "this is a test of where alerts go"
+    told = Told(0, "opened", "", "", "test", "warning", message, now)
+    found = {}
+    for name, channel in channels.items():
+        try:
+            channel.send(Notice(new_id(), stations.project.root.name, [told]))
+            found[name] = ""
+        except ModelworksError as error:
+            found[name] = str(error)
+    return found
+
+
+def _next(stations: Stations, channel: str, least: str) -> Notice | None:
+    """The notice that a channel is to be told now: one that it did not take, or what is new, written down first."""
+    now = stations.clock()
+    with stations.stores.ledger.write() as db:
+        waiting = db.execute(
+            select(notices.c.notice, notices.c.due)
+            .where(notices.c.channel == channel, notices.c.sent.is_(None))
+            .order_by(notices.c.due)
+            .limit(1)
+        ).one_or_none()
+        if waiting is None:
+            identifier = _gather(db, channel, least, now)
+        else:
+            identifier = waiting.notice if waiting.due <= now else None
+        if identifier is None:
+            return None
+        return Notice(identifier, stations.project.root.name, _alerts(db, identifier))
+
+
+def _gather(db: Connection, channel: str, least: str, now: datetime) -> str | None:
+    """Write down a notice of all that a channel was not told yet; its id, ``None`` where there is nothing."""
+
+    def heard(event: str) -> Any:
+        return exists().where(
+            notices.c.channel == channel, notices.c.alert == alerts.c.id, notices.c.event == event
+        )
+
+    severe = alerts.c.severity == "critical" if least == "critical" else alerts.c.severity.is_not(None)
+    awake = alerts.c.snoozed.is_(None) | (alerts.c.snoozed <= now)
+    new = and_(
+        alerts.c.closed.is_(None), alerts.c.opened > now - _REMEMBERED, severe, awake, ~heard("opened")
+    )
+    woken = and_(alerts.c.closed.is_(None), alerts.c.snoozed <= now, severe, ~heard("opened"))
+    over = and_(alerts.c.closed.is_not(None), heard("opened"), ~heard("closed"))
+    identifier = new_id()
+    rows = [
+        {"notice": identifier, "channel": channel, "alert": alert, "event": event, "tries": 0, "due": now}
+        for event, which in (("opened", new | woken), ("closed", over))
+        for alert in db.scalars(select(alerts.c.id).where(which).order_by(alerts.c.id).limit(_AT_ONCE))
+    ]
+    if not rows:
+        return None
+    insert_many(db, notices, rows)
+    return identifier
+
+
+def _alerts(db: Connection, notice: str) -> list[Told]:
+    query = (
+        select(notices.c.event, alerts)
+        .join(alerts, alerts.c.id == notices.c.alert)
+        .where(notices.c.notice == notice)
+        .order_by(notices.c.event.desc(), alerts.c.id)
+    )
+    return [
+        Told(
+            row.id,
+            row.event,
+            row.model,
+            row.segment,
+            row.kind,
+            row.severity,
+            row.message,
+            row.opened if row.event == "opened" else row.closed,
+        )
+        for row in db.execute(query)
+    ]
+
+
+def _failed(stations: Stations, notice: Notice, error: ModelworksError) -> None:
+    with stations.stores.ledger.write() as db:
+        mine = notices.c.notice == notice.id
+        tries = db.scalars(select(notices.c.tries).where(mine).limit(1)).one() + 1
+        due = stations.clock() + min(_FIRST * 2 ** min(tries - 1, 20), _LONGEST)
+        db.execute(update(notices).where(mine).values(tries=tries, due=due, error=str(error)[:500]))
+
+
+def acknowledge(stations: Stations, alert: int, who: str) -> dict[str, Any]:
+    """Note that somebody looks after an alert; see `monitor.station.MonitorStation.mark`."""
+    return stations.monitor.mark(alert, acknowledged=stations.clock(), acknowledged_by=who)
+
+
+def snooze(stations: Stations, alert: int, lasting: timedelta) -> dict[str, Any]:
+    """Tell nobody of an alert for a while; see `monitor.station.MonitorStation.mark`."""
+    return stations.monitor.mark(alert, snoozed=stations.clock() + lasting)
+
+
+def resolve(stations: Stations, alert: int) -> dict[str, Any]:
+    """Close an alert; see `monitor.station.MonitorStation.mark`."""
+    return stations.monitor.mark(alert, closed=stations.clock())

@@ -1,0 +1,263 @@
+"""One policy on its way through the past: its champions answer, monitoring counts, and says what it sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from modelworks.core.batch import Batch
+from modelworks.core.measure import Counts
+from modelworks.core.ref import Segment, segment_text
+from modelworks.learn.policy import Decision, Policy, decide
+from modelworks.learn.simulation import Event
+from modelworks.learn.states import Attempt, states_of
+from modelworks.learn.triggers.every import Every
+from modelworks.learn.triggers.on_rows import OnRows
+from modelworks.models.definition import Definition
+from modelworks.models.package import Package
+from modelworks.models.predictor import Predictor
+from modelworks.monitor.drift.rule import Drift
+from modelworks.monitor.fleet import FALSE_ALARMS
+from modelworks.monitor.judge import judge
+from modelworks.monitor.sketch import Sketches
+from modelworks.monitor.station import TRAILING_DAYS
+from modelworks.monitor.watch import Watch
+from modelworks.monitor.window import Key, Known, Layout, sketched
+from modelworks.pipelines.past import DAY, Ints, Past, moment
+
+_AHEAD = 28 * DAY
+"""How far ahead a version answers at once: it is asked seldom, and for many rows."""
+_BLIND = (Every, OnRows)
+"""Triggers that do not look at what monitoring says."""
+
+Doubles = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Version:
+    """A version that was made on the way.
+
+    Attributes:
+        uid: Its number among all of them.
+        segment: Which.
+        number: Its number among those of its segment.
+    """
+
+    uid: int
+    segment: Segment
+    number: int
+    package: Package
+    known: Known
+    predictor: Predictor
+
+    @cached_property
+    def key(self) -> Key:
+        """As monitoring names it."""
+        return segment_text(self.segment), self.number
+
+
+class PolicyRun:
+    """One policy on its way.
+
+    Args:
+        name: Of the policy.
+        policy: The policy.
+        definition: Of the model.
+        past: What it goes through.
+        rule: How large a shift must be.
+        others: Champions of other models, with which it shares the false alarms.
+
+    Attributes:
+        answers: What was answered to each row that was asked, shape (rows,); NaN before.
+        champions: As things stand.
+        events: Its trainings.
+        costs: What each of them took: when, and the seconds of a worker.
+    """
+
+    def __init__(
+        self, name: str, policy: Policy, definition: Definition, past: Past, rule: Drift, others: int
+    ) -> None:
+        self.name = name
+        self.rule = rule
+        self.others = others
+        self.policy = policy
+        self.definition = definition
+        self.past = past
+        self.answers: Doubles = np.full(len(past.asked), np.nan)
+        self.champions: dict[Segment, Version] = {}
+        self.events: list[Event] = []
+        self.costs: list[tuple[int, float]] = []
+        self._by = np.full(len(past.asked), -1)  # who has answered each row, or would have as things stand
+        self._tried: dict[Segment, int] = {}
+        self._made: dict[Segment, int] = {}
+        self._days: dict[tuple[int, Layout], tuple[list[Key], Sketches]] = {}  # windows by UTC day
+        self._unlabelled: Ints = np.zeros(0, np.int64)  # rows that were answered and whose truth has not come
+        self._routes: Ints | None = None
+        self._sighted = not all(isinstance(trigger, _BLIND) for trigger in policy.triggers)
+
+    def take(self, segment: Segment, now: int, event: Event, seconds: float, made: Version | None) -> None:
+        """A segment was trained.
+
+        Args:
+            segment: Which.
+            now: When.
+            event: What became of it.
+            seconds: What it took.
+            made: The new champion, if there is one; its number is given here.
+        """
+        self._tried[segment] = now
+        self.events.append(event)
+        self.costs.append((now, seconds))
+        if event.action != "fail":
+            self._made[segment] = self._made.get(segment, 0) + 1
+        if made is not None:
+            self.champions[segment] = replace(made, number=self._made[segment])
+            self._routes = None
+
+    def decide(self, now: int) -> list[Decision]:
+        """What the policy decides."""
+        if not self.policy.triggers:
+            return []
+        states = states_of(
+            self.definition,
+            self.champions.keys(),
+            rows=self.past.counts(now, self._tried),
+            attempts={segment: Attempt(moment(at), 0) for segment, at in self._tried.items()},
+            watches=self._watches(now) if self._sighted else (),
+            now=moment(now),
+        )
+        return decide(self.policy, states)
+
+    def answer(self, since: int, until: int) -> None:
+        """Let the champions answer what was asked, and count it."""
+        rows = self.past.asked
+        low, high = map(int, np.searchsorted(rows.events, [since, until]))
+        asked = self._routing()[rows.at[-1][low:high]]
+        if (self._by[low:high] != asked).any():
+            self._ahead(low, int(np.searchsorted(rows.events, since + _AHEAD)))
+        if self._sighted:
+            places = np.arange(low, high)
+            told = rows.known[places] <= until
+            self._count(places, told)
+            come = rows.known[self._unlabelled] <= until
+            late = self._unlabelled[come]
+            self._count(late, np.ones(len(late), bool))
+            self._count(late, np.zeros(len(late), bool), sign=-1)
+            self._unlabelled = np.concatenate([self._unlabelled[~come], places[~told]])
+
+    def _routing(self) -> Ints:
+        """For each segment the version that answers for it: its own, or its nearest parent's."""
+        if self._routes is None:
+            nearest = []
+            for segment in self.past.segments:
+                while segment not in self.champions and segment:
+                    segment = segment[:-1]
+                nearest.append(self.champions[segment].uid if segment in self.champions else -1)
+            self._routes = np.array(nearest)
+        return self._routes
+
+    def _ahead(self, low: int, high: int) -> None:
+        """Answer all rows of a span that are not answered as things stand."""
+        rows = self.past.asked
+        asked = self._routing()[rows.at[-1][low:high]]
+        stale = np.flatnonzero(self._by[low:high] != asked)
+        versions = {one.uid: one for one in self.champions.values()}
+        order = stale[np.argsort(asked[stale], kind="stable")]
+        for part in np.split(order, np.flatnonzero(np.diff(asked[order])) + 1):
+            places, uid = part + low, int(asked[part[0]])
+            self._by[places] = uid
+            self.answers[places] = np.nan
+            if uid in versions:
+                version = versions[uid]
+                scores = version.predictor.predict(rows.batch(places, version.package.signature))
+                self.answers[places] = scores[:, -1]
+
+    def _count(self, places: Ints, labelled: npt.NDArray[np.bool_], sign: int = 1) -> None:
+        """Add rows to the windows of their day, or take them out."""
+        asked = self.past.asked
+        versions = {one.uid: one for one in self.champions.values()}
+        there = np.isin(self._by[places], list(versions))
+        places, labelled = places[there], labelled[there]
+        who = [versions[uid] for uid in self._by[places].tolist()]
+        if not who:
+            return
+        known = {one.key: one.known for one in who}
+        rows = pl.DataFrame(
+            {
+                "segment": [one.key[0] for one in who],
+                "version": [one.key[1] for one in who],
+                "event_time": pl.Series(asked.events[places]).cast(pl.Datetime("us", "UTC")),
+                "output": self.answers[places],
+                "value": np.where(labelled, asked.truth[places], np.nan),
+                "label": pl.Series([None] * len(places), dtype=pl.String),
+                "place": places,
+            }
+        )
+        signatures = {entry.layout: entry.signature for entry in known.values()}
+
+        def read(part: pl.DataFrame, layout: Layout) -> Batch:
+            return asked.batch(part["place"].to_numpy(), signatures[layout])
+
+        for layout in signatures:
+            mine = {key: entry for key, entry in known.items() if entry.layout == layout}
+            for windows, sketches in sketched(rows, mine, read):
+                self._add(layout, windows, sketches, sign)
+
+    def _add(self, layout: Layout, windows: pl.DataFrame, made: Sketches, sign: int) -> None:
+        days = windows["day"].dt.epoch("us").to_numpy() // DAY
+        keys = list(zip(windows["segment"].to_list(), windows["version"].to_list(), strict=True))
+        for day in np.unique(days).tolist():
+            here = np.flatnonzero(days == day)
+            fresh = [keys[place] for place in here]
+            sums, features, outputs = (
+                sign * made.sums[here], sign * made.counts.features[here], sign * made.counts.outputs[here]
+            )  # fmt: skip
+            stood = self._days.get((day, layout))
+            if stood is not None:
+                old, before = stood
+                together = {key: place for place, key in enumerate(dict.fromkeys([*old, *fresh]))}
+                group = np.array([together[key] for key in [*old, *fresh]])
+                both = Sketches(
+                    np.concatenate([before.sums, sums]),
+                    Counts(
+                        np.concatenate([before.counts.features, features]),
+                        np.concatenate([before.counts.outputs, outputs]),
+                    ),
+                )
+                self._days[day, layout] = list(together), both.merge(group, len(together))
+            else:
+                self._days[day, layout] = fresh, Sketches(sums, Counts(features, outputs))
+
+    def _watches(self, now: int) -> list[Watch]:
+        """What monitoring says of the champions; see `monitor.station.MonitorStation.summary`."""
+        champions = {one.key: one.known for one in self.champions.values()}
+        level = FALSE_ALARMS * len(champions) / (len(champions) + self.others)
+        first = (now - TRAILING_DAYS * DAY) / DAY
+        for key in [key for key in self._days if key[0] < first]:
+            del self._days[key]
+        found: list[Watch] = []
+        for layout in {key[1] for key in self._days}:
+            parts = [(day, *part) for (day, of), part in sorted(self._days.items(), key=_day) if of == layout]
+            keys = [key for _, some, _ in parts for key in some]
+            days = np.concatenate([np.full(len(some), day) for day, some, _ in parts])
+            mine = np.array([place for place, key in enumerate(keys) if key in champions], np.int64)
+            places: dict[Key, int] = {}
+            of = np.array([places.setdefault(keys[place], len(places)) for place in mine], np.int64)
+            windows = Sketches(
+                np.concatenate([one.sums for *_, one in parts])[mine],
+                Counts(
+                    np.concatenate([one.counts.features for *_, one in parts])[mine],
+                    np.concatenate([one.counts.outputs for *_, one in parts])[mine],
+                ),
+            )
+            known = {key: champions[key] for key in places}
+            found += judge(known, windows, of, now / DAY - days[mine], self.rule, level)
+        return found
+
+
+def _day(windows: tuple[tuple[int, Layout], object]) -> int:
+    return windows[0][0]

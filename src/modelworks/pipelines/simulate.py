@@ -1,0 +1,292 @@
+"""Policies of retraining on the logged past: the same fits, gates, monitoring and decisions, turn by turn.
+
+What stands in ledger and tables when it is production stands here in memory, and the server is a call of the model;
+all that judges is the same. So what is foretold is what production does, but for what the past does not hold: rollouts
+are over at once, and whoever has to approve does so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from modelworks.core.duration import duration
+from modelworks.core.errors import Invalid, NotReady
+from modelworks.core.ref import Segment
+from modelworks.learn import simulation
+from modelworks.learn.simulation import Action, Course, Event, Simulation, Span
+from modelworks.models import packaging
+from modelworks.models.metrics import METRICS
+from modelworks.models.package import Package
+from modelworks.models.signature import Signature
+from modelworks.monitor.performance import log_losses
+from modelworks.monitor.versions import known_of
+from modelworks.pipelines.context import Progress, Stations, silent
+from modelworks.pipelines.past import DAY, Past, microseconds, moment, past_of
+from modelworks.pipelines.policy_run import Doubles, PolicyRun, Version
+from modelworks.pipelines.project import Model
+from modelworks.pipelines.release import judged
+from modelworks.registry.gates import needed
+from modelworks.stores.artifacts import LocalArtifacts
+from modelworks.train.candidate import Candidate
+from modelworks.train.station import TrainStation
+
+_MOST_TURNS = 10_000
+_Asked = tuple[Segment, int | None]
+"""A segment, and the champion that its candidate is to be compared with."""
+
+
+def simulate(
+    stations: Stations,
+    model: Model,
+    texts: Sequence[str] = (),
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    every: str = "1d",
+    delay: str | None = None,
+    progress: Progress = silent,
+) -> Simulation:
+    """Run policies over the past of a model's dataset.
+
+    Args:
+        stations: The belt.
+        model: Whose policies.
+        texts: See `learn.simulation.policies`; the usual ones and the model's own by default.
+        since: When the first models are trained; a sixth into the past by default.
+        until: Where the past ends; where the rows end by default.
+        every: Time between two turns of the loop.
+        delay: See `past.past_of`.
+        progress: Told of each turn.
+
+    Raises:
+        Invalid: the model is not one that can be simulated; a policy is none; there is no past between these times.
+        NotReady: there are no rows.
+    """
+    started = monotonic()
+    if model.definition.learn != "scratch":
+        raise Invalid(
+            f"{model.name} learns {model.definition.learn}",
+            "what it would have gone on from is not known of the past",
+            "simulate it with learn='scratch'",
+        )
+    chosen = texts or [*simulation.USUAL, simulation.DECLARED][: None if model.policy.triggers else -1]
+    wanted = simulation.policies(chosen, model.policy)
+    needs = needed(model.gates)
+    past = past_of(stations, model.definition, delay, [name for need in needs for name in need.columns])
+    first, last = moment(past.learned.events[0]), moment(past.asked.events[-1]) + timedelta(microseconds=1)
+    since = since or first + (last - first) / 6
+    until = min(until or last, last)
+    if not first < since < until:
+        raise Invalid(
+            f"there is no past between {since:%Y-%m-%d} and {until:%Y-%m-%d}",
+            f"the rows are from {first:%Y-%m-%d} to {last:%Y-%m-%d}",
+            "choose times in between",
+        )
+    begin, end, step = microseconds(since), microseconds(until), round(duration(every).total_seconds() * 1e6)
+    if not step or (end - begin) / step > _MOST_TURNS:
+        raise Invalid(
+            f"a turn each {every} would be more than {_MOST_TURNS:,}",
+            "",
+            "let more time pass between two of them",
+        )
+    others = sum(one.model != model.name for one in stations.deploy.state())
+    runs = [
+        PolicyRun(name, policy, model.definition, past, model.drift, others)
+        for name, policy in wanted.items()
+    ]
+    with TemporaryDirectory(prefix="modelworks-simulate-") as folder:
+        loop = _Loop(stations, model, past, Path(folder))
+        loop.start(runs, begin)
+        turns = range(begin + step, end + step, step)
+        for done, now in enumerate(turns, 1):
+            for run in runs:
+                run.answer(now - step, min(now, end))
+            if now < end:
+                loop.turn(runs, now)
+            progress(f"simulate {model.name}", done, len(turns))
+        courses = _courses(model, past, runs, begin, end, loop.signature)
+    binary = loop.signature.task != "regression"
+    return Simulation(
+        model.name,
+        since,
+        until,
+        "log_loss" if binary else "squared_error",
+        "" if model.value is None else model.value.unit,
+        courses,
+        monotonic() - started,
+    )
+
+
+class _Loop:
+    """The factory's loop over the past.
+
+    Args:
+        stations: The belt.
+        model: Whose past.
+        past: The rows.
+        folder: For what is made on the way.
+    """
+
+    def __init__(self, stations: Stations, model: Model, past: Past, folder: Path) -> None:
+        self.stations = stations
+        self.model = model
+        self.past = past
+        self.artifacts = LocalArtifacts(folder / "artifacts")
+        self.training: TrainStation = replace(stations.train, artifacts_root=self.artifacts.root)
+        self.needs = needed(model.gates)
+        self.made = 0
+        contract = stations.project.dataset(model.definition.dataset).contract
+        self.unseen = frozenset(name for name, one in contract.items() if one.sensitive)
+        self.signature: Signature
+
+    def start(self, runs: Sequence[PolicyRun], now: int) -> None:
+        """The first models, the same for all."""
+        for candidate in self._candidates(self.past.known(now), None, {}):
+            self._take(candidate, runs, now, dict.fromkeys(range(len(runs)), "start"))
+        if not runs[0].champions:
+            raise Invalid(
+                f"no version of {self.model.name} passes its gates at the beginning",
+                f"it was trained on what had come by {moment(now):%Y-%m-%d}",
+                "begin later, with --since",
+            )
+
+    def turn(self, runs: Sequence[PolicyRun], now: int) -> None:
+        """Watch, decide, train, judge."""
+        asked: list[dict[_Asked, dict[int, str]]] = [{}]
+        for place, run in enumerate(runs):
+            if self.model.definition.window is not None:
+                asked.append({})  # where a window begins depends on what is trained together
+            for decision in run.decide(now):
+                if decision.action == "train":
+                    champion = run.champions.get(decision.segment)
+                    key = decision.segment, None if champion is None else champion.uid
+                    asked[-1].setdefault(key, {})[place] = decision.trigger
+        for waiting in asked:
+            while waiting:  # all together, but for a segment that is asked for against different champions
+                some = {key[0]: key for key in reversed(waiting)}
+                self._train(runs, now, {key: waiting.pop(key) for key in some.values()})
+
+    def _train(self, runs: Sequence[PolicyRun], now: int, asked: Mapping[_Asked, Mapping[int, str]]) -> None:
+        """Train segments, each once, for whoever has asked for it."""
+        why = {segment: places for (segment, _), places in asked.items()}
+        champions = {
+            segment: runs[next(iter(why[segment]))].champions[segment].package
+            for segment, uid in asked
+            if uid is not None
+        }
+        for candidate in self._candidates(self.past.known(now, why.keys()), list(why), champions):
+            self._take(candidate, runs, now, why[candidate.segment])
+
+    def _candidates(
+        self, rows: pl.DataFrame, segments: Sequence[Segment] | None, champions: Mapping[Segment, Package]
+    ) -> Sequence[Candidate]:
+        found = self.training.train(
+            self.model.definition,
+            rows,
+            time=self.past.time,
+            segments=segments,
+            champions=champions,
+            needs=self.needs,
+        )
+        with closing(found):  # type: ignore[type-var]
+            return list(found)
+
+    def _take(
+        self, candidate: Candidate, runs: Sequence[PolicyRun], now: int, why: Mapping[int, str]
+    ) -> None:
+        """What becomes of a candidate for those who have asked for it."""
+        segment, package = candidate.segment, candidate.package
+        passed = False
+        made: Version | None = None
+        if package is not None:
+            passed, _ = judged(self.stations, self.model, candidate, moment(now))
+        if passed and package is not None:
+            if package.signature.task not in ("binary", "regression"):
+                raise Invalid(
+                    f"{self.model.name} cannot be simulated",
+                    f"its task is {package.signature.task}; it is known how for models that answer one number",
+                    "",
+                )
+            self.signature = package.signature
+            known = known_of(package, candidate.metrics, self.unseen, self.artifacts)
+            made = Version(self.made, segment, 0, package, known, packaging.load(package, self.artifacts))
+            self.made += 1
+        action: Action = "promote" if passed else "refuse" if package is not None else "fail"
+        seconds = sum(candidate.seconds.values())
+        for place, trigger in why.items():
+            runs[place].take(segment, now, Event(moment(now), segment, trigger, action), seconds, made)
+
+
+def _courses(
+    model: Model, past: Past, runs: Sequence[PolicyRun], begin: int, end: int, signature: Signature
+) -> tuple[Course, ...]:
+    """What came of each."""
+    low, high = np.searchsorted(past.asked.events, [begin, end])
+    part = slice(low, high)
+    events, truth = past.asked.events[part], past.asked.truth[part]
+    answered = np.all([np.isfinite(run.answers[part]) for run in runs], axis=0) & ~np.isnan(truth)
+    if not answered.any():
+        raise NotReady(
+            f"of no answer of {model.name} the truth is known",
+            f"from {moment(begin):%Y-%m-%d} to {moment(end):%Y-%m-%d}",
+            "choose another time, or tell outcomes",
+        )
+    month = pl.Series(events).cast(pl.Datetime("us", "UTC")).dt.strftime("%Y-%m")
+    names = [*month.unique().sort(), "all"]
+    lost = {run.name: _losses(run.answers[part][answered], truth[answered], signature) for run in runs}
+    day = events[answered] // DAY
+    courses = []
+    for run in runs:
+        spans = []
+        for name in names:
+            here = answered & (np.ones(len(events), bool) if name == "all" else (month == name).to_numpy())
+            in_span = _within(name)
+            scores = run.answers[part][here]
+            spans.append(
+                Span(
+                    name,
+                    int(here.sum()),
+                    _measured(model, truth[here], scores, signature),
+                    None if model.value is None else model.value.total(truth[here], scores),
+                    sum(in_span(one.at) for one in run.events if one.trigger != "start"),
+                    sum(
+                        in_span(one.at)
+                        for one in run.events
+                        if one.trigger != "start" and one.action == "promote"
+                    ),
+                    sum(took for at, took in run.costs if in_span(moment(at)) and at > begin),
+                )
+            )
+        compared = None if run is runs[0] else simulation.apart(lost[run.name], lost[runs[0].name], day)
+        triggers = simulation.plain_policy(run.policy)
+        courses.append(Course(run.name, triggers, tuple(spans), tuple(run.events), compared))
+    best = simulation.efficient((one.whole.trained, float(lost[one.policy].mean())) for one in courses)
+    return tuple(replace(one, efficient=flag) for one, flag in zip(courses, best, strict=True))
+
+
+def _within(name: str) -> Callable[[datetime], bool]:
+    return lambda at: name == "all" or f"{at:%Y-%m}" == name
+
+
+def _measured(
+    model: Model, truth: npt.NDArray[np.generic], scores: Doubles, signature: Signature
+) -> dict[str, float | None]:
+    answers = scores[:, None] if signature.task == "regression" else np.column_stack([1 - scores, scores])
+    names = model.definition.metrics or (("rmse",) if signature.task == "regression" else ("log_loss",))
+    return {name: simulation.finite(METRICS[name](truth, answers, signature.classes)) for name in names}
+
+
+def _losses(scores: Doubles, truth: npt.NDArray[np.generic], signature: Signature) -> Doubles:
+    if signature.task == "regression":
+        return np.square(truth.astype(np.float64) - scores)
+    return log_losses(np.where(truth == signature.classes[1], scores, 1 - scores))

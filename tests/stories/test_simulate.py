@@ -1,0 +1,153 @@
+"""What a simulation foretells is what the factory did: the same days lived, and then looked at again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import shop_world as world
+from typer.testing import CliRunner
+
+from modelworks.cli.app import app
+from modelworks.core.clock import FrozenClock
+from modelworks.core.errors import Invalid
+from modelworks.core.plain import plain
+from modelworks.factory import Factory
+
+FIRST, DAYS = 30, 18
+BEGIN = world.START + timedelta(days=FIRST)
+
+
+def rows_of(frame: Any) -> list[dict[str, Any]]:
+    """Orders as they are asked about."""
+    return [
+        {**row, "ordered": row["ordered"].isoformat()} for row in frame.drop("returned").iter_rows(named=True)
+    ]
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Factory, list[float]]]:
+    """A factory that has lived some weeks in which the world changed, and the loss of each of its answers."""
+    clock = FrozenClock(BEGIN)
+    losses: list[float] = []
+    root = world.make_project(tmp_path_factory.mktemp("shop"), FIRST)
+    code = (root / "factory.py").read_text()
+    assert "mw.OnRows(60), mw.OnDecay" in code
+    (root / "factory.py").write_text(code.replace("mw.OnRows(60), ", "mw.OnDrift(psi=0.1), mw.OnRows(90), "))
+    with Factory(root, clock=clock) as factory:
+        factory.ingest()
+        factory.train()
+        for day in range(FIRST, FIRST + DAYS):
+            orders = world.orders(day, flipped=day >= FIRST + 5)
+            told = factory.predict("returns", rows_of(orders))["predictions"]
+            truth = orders["returned"].to_list()
+            given = [
+                one["output"] if came else 1 - one["output"] for one, came in zip(told, truth, strict=True)
+            ]
+            losses += [-float(np.log(p)) for p in given]
+            # Nobody hears of every fourth order.
+            factory.outcomes(
+                [
+                    {"prediction_id": one["id"], "value": came}
+                    for place, (one, came) in enumerate(zip(told, truth, strict=True))
+                    if place % 4
+                ]
+            )
+            world.write_day(root, day, orders)
+            clock.advance(timedelta(days=1))
+            if day < FIRST + DAYS - 1:
+                factory.apply()
+        factory.drain()
+        yield factory, losses
+
+
+def test_what_is_foretold_is_what_was_done(lived: tuple[Factory, list[float]]) -> None:
+    factory, losses = lived
+    told = plain(factory.simulate("returns", ["declared"], since=BEGIN.isoformat()))
+    (course,) = told["courses"]
+    mine = {
+        (one["at"][:10], ",".join(one["segment"]), one["trigger"], one["action"])
+        for one in course["events"]
+        if one["trigger"] != "start"
+    }
+    decided = plain(factory.decisions("returns", limit=10_000))
+    became = {
+        (one["at"], one["segment"]): one["action"]
+        for one in decided
+        if one["action"] in ("promote", "refuse", "fail")
+    }
+    done = {
+        (one["at"][:10], one["segment"], one["trigger"], became[one["at"], one["segment"]])
+        for one in decided
+        if one["action"] == "train"
+    }
+    assert mine == done
+    assert {trigger for _, _, trigger, _ in done} >= {"on_rows", "on_decay"}
+    assert {action for *_, action in done} == {"promote", "refuse"}
+    kept = [loss for place, loss in enumerate(losses) if place % 40 % 4]
+    assert course["spans"][-1]["rows"] == len(kept)
+    assert course["spans"][-1]["metrics"]["log_loss"] == pytest.approx(np.mean(kept), abs=1e-6)
+
+
+def test_policies_stand_side_by_side(lived: tuple[Factory, list[float]]) -> None:
+    factory, _ = lived
+    before = plain(factory.status())
+    told = plain(factory.simulate("returns", ["never", "every=3d", "decay"], since=BEGIN.isoformat()))
+    never, often, decay = told["courses"]
+    assert never["spans"][-1]["trained"] == 0
+    assert never["apart"] is None
+    assert often["spans"][-1]["trained"] > decay["spans"][-1]["trained"] > 0
+    # The world turned round: whoever learns again is better, beyond doubt.
+    assert often["apart"]["high"] < 0
+    assert often["spans"][-1]["metrics"]["log_loss"] < never["spans"][-1]["metrics"]["log_loss"]
+    assert often["spans"][-1]["value"] > never["spans"][-1]["value"]
+    assert never["efficient"]  # nobody trains less
+    assert [span["name"] for span in never["spans"]] == ["2024-01", "2024-02", "all"]
+    assert sum(span["trained"] for span in often["spans"][:-1]) == often["spans"][-1]["trained"]
+    assert plain(factory.status()) == {**before, "now": plain(factory.status())["now"]}  # nothing was changed
+
+
+def test_the_truth_may_be_said_to_come_late(lived: tuple[Factory, list[float]]) -> None:
+    factory, _ = lived
+    soon, late = (
+        plain(factory.simulate("returns", ["decay"], since=BEGIN.isoformat(), delay=delay))["courses"][0]
+        for delay in ("1h", "6d")
+    )
+    first = [min(one["at"] for one in part["events"] if one["trigger"] != "start") for part in (soon, late)]
+    assert first[0] < first[1]
+
+
+def test_the_command_prints_and_draws(lived: tuple[Factory, list[float]], tmp_path: Path) -> None:
+    factory, _ = lived
+    page = tmp_path / "page.html"
+    asked = ["--project", str(factory.config.root), "simulate", "returns", "--policy", "never", "--policy", "every=7d",
+             "--since", BEGIN.isoformat(), "--out", str(page)]  # fmt: skip
+    said = CliRunner().invoke(app, asked, env={"COLUMNS": "120"})
+    assert said.exit_code == 0, said.output
+    assert "every=7d" in said.output
+    assert "log_loss by month" in said.output
+    drawn = page.read_text()
+    assert drawn.count("<polyline") == 3
+    assert "every=7d" in drawn
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        ({"policies": ["sometimes"]}, "'sometimes' is no policy"),
+        ({"policies": ["rows=many"]}, "'rows=many' is no policy"),
+        ({"every": "1s"}, "a turn each 1s would be more than 10,000"),
+        ({"since": "2030-01-01"}, "there is no past between 2030-01-01"),
+    ],
+)
+def test_what_cannot_be_simulated_is_said(
+    lived: tuple[Factory, list[float]], arguments: dict[str, Any], what: str
+) -> None:
+    factory, _ = lived
+    with pytest.raises(Invalid) as caught:
+        factory.simulate("returns", **arguments)
+    assert what in str(caught.value)
