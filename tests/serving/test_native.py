@@ -23,6 +23,7 @@ import psutil
 import pytest
 import serve_world as world
 
+from modelworks.core.batch import Batch
 from modelworks.core.errors import NotReady, Unavailable
 from modelworks.models.package import Package, Proof
 from modelworks.models.packaging import pack
@@ -70,6 +71,11 @@ def waits(frame: pd.DataFrame) -> Any:
         while name.startswith("/") and not os.path.exists(name):
             time.sleep(0.01)
     return np.full(len(frame), float(len(frame)))
+
+
+def counts(row: dict[str, Any]) -> Iterator[int]:
+    """The numbers below one."""
+    yield from range(int(row["x"]))
 
 
 def grows(kept: list[Any], frame: pd.DataFrame) -> Any:
@@ -122,11 +128,14 @@ def package(stores: Stores, function: Any, columns: list[str], environment: str 
     return pack(function, made, x, stores.artifacts, code="", environment=environment, reference=None)
 
 
-def ask(model: Apart, x: float) -> Any:
+def batch(x: float) -> Batch:
     """One row."""
-    from modelworks.core.batch import Batch
+    return Batch(np.array([[x]], dtype=np.float32), np.empty((1, 0), dtype=object))
 
-    return model.predict(Batch(np.array([[x]], dtype=np.float32), np.empty((1, 0), dtype=object)))[0, 0]
+
+def ask(model: Apart, x: float) -> Any:
+    """About one row."""
+    return model.predict(batch(x))[0, 0]
 
 
 @pytest.mark.fault
@@ -269,8 +278,17 @@ def test_a_worker_that_grows_is_started_again_between_two_calls(stores: Stores) 
         (pool,) = pools
         assert ask(model, 0) == 0
         assert model.settle() >= 0
+        steps = pools.predictor("steps@1", package(stores, counts, ["x"])).stream(batch(100_000))
+        first = next(steps)
+        before = pool.worker
+        assert before is not None
         until(lambda: ask(model, 555) >= 0 and pool.counted.grown)
         assert ask(model, 0) == 0
+        # What streams is given to its end by the worker that has grown, which ends with it.
+        assert before.alive
+        pieces = [piece for some in (first, *iter(lambda: next(steps, []), [])) for piece in some]
+        assert pieces == [(0, b"%d" % number) for number in range(100_000)]
+        until(lambda: not before.alive)
         assert pool.counted.crashes == 0
         assert pool.counted.starts == 2
     finally:
@@ -346,8 +364,6 @@ def test_a_model_is_answered_in_the_environment_that_was_made_of_its_lock(
 
 
 def test_numbers_texts_and_plain_answers_go_over_as_they_are(stores: Stores, pools: Pools) -> None:
-    from modelworks.core.batch import Batch
-
     model, x, _ = world.fit(labels=["early", "on time", "late"])
     takes = signature(
         x, np.array(["early", "on time", "late"])[np.arange(len(x)) % 3], list(x.columns), model
