@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -81,16 +82,19 @@ def start(folder: Path, *, port: int = 0, worker: bool = False, workers: int | N
         command += ["--workers", str(workers)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
     assert process.stdout is not None
-    said = b""
-    while not said.rstrip().endswith(b"}"):
-        line = process.stdout.readline()
-        if not line:
-            process.stdout.close()
-            raise Unavailable(
-                "the server did not start",
-                f"it ended with {process.wait()}",
-                "what it printed above says why",
-            )
+    said, told = b"", None
+    while told is None and (line := process.stdout.readline()):
         said += line
-    url = orjson.loads(said)["url"]
+        with suppress(orjson.JSONDecodeError):  # not all of it has come
+            told = orjson.loads(said)
+    if told is None or "error" in told:
+        process.stdout.close()
+        status, error = process.wait(), (told or {}).get("error", {})
+        raise Unavailable(
+            "the server did not start",
+            "; ".join(error[part] for part in ("what", "why") if error.get(part))
+            or f"it ended with {status}",
+            error.get("fix") or "what it printed above says why",
+        )
+    url = told["url"]
     return Server(url, int(url.rsplit(":", 1)[1]), process)
