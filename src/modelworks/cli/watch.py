@@ -177,12 +177,13 @@ def alerts(
     rows = door.call("alerts", model=model, open_only=not all)
     if door.json:
         return show.raw(rows)
+    seen = ["seen by"] if any(r["acknowledged_by"] for r in rows) else []
     show.table(
         "Alerts",
-        ["id", "opened", *(["closed"] if all else []), "model", "kind", "message", "seen by"],
+        ["id", "opened", *(["closed"] if all else []), "model", "kind", "message", *seen],
         [
             [r["id"], show.when(r["opened"]), *([show.when(r["closed"])] if all else []), r["model"], r["kind"],
-             r["message"], r["acknowledged_by"]]
+             r["message"], *(r["acknowledged_by"] for _ in seen)]
             for r in rows
         ],
         "none",
