@@ -131,7 +131,8 @@ def server(context: typer.Context, seat: str) -> None:
     """One of several server processes; started by `up`."""
     import json
 
-    from modelworks.api.process import Seat, take
+    from modelworks.api.process import take
+    from modelworks.api.seat import Seat
 
     door: Door = context.obj
     with door.factory() as factory:
