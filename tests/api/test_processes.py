@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -115,6 +118,30 @@ def test_told_to_end_they_drain(trained: Path, row: dict[str, float]) -> None:
             assert client.post("/predict/diagnosis", json=ask).status_code == 200
         assert server.process.wait(60) == 0
     assert list((trained / ".modelworks" / "servers").iterdir()) == []
+
+
+def test_a_new_champion_is_live_in_all(trained: Path, tmp_path: Path, row: dict[str, float]) -> None:
+    folder = tmp_path / "project"
+    shutil.copytree(trained, folder)
+    with start(folder, workers=2) as server, Factory(folder) as factory:
+        factory.train(force=True)
+        (before,) = [one["version"] for one in factory.deployments()]
+        other = 1 if before == 2 else 2
+        factory.deploy(f"diagnosis@{other}")
+
+        def everywhere() -> bool:
+            """Whether many connections led to both processes, and all were answered by the new one."""
+            counts = counted(server.url)
+            with ExitStack() as stack:
+                clients = [stack.enter_context(httpx.Client(timeout=30)) for _ in range(24)]
+                url, ask = f"{server.url}/predict/diagnosis", {"rows": [row]}
+                with ThreadPoolExecutor(24) as pool:
+                    replies = list(pool.map(lambda one: one.post(url, json=ask).json(), clients))
+            versions = {reply["predictions"][0]["version"] for reply in replies}
+            grown = [process for process, count in counted(server.url).items() if count > counts[process]]
+            return versions == {other} and len(grown) == 2
+
+        until(everywhere, "the new champion answers in both")
 
 
 def test_metrics_of_several_are_one_text() -> None:
