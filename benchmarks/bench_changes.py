@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import signal
 import sys
 import tempfile
 import threading
@@ -101,6 +99,14 @@ def made(folder: Path) -> Any:
     return factory
 
 
+def doomed(parent: int, workers: int) -> list[psutil.Process]:
+    """What is killed: all child processes; of several server processes one, with its own children."""
+    children = psutil.Process(parent).children()
+    servers = [one for one in children if "server" in one.cmdline()]
+    spared = servers[1:] if workers > 1 else []
+    return [two for one in children if one not in spared for two in (one, *one.children(recursive=True))]
+
+
 def lateness(answers: list[tuple[float, int, str]], changes: list[tuple[float, int]]) -> list[float]:
     """For each answer, the seconds for which its version had not been champion when it was asked; 0 if it was."""
     found = []
@@ -124,6 +130,9 @@ def main() -> None:
     parser.add_argument("--pause", type=float, default=0.15, help="seconds between two changes")
     parser.add_argument("--kill-every", type=float, default=5.0, help="seconds")
     parser.add_argument("--callers", type=int, default=4)
+    parser.add_argument(
+        "--workers", type=int, default=1, help="server processes; then one of them is killed as well"
+    )
     parser.add_argument("--json", action="store_true", help="print only JSON")
     options = parser.parse_args()
     from modelworks.sdk.process import start
@@ -135,7 +144,7 @@ def main() -> None:
         champions = {row["model"]: row["version"] for row in factory.deployments()}
         changes = {model: [(time.monotonic(), version)] for model, version in champions.items()}
         over = threading.Event()
-        with start(folder, worker=True) as server:
+        with start(folder, worker=True, workers=options.workers) as server:
             models = list(champions)
             callers = [Caller(server.url, models[n % len(models)], over) for n in range(options.callers)]
             threads = [threading.Thread(target=caller.run) for caller in callers]
@@ -159,8 +168,8 @@ def main() -> None:
                 time.sleep(options.pause)
                 if time.monotonic() - killed_at > options.kill_every:
                     killed_at = time.monotonic()
-                    for child in psutil.Process(server.process.pid).children(recursive=True):
-                        os.kill(child.pid, signal.SIGKILL)
+                    for child in doomed(server.process.pid, options.workers):
+                        child.kill()
                         killed += 1
             time.sleep(2)  # the last change has to be seen as well
             over.set()

@@ -61,6 +61,8 @@ and `/readyz`, counts `/metrics`. It needs no factory and no network, and nothin
 Everybody who reaches its port may ask it. With `MODELWORKS_SERVER_TOKEN` in its environment callers must send
 `Authorization: Bearer TOKEN`.
 
+`MODELWORKS_SERVER_WORKERS=4` lets it use four cores: so many processes answer on the one port.
+
 Each answer is in its prediction log, in `spool` and `tables` under `{STATE}`, before it leaves. Mount
 volumes there to keep the log longer than the container.
 
