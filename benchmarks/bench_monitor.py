@@ -23,11 +23,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import drift_peers
 import numpy as np
 import polars as pl
 from sqlalchemy import insert
 
+import drift_peers
 from modelworks.core.batch import Batch
 from modelworks.core.measure import Reference
 from modelworks.core.schema import Field, Kind
@@ -58,7 +58,7 @@ def features(rng: np.random.Generator, rows: int) -> pl.DataFrame:
     numbers = rng.normal(size=(NUMBERS, rows)).astype(np.float32)
     words = rng.integers(0, 12, (TEXTS, rows))
     return pl.DataFrame(
-        {name: column for name, column in zip(_NAMES[0], numbers, strict=True)}
+        dict(zip(_NAMES[0], numbers, strict=True))
         | {
             name: pl.Series([f"word {n}" for n in range(12)])[column]
             for name, column in zip(_NAMES[1], words, strict=True)
@@ -155,7 +155,12 @@ def ours(folder: Path, models: int, rows: int) -> tuple[dict[str, float], list[p
     tests = time.perf_counter() - begun
     judged = sorted(again)[1]
     # The first look judges as well.
-    return {"sketch": observed - judged, "judge": judged, "all tests": tests, "in all": observed + tests}, kept
+    return {
+        "sketch": observed - judged,
+        "judge": judged,
+        "all tests": tests,
+        "in all": observed + tests,
+    }, kept
 
 
 def peers(folder: Path, kept: list[pl.DataFrame], models: int, rows: int, names: list[str]) -> dict[str, Any]:
@@ -171,7 +176,11 @@ def peers(folder: Path, kept: list[pl.DataFrame], models: int, rows: int, names:
         if why := drift_peers.missing(name):
             found[name] = why
             continue
-        seconds = [one.seconds for one in drift_peers.ask(name, folder).values()]
+        try:
+            seconds = [one.seconds for one in drift_peers.ask(name, folder).values()]
+        except RuntimeError as error:
+            found[name] = str(error)
+            continue
         # The first call warms up what is done once.
         found[name] = float(np.median(seconds[1:])) * models
     return found
@@ -206,7 +215,9 @@ def main() -> None:
             print(f"{way:10} {part:10} {seconds:10.2f} s")
     for name in options.peers:
         value = told[name]
-        said = value if isinstance(value, str) else f"{value:10.0f} s   {value / total:,.0f} times ours in all"
+        said = (
+            value if isinstance(value, str) else f"{value:10.0f} s   {value / total:,.0f} times ours in all"
+        )
         print(f"{name:21} {said}")
 
 

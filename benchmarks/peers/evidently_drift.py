@@ -17,8 +17,9 @@ def drifted(metric: dict) -> str | None:
     config = metric["config"]
     if not config["type"].endswith(":ValueDrift"):
         return None
-    value, limit = float(metric["value"]), config.get("threshold") or (
-        0.05 if "p_value" in config["method"] else 0.1
+    value, limit = (
+        float(metric["value"]),
+        config.get("threshold") or (0.05 if "p_value" in config["method"] else 0.1),
     )
     over = value < limit if "p_value" in config["method"] else value >= limit
     return config["column"] if over else None
