@@ -85,11 +85,11 @@ demo-ner: setup  ## Names in a text, while somebody types; ARGS=--exit ends it a
 bench-serve: setup peers  ## One row per request beside the other products, an echo and plain scikit-learn
 	$(BIN)/python benchmarks/bench_serve.py $(ARGS)
 
-bench-monitor: setup peers  ## A thousand models watched, beside Evidently and NannyML
-	$(BIN)/python benchmarks/bench_monitor.py $(ARGS)
-
 bench-many: setup  ## A thousand models in one server against one; more models than memory
 	$(BIN)/python benchmarks/bench_many.py $(ARGS)
+
+bench-monitor: setup peers  ## A thousand models watched, beside Evidently and NannyML; ARGS=--linear
+	$(BIN)/python benchmarks/bench_monitor.py $(ARGS)
 
 bench-overload: setup  ## A server that is asked for five times what it can do
 	$(BIN)/python benchmarks/bench_overload.py $(ARGS)

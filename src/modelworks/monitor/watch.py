@@ -33,15 +33,15 @@ class Watch:
         psi: Shift of each feature since the reference: population stability index less what few rows alone
             give.
         output_psi: The same for the main output.
-        drift_test: The test by which the model's definition measures shifts; see `Drift`.
-        drift: Shift of each feature by that test.
-        output_drift: The same for the main output.
         shifted: Features whose shift is large and not by chance, all models and features judged together.
         output_shifted: Whether the same holds for the main output.
         decayed: Whether the loss is above the promised one, not by chance.
         shifting: `shifted` by easier limits: an alert that is open stays open so long.
         output_shifting: `output_shifted` by easier limits.
         decaying: `decayed` by easier limits.
+        drift_test: The test by which the model's definition measures shifts; see `Drift`.
+        drift: Shift of each feature by that test.
+        output_drift: The same for the main output.
         days: Days with any prediction.
     """
 
@@ -58,15 +58,15 @@ class Watch:
     auc: float | None
     psi: Mapping[str, float] = field(default_factory=dict)
     output_psi: float | None = None
-    drift_test: str = "psi"
-    drift: Mapping[str, float] = field(default_factory=dict)
-    output_drift: float | None = None
     shifted: tuple[str, ...] = ()
     output_shifted: bool = False
     decayed: bool = False
     shifting: tuple[str, ...] = ()
     output_shifting: bool = False
     decaying: bool = False
+    drift_test: str = "psi"
+    drift: Mapping[str, float] = field(default_factory=dict)
+    output_drift: float | None = None
     days: int = 0
 
 
