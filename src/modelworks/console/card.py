@@ -25,12 +25,13 @@ def page(told: Mapping[str, Any], form: Form = "html") -> str:
     """The facts of `pipelines.card` as a page."""
     packages = told["environment"]["packages"]
     main = {name: packages[name] for name in _MAIN if name in packages}
-    text = _templates(form).get_template(f"card.{form}.j2").render(card=told, main=main, figures=figures)
+    text = templates(form).get_template(f"card.{form}.j2").render(card=told, main=main, figures=figures)
     return text if form == "html" else re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
 @cache
-def _templates(form: Form) -> Environment:
+def templates(form: Form) -> Environment:
+    """The templates of pages, with what they may call."""
     made = Environment(
         loader=PackageLoader("modelworks.console", "templates"),
         autoescape=form == "html",  # noqa: S701 - Markdown is made literal by its own filter

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 Clock = Callable[[], datetime]
 """Returns the current time, always timezone-aware UTC."""
 
@@ -36,6 +38,16 @@ class FrozenClock:
 def utc(moment: datetime) -> datetime:
     """`moment` in UTC; a naive one is taken to be UTC already."""
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def microseconds(moment: datetime) -> int:
+    """Since 1970, UTC."""
+    return round((utc(moment) - _EPOCH) / timedelta(microseconds=1))
+
+
+def from_microseconds(since: int) -> datetime:
+    """The inverse of `microseconds`; also of NumPy's numbers."""
+    return _EPOCH + timedelta(microseconds=int(since))
 
 
 _counter_lock = threading.Lock()

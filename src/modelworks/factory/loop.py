@@ -33,19 +33,19 @@ class Loop(Root):
     def acknowledge(self, alert: int) -> Plain:
         """Say that you look after an alert."""
         self.audited("acknowledge", f"alert:{alert}")
-        return notifying.acknowledge(self.stations, alert, self.who)
+        return self.stations.monitor.mark(alert, acknowledged=self.clock(), acknowledged_by=self.who)
 
     @verb("POST", "/api/alerts/snooze")
     def snooze(self, alert: int, lasting: str = "1d") -> Plain:
         """Let nobody be told of an alert for a while."""
         self.audited("snooze", f"alert:{alert}", {"lasting": lasting})
-        return notifying.snooze(self.stations, alert, duration(lasting))
+        return self.stations.monitor.mark(alert, snoozed=self.clock() + duration(lasting))
 
     @verb("POST", "/api/alerts/resolve")
     def resolve(self, alert: int) -> Plain:
         """Close an alert; what is still so opens another one."""
         self.audited("resolve", f"alert:{alert}")
-        return notifying.resolve(self.stations, alert)
+        return self.stations.monitor.mark(alert, closed=self.clock())
 
     @verb("POST", "/api/alerts/test")
     def test_channels(self) -> Plain:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -217,13 +217,3 @@ def efficient(points: Iterable[tuple[float, float]]) -> list[bool]:
         not any(c <= cost and lost <= loss and (c, lost) != (cost, loss) for c, lost in found)
         for cost, loss in found
     ]
-
-
-def plain_policy(policy: Policy) -> tuple[str, ...]:
-    """The triggers as they are written in ``factory.py``."""
-    return tuple(map(repr, policy.triggers))
-
-
-def finite(value: Any) -> float | None:
-    """A number, or ``None`` for what is none."""
-    return float(value) if math.isfinite(value) else None

@@ -53,15 +53,7 @@ class LearnStation:
         watches: Sequence[Watch],
         now: datetime,
     ) -> list[SegmentState]:
-        """What is known of every segment that has a model, or rows enough for one.
-
-        Args:
-            definition: Of the model.
-            rows: Usable rows of each segment, all and new since its last training.
-            attempts: From `attempts`.
-            watches: From the monitor.
-            now: The moment of the decision.
-        """
+        """What is known of every segment that is live, or could be: see `states_of`."""
         query = select(deployments.c.segment).where(deployments.c.model == definition.name)
         with self.ledger.read() as db:
             live = {parse_segment(text) for text in db.scalars(query)}

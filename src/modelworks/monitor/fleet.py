@@ -57,6 +57,11 @@ class Between:
     squares: Floats
 
 
+def share(champions: int, everywhere: int) -> float:
+    """What a model may have of the false alarms: the champions of all models of a project are one family of tests."""
+    return FALSE_ALARMS * champions / max(everywhere, champions, 1)
+
+
 def shift(
     reference: Counts,
     live: Counts,

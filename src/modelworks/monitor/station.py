@@ -18,7 +18,7 @@ from modelworks.deploy.rollout import Underway
 from modelworks.monitor import intake
 from modelworks.monitor.alerting import KINDS, Finding, Kind, findings
 from modelworks.monitor.drift.rule import Drift
-from modelworks.monitor.fleet import FALSE_ALARMS
+from modelworks.monitor.fleet import share
 from modelworks.monitor.judge import judge
 from modelworks.monitor.performance import binned_auc, mean_loss
 from modelworks.monitor.progress import Changed, Progress
@@ -162,8 +162,7 @@ class MonitorStation:
         stored = self._stored.read(model, end - timedelta(days=days), end)
         answered = [one for one in stored if one[:2] in champions]
         known = self._versions.of(model, list(dict.fromkeys(one[:2] for one in answered)))
-        # The champions of all models of the project are one family of tests: each has its share of the false alarms.
-        level = FALSE_ALARMS * len(champions) / max(everywhere, len(champions), 1)
+        level = share(len(champions), everywhere)
         watches: list[Watch] = []
         # Sketches of one shape are summed and judged together: usually all.
         for features in sorted({len(entry.features) for entry in known.values()}):

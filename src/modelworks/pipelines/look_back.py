@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from modelworks.core.clock import from_microseconds, microseconds
 from modelworks.core.errors import NotFound
 from modelworks.core.ref import Ref
 from modelworks.core.schema import Kind
@@ -28,7 +29,6 @@ from modelworks.train.columns import Columns, write
 from modelworks.train.evidence import HeldOut
 from modelworks.train.segments import TARGET, TIME, select
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
 _BINS = 16
 _TOP = 6
@@ -117,11 +117,11 @@ def look_back(
         kept.__getitem__,
         version.package,
         stations.stores.artifacts,
-        _moment(time[-1]),
+        from_microseconds(time[-1]),
         champion,
         None if beside is None else beside.package.signature,
     )
-    first, until = _moment(time[begin]), _moment(time[cut])
+    first, until = from_microseconds(time[begin]), from_microseconds(time[cut])
     return LookBack(seen, len(learned), first, until, inputs, outside)
 
 
@@ -166,8 +166,4 @@ def _outside(learned: Values, held: Values, kind: Kind) -> int:
 
 
 def _microseconds(text: str) -> int:
-    return round((datetime.fromisoformat(text) - _EPOCH) / timedelta(microseconds=1)) if text else 0
-
-
-def _moment(microseconds: Any) -> datetime:
-    return _EPOCH + timedelta(microseconds=int(microseconds))
+    return microseconds(datetime.fromisoformat(text)) if text else 0

@@ -170,18 +170,3 @@ def _failed(stations: Stations, notice: Notice, error: ModelworksError) -> None:
         tries = db.scalars(select(notices.c.tries).where(mine).limit(1)).one() + 1
         due = stations.clock() + min(_FIRST * 2 ** min(tries - 1, 20), _LONGEST)
         db.execute(update(notices).where(mine).values(tries=tries, due=due, error=str(error)[:500]))
-
-
-def acknowledge(stations: Stations, alert: int, who: str) -> dict[str, Any]:
-    """Note that somebody looks after an alert; see `monitor.station.MonitorStation.mark`."""
-    return stations.monitor.mark(alert, acknowledged=stations.clock(), acknowledged_by=who)
-
-
-def snooze(stations: Stations, alert: int, lasting: timedelta) -> dict[str, Any]:
-    """Tell nobody of an alert for a while; see `monitor.station.MonitorStation.mark`."""
-    return stations.monitor.mark(alert, snoozed=stations.clock() + lasting)
-
-
-def resolve(stations: Stations, alert: int) -> dict[str, Any]:
-    """Close an alert; see `monitor.station.MonitorStation.mark`."""
-    return stations.monitor.mark(alert, closed=stations.clock())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import polars as pl
 from sqlalchemy import select
 
 from modelworks.core.batch import Batch
-from modelworks.core.clock import utc
+from modelworks.core.clock import microseconds
 from modelworks.core.duration import duration
 from modelworks.core.errors import Invalid, NotReady
 from modelworks.core.ref import Segment
@@ -30,7 +30,6 @@ from modelworks.stores.ledger.tables import dataset_versions
 Ints = npt.NDArray[np.int64]
 DAY = 86_400_000_000
 """Microseconds."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _NEVER = np.iinfo(np.int64).max
 _ARRIVED = "::arrived"
@@ -162,16 +161,6 @@ def past_of(
     questions = lessons if asked is None else _rows(asked, definition.per, segments)
     window = None if definition.window is None else round(duration(definition.window) / _MICROSECOND)
     return Past(time, tuple(segments), lessons, questions, window)
-
-
-def microseconds(moment: datetime) -> int:
-    """Since 1970."""
-    return round((utc(moment) - _EPOCH) / _MICROSECOND)
-
-
-def moment(since: int) -> datetime:
-    """The inverse of `microseconds`."""
-    return _EPOCH + timedelta(microseconds=int(since))
 
 
 def _rows(frame: pl.DataFrame, per: Sequence[str], segments: dict[Segment, int]) -> Rows:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from modelworks.core.batch import Batch
+from modelworks.core.clock import from_microseconds
 from modelworks.core.measure import Counts
 from modelworks.core.ref import Segment, segment_text
 from modelworks.learn.policy import Decision, Policy, decide
@@ -21,13 +22,13 @@ from modelworks.models.definition import Definition
 from modelworks.models.package import Package
 from modelworks.models.predictor import Predictor
 from modelworks.monitor.drift.rule import Drift
-from modelworks.monitor.fleet import FALSE_ALARMS
+from modelworks.monitor.fleet import share
 from modelworks.monitor.judge import judge
 from modelworks.monitor.sketch import Sketches
 from modelworks.monitor.station import TRAILING_DAYS
 from modelworks.monitor.watch import Watch
 from modelworks.monitor.window import Key, Known, Layout, sketched
-from modelworks.pipelines.past import DAY, Ints, Past, moment
+from modelworks.pipelines.past import DAY, Ints, Past
 
 _AHEAD = 28 * DAY
 """How far ahead a version answers at once: it is asked seldom, and for many rows."""
@@ -126,9 +127,9 @@ class PolicyRun:
             self.definition,
             self.champions.keys(),
             rows=self.past.counts(now, self._tried),
-            attempts={segment: Attempt(moment(at), 0) for segment, at in self._tried.items()},
+            attempts={segment: Attempt(from_microseconds(at), 0) for segment, at in self._tried.items()},
             watches=self._watches(now) if self._sighted else (),
-            now=moment(now),
+            now=from_microseconds(now),
         )
         return decide(self.policy, states)
 
@@ -235,7 +236,7 @@ class PolicyRun:
     def _watches(self, now: int) -> list[Watch]:
         """What monitoring says of the champions; see `monitor.station.MonitorStation.summary`."""
         champions = {one.key: one.known for one in self.champions.values()}
-        level = FALSE_ALARMS * len(champions) / (len(champions) + self.others)
+        level = share(len(champions), len(champions) + self.others)
         first = (now - TRAILING_DAYS * DAY) / DAY
         for key in [key for key in self._days if key[0] < first]:
             del self._days[key]

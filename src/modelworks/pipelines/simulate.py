@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from modelworks.core.clock import from_microseconds, microseconds
 from modelworks.core.duration import duration
 from modelworks.core.errors import Invalid, NotReady
 from modelworks.core.ref import Segment
@@ -30,8 +31,9 @@ from modelworks.models.package import Package
 from modelworks.models.signature import Signature
 from modelworks.monitor.performance import log_losses
 from modelworks.monitor.versions import known_of
+from modelworks.monitor.watch import finite
 from modelworks.pipelines.context import Progress, Stations, silent
-from modelworks.pipelines.past import DAY, Past, microseconds, moment, past_of
+from modelworks.pipelines.past import DAY, Past, past_of
 from modelworks.pipelines.policy_run import Doubles, PolicyRun, Version
 from modelworks.pipelines.project import Model
 from modelworks.pipelines.release import judged
@@ -83,7 +85,10 @@ def simulate(
     wanted = simulation.policies(chosen, model.policy)
     needs = needed(model.gates)
     past = past_of(stations, model.definition, delay, [name for need in needs for name in need.columns])
-    first, last = moment(past.learned.events[0]), moment(past.asked.events[-1]) + timedelta(microseconds=1)
+    first, last = (
+        from_microseconds(past.learned.events[0]),
+        from_microseconds(past.asked.events[-1]) + timedelta(microseconds=1),
+    )
     since = since or first + (last - first) / 6
     until = min(until or last, last)
     if not first < since < until:
@@ -156,7 +161,7 @@ class _Loop:
         if not runs[0].champions:
             raise Invalid(
                 f"no version of {self.model.name} passes its gates at the beginning",
-                f"it was trained on what had come by {moment(now):%Y-%m-%d}",
+                f"it was trained on what had come by {from_microseconds(now):%Y-%m-%d}",
                 "begin later, with --since",
             )
 
@@ -209,7 +214,7 @@ class _Loop:
         passed = False
         made: Version | None = None
         if package is not None:
-            passed, _ = judged(self.stations, self.model, candidate, moment(now))
+            passed, _ = judged(self.stations, self.model, candidate, from_microseconds(now))
         if passed and package is not None:
             if package.signature.task not in ("binary", "regression"):
                 raise Invalid(
@@ -224,7 +229,9 @@ class _Loop:
         action: Action = "promote" if passed else "refuse" if package is not None else "fail"
         seconds = sum(candidate.seconds.values())
         for place, trigger in why.items():
-            runs[place].take(segment, now, Event(moment(now), segment, trigger, action), seconds, made)
+            runs[place].take(
+                segment, now, Event(from_microseconds(now), segment, trigger, action), seconds, made
+            )
 
 
 def _courses(
@@ -238,7 +245,7 @@ def _courses(
     if not answered.any():
         raise NotReady(
             f"of no answer of {model.name} the truth is known",
-            f"from {moment(begin):%Y-%m-%d} to {moment(end):%Y-%m-%d}",
+            f"from {from_microseconds(begin):%Y-%m-%d} to {from_microseconds(end):%Y-%m-%d}",
             "choose another time, or tell outcomes",
         )
     month = pl.Series(events).cast(pl.Datetime("us", "UTC")).dt.strftime("%Y-%m")
@@ -264,11 +271,11 @@ def _courses(
                         for one in run.events
                         if one.trigger != "start" and one.action == "promote"
                     ),
-                    sum(took for at, took in run.costs if in_span(moment(at)) and at > begin),
+                    sum(took for at, took in run.costs if in_span(from_microseconds(at)) and at > begin),
                 )
             )
         compared = None if run is runs[0] else simulation.apart(lost[run.name], lost[runs[0].name], day)
-        triggers = simulation.plain_policy(run.policy)
+        triggers = tuple(map(repr, run.policy.triggers))
         courses.append(Course(run.name, triggers, tuple(spans), tuple(run.events), compared))
     best = simulation.efficient((one.whole.trained, float(lost[one.policy].mean())) for one in courses)
     return tuple(replace(one, efficient=flag) for one, flag in zip(courses, best, strict=True))
@@ -283,7 +290,7 @@ def _measured(
 ) -> dict[str, float | None]:
     answers = scores[:, None] if signature.task == "regression" else np.column_stack([1 - scores, scores])
     names = model.definition.metrics or (("rmse",) if signature.task == "regression" else ("log_loss",))
-    return {name: simulation.finite(METRICS[name](truth, answers, signature.classes)) for name in names}
+    return {name: finite(METRICS[name](truth, answers, signature.classes)) for name in names}
 
 
 def _losses(scores: Doubles, truth: npt.NDArray[np.generic], signature: Signature) -> Doubles:

@@ -11,7 +11,7 @@ import msgspec
 import polars as pl
 from msgspec import Meta, Struct
 
-from modelworks.core.clock import utc
+from modelworks.core.clock import microseconds
 from modelworks.core.errors import Invalid
 from modelworks.serving.columns import MAX_ROWS
 from modelworks.serving.replies import undecodable
@@ -118,10 +118,6 @@ def table(entries: Iterable[Entry]) -> pl.DataFrame:
             columns["key"].append(None if one.key is None else str(one.key))
             columns["value"].append(None if text else float(one.value))
             columns["label"].append(one.value if text else None)
-            columns["time"].append(entry.time if one.time is None else _microseconds(one.time))
+            columns["time"].append(entry.time if one.time is None else microseconds(one.time))
             columns["received"].append(entry.time)
     return pl.DataFrame(columns, schema=SCHEMA)
-
-
-def _microseconds(moment: datetime) -> int:
-    return round(utc(moment).timestamp() * 1_000_000)

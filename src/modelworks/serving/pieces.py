@@ -48,10 +48,7 @@ class Here:
         if self._closed:
             self.close()
             raise StopIteration
-        try:
-            return [(place, orjson.dumps(piece, option=NUMPY))]
-        except TypeError as error:
-            raise Invalid("the model gives what cannot be JSON", str(error), "roll back") from error
+        return [(place, encoded(piece))]
 
     def close(self) -> None:
         """See `Pieces.close`: at the next piece, if just then one is worked out."""
@@ -65,3 +62,20 @@ def joined(pieces: Sequence[bytes]) -> bytes:
     if all(piece[:1] == b'"' for piece in pieces):
         return b'"%b"' % b"".join([piece[1:-1] for piece in pieces])
     return b"[%b]" % b",".join(pieces)
+
+
+def encoded(piece: Any) -> bytes:
+    """A piece as JSON.
+
+    Raises:
+        Invalid: it cannot be that.
+    """
+    try:
+        return orjson.dumps(piece, option=NUMPY)
+    except TypeError as error:
+        raise no_json(error) from error
+
+
+def no_json(error: TypeError) -> Invalid:
+    """The error for an answer that cannot be JSON."""
+    return Invalid("the model gives what cannot be JSON", str(error), "roll back")

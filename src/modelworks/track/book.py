@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, and_, delete, select, update
 
+from modelworks.core.clock import from_microseconds
 from modelworks.core.errors import Invalid, NotFound
 from modelworks.stores.ledger.portable import chunks, insert_many, queue_up, upsert
 from modelworks.stores.ledger.tables import run_journals, run_points, run_values, runs
@@ -17,17 +18,11 @@ from modelworks.track import experiments, values
 from modelworks.track.entry import Entry, number, numbers
 from modelworks.track.points import Points, encode
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _KEPT = timedelta(days=30)
 """How long the position of a distant session is kept after it was last heard of."""
 _CHANGED = ("name", "status", "params", "metrics", "tags", "artifacts", "error", "ended", "experiment", "parent",
             "session", "note", "source")  # fmt: skip
 _COLUMNS = ("id", "segment", "kind", "started", *_CHANGED)
-
-
-def moment(time: int) -> datetime:
-    """Microseconds since 1970 as a moment."""
-    return _EPOCH + timedelta(microseconds=time)
 
 
 @dataclass
@@ -67,7 +62,9 @@ def enter(
     for entry in entries:
         _say(drafts[entry.run], entry)
     _courses(db, [draft for draft in drafts.values() if draft.courses])
-    experiments.ensure(db, {entry.experiment: moment(entry.time) for entry in entries if entry.experiment})
+    experiments.ensure(
+        db, {entry.experiment: from_microseconds(entry.time) for entry in entries if entry.experiment}
+    )
     upsert(db, runs, [{name: draft.row[name] for name in _COLUMNS} for draft in drafts.values()])
     upsert(db, run_values, [row for draft in drafts.values() for row in draft.values.values()])
     for draft in drafts.values():
@@ -99,7 +96,7 @@ def _drafts(
                 "name": "unnamed",
                 "segment": "",
                 "kind": "experiment",
-                "started": moment(entry.time),
+                "started": from_microseconds(entry.time),
                 "status": "running",
                 "params": {},
                 "metrics": {},
@@ -151,7 +148,7 @@ def _say(draft: _Draft, entry: Entry) -> None:
         row |= {
             "status": entry.status,
             "error": entry.error,
-            "ended": moment(entry.time) if over else None,
+            "ended": from_microseconds(entry.time) if over else None,
         }
     elif row["status"] == "lost":  # not as dead as was thought
         row |= {"status": "running", "error": None, "ended": None}

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from modelworks.core.clock import utc
+from modelworks.core.clock import microseconds
 from modelworks.core.duration import duration
 from modelworks.core.errors import Invalid
 from modelworks.core.ref import Segment
@@ -90,7 +90,7 @@ def select(
             f"its type is {frame.schema[time]}",
             "declare it as datetime in the contract",
         )
-    present = None if as_of is None else _microseconds(as_of)
+    present = None if as_of is None else microseconds(as_of)
     kept = [*definition.features, *(name for name in dict.fromkeys(extra) if name in frame.columns)]
     keys = [_key(name) for name in definition.per]
     rows = frame.lazy().select(
@@ -213,7 +213,3 @@ def _settled(rows: pl.DataFrame, order: Sequence[str], by: Sequence[str]) -> pl.
 
 def _key(name: str) -> str:
     return f"::per {name}"
-
-
-def _microseconds(moment: datetime) -> int:
-    return round(utc(moment).timestamp() * 1e6)

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelworks.core.batch import Batch
-from modelworks.core.clock import system_clock
+from modelworks.core.clock import from_microseconds, system_clock
 from modelworks.core.errors import ModelworksError, NotReady, Unavailable
 from modelworks.core.measure import Reference
 from modelworks.core.ref import Segment, segment_text
@@ -46,7 +46,6 @@ from modelworks.train.segments import TARGET, Slice, split
 if TYPE_CHECKING:
     pass
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WARNINGS = 5
 _SLOW = 0.1
 """Seconds from which a segment goes alone."""
@@ -182,8 +181,8 @@ class _Making:
         self.rows_trained, self.rows_held_out = len(frame), held_out
         self.rows_filter = {
             **dict(zip(plan.per, task.slice.segment, strict=False)),
-            "time >=": _moment(time[0] if plan.since is None else plan.since),
-            "time <": _moment(time[cut]),
+            "time >=": from_microseconds(time[0] if plan.since is None else plan.since).isoformat(),
+            "time <": from_microseconds(time[cut]).isoformat(),
         }
         if task.previous is not None and plan.learn == "incremental":
             self.rows_filter["time >="] = min(self.rows_filter["time >="], task.previous.since)
@@ -242,7 +241,7 @@ class _Making:
                 lambda name: columns.values(name, rows[cut:]),
                 package,
                 artifacts,
-                _EPOCH + timedelta(microseconds=int(time[-1])),
+                from_microseconds(time[-1]),
                 None if task.champion is None or theirs is None else (task.champion.signature, theirs),
                 None if task.champion is None else task.champion.signature,
             )
@@ -334,7 +333,3 @@ def _transient(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return False
-
-
-def _moment(microseconds: Any) -> str:
-    return (_EPOCH + timedelta(microseconds=int(microseconds))).isoformat()

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.special import kolmogorov
 
 from modelworks.monitor.drift.port import Counts, DriftTest, Floats
+from modelworks.monitor.drift.scores import apart
 
 
 def furthest(reference: Counts, live: Counts) -> Floats:
@@ -18,11 +19,7 @@ def furthest(reference: Counts, live: Counts) -> Floats:
         reference: Shape (..., bins), in ascending order.
         live: The same shape.
     """
-    with np.errstate(invalid="ignore", divide="ignore"):
-        apart = np.cumsum(reference, axis=-1) / reference.sum(axis=-1, keepdims=True) - np.cumsum(
-            live, axis=-1
-        ) / live.sum(axis=-1, keepdims=True)
-    return np.asarray(np.abs(apart).max(axis=-1), dtype=np.float64)
+    return np.asarray(np.abs(apart(reference, live)).max(axis=-1), dtype=np.float64)
 
 
 def chance(reference: Counts, live: Counts) -> Floats:

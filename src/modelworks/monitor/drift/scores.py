@@ -1,4 +1,4 @@
-"""Where bins stand on a line: the scores of ordered bins, from the reference alone."""
+"""Ordered bins: where each stands on a line, and how far apart two distributions over them are."""
 
 from __future__ import annotations
 
@@ -33,3 +33,18 @@ def normal_scores(reference: Counts, live: Counts) -> Floats:
         )
         place = -np.diff(density, axis=-1) / share
     return np.asarray(np.maximum.accumulate(np.where(used, place, -np.inf), axis=-1), dtype=np.float64)
+
+
+def apart(reference: Counts, live: Counts) -> Floats:
+    """How far the two distribution functions are apart above each bin; shape (..., bins), NaN without rows.
+
+    Args:
+        reference: Shape (..., bins), in ascending order.
+        live: The same shape.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(
+            np.cumsum(reference, axis=-1) / reference.sum(axis=-1, keepdims=True)
+            - np.cumsum(live, axis=-1) / live.sum(axis=-1, keepdims=True),
+            dtype=np.float64,
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from modelworks.monitor.drift.port import Counts, DriftTest, Floats
-from modelworks.monitor.drift.scores import normal_scores
+from modelworks.monitor.drift.scores import apart, normal_scores
 
 
 def earth_moved(reference: Counts, live: Counts) -> Floats:
@@ -21,12 +21,8 @@ def earth_moved(reference: Counts, live: Counts) -> Floats:
         live: The same shape.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
-        apart = np.cumsum(
-            reference / reference.sum(axis=-1, keepdims=True) - live / live.sum(axis=-1, keepdims=True),
-            axis=-1,
-        )
         gaps = np.diff(normal_scores(reference, live), axis=-1)
-        moved = np.where(np.isfinite(gaps), np.abs(apart[..., :-1]) * gaps, 0.0).sum(axis=-1)
+        moved = np.where(np.isfinite(gaps), np.abs(apart(reference, live)[..., :-1]) * gaps, 0.0).sum(axis=-1)
     there = (reference.sum(axis=-1) > 0) & (live.sum(axis=-1) > 0)
     return np.asarray(np.where(there, moved, np.nan), dtype=np.float64)
 

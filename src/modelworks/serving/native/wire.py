@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -14,6 +15,8 @@ import orjson
 from modelworks.core.batch import Batch
 from modelworks.core.plain import NUMPY
 from modelworks.models.predictor import plain_column
+
+T = TypeVar("T")
 
 _LENGTH = struct.Struct("<Q")
 _MOST = 8 * 1024**3
@@ -57,9 +60,7 @@ def receive(of: socket.socket, look: Callable[[], None] | None = None) -> list[A
     """
     of.settimeout(None if look is None else _LOOK)
     (length,) = _LENGTH.unpack(_exactly(of, _LENGTH.size, look))
-    if length > _MOST:
-        raise Gone(f"a message of {length} bytes")
-    message: list[Any] = msgspec.msgpack.decode(_exactly(of, length, look), type=list)
+    message: list[Any] = msgspec.msgpack.decode(_exactly(of, _sound(length), look), type=list)
     return message
 
 
@@ -77,22 +78,11 @@ def receive_some(of: socket.socket, rest: bytearray, look: Callable[[], None]) -
     of.settimeout(_LOOK)
     found: list[list[Any]] = []
     while not found:
-        try:
-            got = of.recv(_CHUNK)
-        except TimeoutError:
-            look()
-            continue
-        except OSError as error:
-            raise Gone(str(error)) from error
-        if not got:
-            raise Gone("it has ended")
-        rest += got
+        rest += _come(partial(of.recv, _CHUNK), look)
         at = 0
         while len(rest) - at >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(rest, at)
-            if length > _MOST:
-                raise Gone(f"a message of {length} bytes")
-            end = at + _LENGTH.size + length
+            end = at + _LENGTH.size + _sound(length)
             if len(rest) < end:
                 break
             found.append(msgspec.msgpack.decode(rest[at + _LENGTH.size : end], type=list))
@@ -105,8 +95,15 @@ def _exactly(of: socket.socket, count: int, look: Callable[[], None] | None) -> 
     content = bytearray(count)
     view, at = memoryview(content), 0
     while at < count:
+        at += _come(partial(of.recv_into, view[at:]), look)
+    return content
+
+
+def _come(take: Callable[[], T], look: Callable[[], None] | None) -> T:
+    """What comes next; waits for it."""
+    while True:
         try:
-            got = of.recv_into(view[at:])
+            got = take()
         except TimeoutError:
             if look is not None:
                 look()
@@ -115,8 +112,14 @@ def _exactly(of: socket.socket, count: int, look: Callable[[], None] | None) -> 
             raise Gone(str(error)) from error
         if not got:
             raise Gone("it has ended")
-        at += got
-    return content
+        return got
+
+
+def _sound(length: int) -> int:
+    """The length of a message, if it can be one."""
+    if length > _MOST:
+        raise Gone(f"a message of {length} bytes")
+    return length
 
 
 def rows(batch: Batch) -> tuple[Any, ...]:

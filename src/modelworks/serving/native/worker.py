@@ -19,17 +19,16 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-import orjson
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from modelworks.core.batch import Batch
-from modelworks.core.errors import Invalid, ModelworksError, NotReady
-from modelworks.core.plain import NUMPY
+from modelworks.core.errors import ModelworksError, NotReady
 from modelworks.models.flavors import FLAVORS
 from modelworks.models.flavors.port import Flavor
 from modelworks.models.predictor import Predictor, Streaming
 from modelworks.models.signature import Signature
 from modelworks.serving.native import wire
+from modelworks.serving.pieces import encoded, no_json
 from modelworks.serving.residency import allocated
 
 
@@ -86,7 +85,7 @@ class Desk:
         try:
             return wire.answers(answers)
         except TypeError as error:
-            raise _no_json(error) from error
+            raise no_json(error) from error
 
     def _load(self, name: str, model: bytes, signature: str) -> int:
         """Have a model; returns its memory in bytes."""
@@ -109,18 +108,7 @@ def _steps(model: Streaming, batch: Batch, turn: threading.Lock) -> Iterator[lis
             if found is None:
                 return
             place, piece = found
-            yield [wire.PIECE, place, _json(piece)]
-
-
-def _json(piece: Any) -> bytes:
-    try:
-        return orjson.dumps(piece, option=NUMPY)
-    except TypeError as error:
-        raise _no_json(error) from error
-
-
-def _no_json(error: TypeError) -> Invalid:
-    return Invalid("the model gives what cannot be JSON", str(error), "roll back")
+            yield [wire.PIECE, place, encoded(piece)]
 
 
 def _told(error: Exception) -> list[Any]:
