@@ -65,9 +65,7 @@ def simulate(
     )
     beaten = [course["policy"] for course in courses if not course["efficient"]]
     if beaten:
-        show.OUT.print(
-            f"  [dim]another one is as good for less training: {show.cell(', '.join(beaten))}[/dim]"
-        )
+        show.OUT.print(f"  beaten by another one that trains no more: {show.cell(', '.join(beaten))}")
     if out is not None:
         show.OUT.print(f"  the pictures are in {show.cell(out)}")
     return show.hint("write the triggers into retrain= of @mw.model, then modelworks plan")
