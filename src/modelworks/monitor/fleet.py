@@ -12,6 +12,7 @@ from modelworks.monitor.drift import DRIFT_TESTS
 from modelworks.monitor.drift.chi2 import statistic
 from modelworks.monitor.drift.port import Counts, Floats, benjamini_hochberg, pooled
 from modelworks.monitor.drift.rule import Drift
+from modelworks.monitor.drift.scores import normal_scores
 
 Flags = npt.NDArray[np.bool_]
 
@@ -68,6 +69,7 @@ def shift(
     between: Between | None = None,
     *,
     whole: Counts | None = None,
+    moved: Floats | None = None,
     rule: Drift | None = None,
     level: float = FALSE_ALARMS,
 ) -> Shift:
@@ -84,6 +86,7 @@ def shift(
         live: The same shape, or one that broadcasts with it.
         between: How much the days of `live` differ; without it rows are taken to be independent.
         whole: The rows that `between` is of, where `live` are only the newest of them.
+        moved: What `moves` says of the same columns; the surer of the two counts, at twice its chance.
         rule: How large a shift must be.
         level: Expected share of false ones among all alarms.
     """
@@ -102,12 +105,60 @@ def shift(
             value, freedom, dispersion(whole, between), (days - 1) * np.maximum(kinds - 1, 1)
         )
     chance = np.where(freedom > 0, chance, 1.0)
+    if moved is not None:
+        chance = np.where(np.isnan(moved), chance, np.minimum(2 * np.fmin(chance, moved), 1.0))
     enough = (n >= MIN_REFERENCE) & (m >= MIN_ROWS)
     chance = benjamini_hochberg(np.where(enough, chance, np.nan))
     with np.errstate(invalid="ignore"):
         alarm = (effect >= rule.limit) & (chance <= level)
         lasting = (effect >= rule.limit * _STAYING) & (chance <= level * _STAYING_CHANCE)
     return Shift(effect, alarm, lasting | alarm)
+
+
+def scores(reference: Counts, whole: Counts, ordered: Flags) -> Floats:
+    """Normal scores of the bins of ordered columns, their mean over the reference being 0; NaN where there are none.
+
+    Args:
+        reference: Shape (..., bins).
+        whole: The same shape.
+        ordered: The bins that have an order, broadcastable to the same shape.
+    """
+    place = np.where(
+        ordered & (reference + whole > 0), normal_scores(reference * ordered, whole * ordered), np.nan
+    )
+    rows = (reference * np.isfinite(place)).sum(axis=-1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.nansum(reference * place, axis=-1, keepdims=True) / rows
+        return np.asarray(np.where(rows > 0, place - mean, np.nan), dtype=np.float64)
+
+
+def moves(
+    reference: Counts, live: Counts, places: Floats, days: Counts, whole: Counts, squares: Floats
+) -> Floats:
+    """The chance that columns have moved so far to one side if nothing has happened; shape (...).
+
+    A test for one direction is many times surer of a small move than one that looks for any difference. As there,
+    the scale is how much the days differ: a one-way analysis of variance of the scores, tested by the F test.
+
+    Args:
+        reference: Shape (..., bins).
+        live: Shape (..., bins).
+        places: From `scores`.
+        days: How many days `whole` is of.
+        whole: The rows of all days, shape (..., bins).
+        squares: From `Sketches.moves`, of all days.
+    """
+    there = np.isfinite(places)
+    at = np.where(there, places, 0.0)
+    n, m, every = ((counts * there).sum(axis=-1) for counts in (reference, live, whole))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean, overall = (live * at).sum(axis=-1) / m, (whole * at).sum(axis=-1) / every
+        within = (whole * np.square(at)).sum(axis=-1) / every - np.square(overall)
+        between = np.maximum(squares - every * np.square(overall), 0.0) / (days - 1)
+        value = np.square(mean) / (np.maximum(within, between) * (1 / n + 1 / m))
+        chance = fdtrc(1, np.maximum(days - 1, 1), value)
+    told = (n > 0) & (m > 0) & (days > 1) & (within > 0)
+    return np.asarray(np.where(told, chance, np.nan), dtype=np.float64)
 
 
 def effects(test: str, reference: Counts, live: Counts) -> Floats:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from modelworks.core.measure import FEATURE_BINS, OUTPUT_BINS, Ints
 from modelworks.core.ref import parse_segment
 from modelworks.monitor.drift.rule import Drift
-from modelworks.monitor.fleet import FALSE_ALARMS, Between, decay, effects, shift
+from modelworks.monitor.fleet import FALSE_ALARMS, Between, Flags, decay, effects, moves, scores, shift
 from modelworks.monitor.performance import binned_auc, clustered_error, mean_loss
 from modelworks.monitor.sketch import Sketches
 from modelworks.monitor.watch import Watch, finite
@@ -58,12 +58,16 @@ def judge(
         np.stack([one.features for one in references]), np.stack([one.outputs for one in references])
     )
     live = np.stack([_together(one.counts.features, one.counts.outputs.sum(axis=1)) for one in views])
+    days = spread.windows[:, None]
+    places = scores(reference, live[0], _ordered(known.values()))
+    squares = windows.moves(of, len(known), places[:, :-1, :FEATURE_BINS], places[:, -1, :OUTPUT_BINS])
     # One family of tests: every feature of every champion, and every champion's output, in every view.
     compared = shift(
         reference,
         live,
-        Between(spread.windows[:, None], _together(spread.features, spread.outputs)),
+        Between(days, _together(spread.features, spread.outputs)),
         whole=live[0],
+        moved=moves(reference, live, places, days, live[0], squares),
         rule=rule,
         level=level,
     )
@@ -126,6 +130,16 @@ def judge(
 def _named(names: Sequence[str], values: npt.NDArray[np.float64]) -> dict[str, float]:
     """Values by name, those that are none left out."""
     return {name: value for name, value in zip(names, values.tolist(), strict=False) if value == value}
+
+
+def _ordered(known: Iterable[Known]) -> Flags:
+    """The bins that have an order: of numbers all but "missing", and of outputs; (models, features + 1, bins)."""
+    names = [(len(entry.signature.numbers), len(entry.features)) for entry in known]
+    ordered = np.zeros((len(names), names[0][1] + 1, _BINS), np.bool_)
+    for place, (numbers, _) in enumerate(names):
+        ordered[place, :numbers, : FEATURE_BINS - 1] = True
+    ordered[:, -1, :OUTPUT_BINS] = True
+    return ordered
 
 
 def _together(features: npt.NDArray[Any], outputs: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -103,6 +103,30 @@ class Sketches:
             added(np.column_stack([np.square(loss), loss * labelled, np.square(labelled)])),
         )
 
+    def moves(self, group: Ints, groups: int, features: Doubles, outputs: Doubles) -> Doubles:
+        """Sum over the windows of a group of ``(sum of scores)^2 / rows``, shape (groups, features + 1), outputs last.
+
+        Args:
+            group: Where each window belongs, as for `merge`.
+            groups: Number of groups.
+            features: The score of each bin, shape (groups, features, `FEATURE_BINS`); NaN where it has none, which
+                leaves its rows out.
+            outputs: The same, shape (groups, `OUTPUT_BINS`).
+        """
+        total = np.zeros((groups, features.shape[1] + 1))
+        for column in range(features.shape[1] + 1):
+            if column < features.shape[1]:
+                counts, scores = self.counts.features[:, column], features[:, column]
+            else:
+                counts, scores = self.counts.outputs.sum(axis=1), outputs
+            there = np.isfinite(scores)
+            if there.any():
+                summed = np.einsum("wb,wb->w", counts, np.where(there, scores, 0.0)[group])
+                rows = np.einsum("wb,wb->w", counts, there[group].astype(np.float64))
+                each = np.square(summed) / np.maximum(rows, 1.0)
+                total[:, column] = np.bincount(group, each, groups)
+        return total
+
     def pack(self) -> list[bytes]:
         """The counts of each window as bytes, a byte a cell where no count is above 255."""
         cells = [self.counts.features.reshape(len(self), -1), self.counts.outputs.reshape(len(self), -1)]
