@@ -68,7 +68,7 @@ class Settings:
         alerts_email: Addresses that are told of alerts, separated by commas.
         alerts_smtp: Server for e-mail: ``smtp://USER:PASSWORD@HOST:PORT``, or ``smtps://...``.
         alerts_sender: Address of the sender; the first receiver's by default.
-        alerts_least: The least severity that is told: ``"warning"`` or ``"critical"``.
+        alerts_least: The least severity that is told: ``"info"``, ``"warning"`` or ``"critical"``.
         monitor_every: How often the factory monitors and decides about retraining, for instance ``"1h"``.
     """
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -17,11 +17,17 @@ from modelworks.monitor.fleet import FALSE_ALARMS
 from modelworks.monitor.watch import Traffic, Watch
 
 Kind = Literal[
-    "feature_drift", "prediction_drift", "performance", "volume",
+    "feature_drift", "slight_drift", "prediction_drift", "performance", "volume",
     "source", "quarantine", "lost", "contract", "stale", "rollout",
 ]  # fmt: skip
-KINDS: frozenset[Kind] = frozenset({"feature_drift", "prediction_drift", "performance", "volume"})
+KINDS: frozenset[Kind] = frozenset(
+    {"feature_drift", "slight_drift", "prediction_drift", "performance", "volume"}
+)
 """What is judged of a model's windows."""
+
+Severity = Literal["info", "warning", "critical"]
+SEVERITIES: tuple[str, ...] = get_args(Severity)
+"""In the order of their weight."""
 
 MANY = 3
 """Segments from which the same thing is one alert of the model, not one of each segment."""
@@ -38,14 +44,15 @@ class Finding:
     Attributes:
         segment: Of which segment; ``()`` also for what concerns many segments.
         kind: What it is about.
-        severity: ``"warning"``, or ``"critical"`` where answers are worse or nobody asks any more.
+        severity: ``"warning"``; ``"critical"`` where answers are worse or nobody asks any more; ``"info"`` for
+            what is sure, but small.
         message: What, one sentence.
         evidence: The numbers behind it, JSON-able.
     """
 
     segment: Segment
     kind: Kind
-    severity: Literal["warning", "critical"]
+    severity: Severity
     message: str
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
@@ -64,6 +71,7 @@ def findings(
     """
     return [
         *_feature_drift(model, watches, lasting),
+        *_slight_drift(model, watches, lasting),
         *_prediction_drift(model, watches, lasting),
         *_performance(model, watches, lasting),
         *_volume(model, traffic, now),
@@ -78,13 +86,8 @@ def _feature_drift(model: str, watches: Sequence[Watch], lasting: bool) -> list[
     touched = sum(1 for _, names in seen if common & set(names))
     found = []
     if touched:
-        named = {name: spread[name] for name in sorted(common, key=lambda name: (-spread[name], name))}
-        listed = ", ".join(f"{name} in {segments}" for name, segments in list(named.items())[:_NAMED])
-        more = f" and {len(named) - _NAMED} more features" if len(named) > _NAMED else ""
-        message = (
-            f"{touched} of {len(watches)} segments of {model} see other inputs than when they were trained: "
-            f"{listed}{more}"
-        )
+        named, listed = _by_number({name: spread[name] for name in common})
+        message = f"{touched} of {len(watches)} segments of {model} see other inputs than when they were trained: {listed}"
         evidence = {"segments": touched, "of": len(watches), "features": named}
         found.append(Finding((), "feature_drift", "warning", message, evidence))
     for watch, names in seen:
@@ -96,6 +99,31 @@ def _feature_drift(model: str, watches: Sequence[Watch], lasting: bool) -> list[
             evidence = {watch.drift_test: own, "rows": watch.rows}
             found.append(Finding(watch.segment, "feature_drift", "warning", message, evidence))
     return found
+
+
+def _slight_drift(model: str, watches: Sequence[Watch], lasting: bool) -> list[Finding]:
+    """Small shifts that are beyond chance are one thing to know of a model, however many there are."""
+    spread: Counter[str] = Counter()
+    touched = []
+    for watch in watches:
+        names = watch.slight_lasting if lasting else watch.slight
+        if names:
+            touched.append(watch)
+            spread.update(names)
+    if not touched:
+        return []
+    named, listed = _by_number(spread)
+    message = (
+        f"{len(touched)} of {len(watches)} segments of {model} see slightly other inputs than when they were trained, "
+        f"and not by chance: {listed}"
+    )
+    evidence = {
+        "segments": len(touched),
+        "of": len(watches),
+        "features": named,
+        "first": [segment_text(watch.segment) for watch in touched[:_NAMED]],
+    }
+    return [Finding((), "slight_drift", "info", message, evidence)]
 
 
 def _prediction_drift(model: str, watches: Sequence[Watch], lasting: bool) -> list[Finding]:
@@ -179,6 +207,14 @@ def _grouped(
         "most": {segment_text(finding.segment): dict(finding.evidence) for finding in first[:_NAMED]},
     }
     return [Finding((), first[0].kind, first[0].severity, message, evidence)]
+
+
+def _by_number(spread: Mapping[str, int]) -> tuple[dict[str, int], str]:
+    """Features by the number of segments, those of the most first; and the same in words."""
+    named = dict(sorted(spread.items(), key=lambda item: (-item[1], item[0])))
+    listed = ", ".join(f"{name} in {segments}" for name, segments in list(named.items())[:_NAMED])
+    more = f" and {len(named) - _NAMED} more features" if len(named) > _NAMED else ""
+    return named, listed + more
 
 
 def _farthest(watch: Watch) -> float:

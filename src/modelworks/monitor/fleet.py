@@ -12,7 +12,6 @@ from modelworks.monitor.drift import DRIFT_TESTS
 from modelworks.monitor.drift.chi2 import statistic
 from modelworks.monitor.drift.port import Counts, Floats, benjamini_hochberg, pooled
 from modelworks.monitor.drift.rule import Drift
-from modelworks.monitor.drift.scores import normal_scores
 
 Flags = npt.NDArray[np.bool_]
 
@@ -24,6 +23,8 @@ FALSE_ALARMS = 0.01
 """Expected share of false ones among all alarms."""
 _LEAST_BIN = 2.0
 """Rows that a bin must be expected to hold to be tested on its own."""
+_MENTIONED_CHANCE = 5.0
+"""How many times the chance of an alarm a slight shift may have: it calls nobody."""
 _STAYING = 0.5
 """Share of the smallest shift that matters above which an open alert stays open, so that it does not come and go."""
 _STAYING_CHANCE = 5.0
@@ -38,11 +39,15 @@ class Shift:
         effect: By the rule's test, less its mean without any shift; NaN where there are no rows.
         alarm: Where it is large, on enough rows, and not by chance.
         lasting: The same by easier limits.
+        slight: Where it is beyond chance, large or not.
+        slight_lasting: The same by easier limits.
     """
 
     effect: Floats
     alarm: Flags
     lasting: Flags
+    slight: Flags
+    slight_lasting: Flags
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,55 +115,15 @@ def shift(
     enough = (n >= MIN_REFERENCE) & (m >= MIN_ROWS)
     chance = benjamini_hochberg(np.where(enough, chance, np.nan))
     with np.errstate(invalid="ignore"):
-        alarm = (effect >= rule.limit) & (chance <= level)
-        lasting = (effect >= rule.limit * _STAYING) & (chance <= level * _STAYING_CHANCE)
-    return Shift(effect, alarm, lasting | alarm)
-
-
-def scores(reference: Counts, whole: Counts, ordered: Flags) -> Floats:
-    """Normal scores of the bins of ordered columns, their mean over the reference being 0; NaN where there are none.
-
-    Args:
-        reference: Shape (..., bins).
-        whole: The same shape.
-        ordered: The bins that have an order, broadcastable to the same shape.
-    """
-    place = np.where(
-        ordered & (reference + whole > 0), normal_scores(reference * ordered, whole * ordered), np.nan
-    )
-    rows = (reference * np.isfinite(place)).sum(axis=-1, keepdims=True)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.nansum(reference * place, axis=-1, keepdims=True) / rows
-        return np.asarray(np.where(rows > 0, place - mean, np.nan), dtype=np.float64)
-
-
-def moves(
-    reference: Counts, live: Counts, places: Floats, days: Counts, whole: Counts, squares: Floats
-) -> Floats:
-    """The chance that columns have moved so far to one side if nothing has happened; shape (...).
-
-    A test for one direction is many times surer of a small move than one that looks for any difference. As there,
-    the scale is how much the days differ: a one-way analysis of variance of the scores, tested by the F test.
-
-    Args:
-        reference: Shape (..., bins).
-        live: Shape (..., bins).
-        places: From `scores`.
-        days: How many days `whole` is of.
-        whole: The rows of all days, shape (..., bins).
-        squares: From `Sketches.moves`, of all days.
-    """
-    there = np.isfinite(places)
-    at = np.where(there, places, 0.0)
-    n, m, every = ((counts * there).sum(axis=-1) for counts in (reference, live, whole))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean, overall = (live * at).sum(axis=-1) / m, (whole * at).sum(axis=-1) / every
-        within = (whole * np.square(at)).sum(axis=-1) / every - np.square(overall)
-        between = np.maximum(squares - every * np.square(overall), 0.0) / (days - 1)
-        value = np.square(mean) / (np.maximum(within, between) * (1 / n + 1 / m))
-        chance = fdtrc(1, np.maximum(days - 1, 1), value)
-    told = (n > 0) & (m > 0) & (days > 1) & (within > 0)
-    return np.asarray(np.where(told, chance, np.nan), dtype=np.float64)
+        sure, likely = chance <= level, chance <= level * _STAYING_CHANCE
+        return Shift(
+            effect,
+            alarm=(effect >= rule.limit) & sure,
+            lasting=(effect >= rule.limit * _STAYING) & likely,
+            slight=(effect >= rule.slight) & (chance <= level * _MENTIONED_CHANCE),
+            slight_lasting=(effect >= rule.slight * _STAYING)
+            & (chance <= level * _MENTIONED_CHANCE * _STAYING_CHANCE),
+        )
 
 
 def effects(test: str, reference: Counts, live: Counts) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import numpy.typing as npt
 from modelworks.core.measure import FEATURE_BINS, OUTPUT_BINS, Ints
 from modelworks.core.ref import parse_segment
 from modelworks.monitor.drift.rule import Drift
-from modelworks.monitor.fleet import FALSE_ALARMS, Between, Flags, decay, effects, moves, scores, shift
+from modelworks.monitor.fleet import FALSE_ALARMS, Between, Flags, decay, effects, shift
+from modelworks.monitor.moves import moves, scores
 from modelworks.monitor.performance import binned_auc, clustered_error, mean_loss
 from modelworks.monitor.sketch import Sketches
 from modelworks.monitor.watch import Watch, finite
@@ -58,16 +60,16 @@ def judge(
         np.stack([one.features for one in references]), np.stack([one.outputs for one in references])
     )
     live = np.stack([_together(one.counts.features, one.counts.outputs.sum(axis=1)) for one in views])
-    days = spread.windows[:, None]
+    lasted = spread.windows[:, None]
     places = scores(reference, live[0], _ordered(known.values()))
     squares = windows.moves(of, len(known), places[:, :-1, :FEATURE_BINS], places[:, -1, :OUTPUT_BINS])
     # One family of tests: every feature of every champion, and every champion's output, in every view.
     compared = shift(
         reference,
         live,
-        Between(days, _together(spread.features, spread.outputs)),
+        Between(lasted, _together(spread.features, spread.outputs)),
         whole=live[0],
-        moved=moves(reference, live, places, days, live[0], squares),
+        moved=moves(reference, live, places, lasted, live[0], squares),
         rule=rule,
         level=level,
     )
@@ -89,6 +91,8 @@ def judge(
     auc = binned_auc(counts.outputs)
     alarms: list[list[bool]] = np.any(compared.alarm, axis=0).tolist()
     lastings: list[list[bool]] = np.any(compared.lasting, axis=0).tolist()
+    slight: list[list[bool]] = np.any(compared.slight, axis=0).tolist()
+    staying: list[list[bool]] = np.any(compared.slight_lasting, axis=0).tolist()
     drift = np.round(told(compared.effect), 4)
     psi = drift
     if rule.test != "psi":
@@ -116,15 +120,26 @@ def judge(
                 drift_test=rule.test,
                 drift=_named(names, drift[place]),
                 output_drift=finite(drift[place, -1]),
-                shifted=tuple(name for name, flag in zip(names, alarms[place], strict=False) if flag),
+                shifted=_flagged(names, alarms[place]),
                 output_shifted=alarms[place][-1],
                 decayed=bool(worse[place]),
-                shifting=tuple(name for name, flag in zip(names, lastings[place], strict=False) if flag),
+                shifting=_flagged(names, lastings[place]),
                 output_shifting=lastings[place][-1],
                 decaying=bool(lasting[place]),
+                slight=_flagged(names, slight[place], alarms[place]),
+                slight_lasting=_flagged(names, staying[place], alarms[place]),
             )
         )
     return watches
+
+
+def _flagged(names: Sequence[str], flags: Sequence[bool], but: Sequence[bool] = ()) -> tuple[str, ...]:
+    """The names of which a flag is up, and not the one of `but`."""
+    return tuple(
+        name
+        for name, flag, other in zip_longest(names, flags[: len(names)], but[: len(names)])
+        if flag and not other
+    )
 
 
 def _named(names: Sequence[str], values: npt.NDArray[np.float64]) -> dict[str, float]:

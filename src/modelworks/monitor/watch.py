@@ -39,6 +39,8 @@ class Watch:
         shifting: `shifted` by easier limits: an alert that is open stays open so long.
         output_shifting: `output_shifted` by easier limits.
         decaying: `decayed` by easier limits.
+        slight: Features whose shift is not by chance either, but not large.
+        slight_lasting: `slight` by easier limits.
         drift_test: The test by which the model's definition measures shifts; see `Drift`.
         drift: Shift of each feature by that test.
         output_drift: The same for the main output.
@@ -64,6 +66,8 @@ class Watch:
     shifting: tuple[str, ...] = ()
     output_shifting: bool = False
     decaying: bool = False
+    slight: tuple[str, ...] = ()
+    slight_lasting: tuple[str, ...] = ()
     drift_test: str = "psi"
     drift: Mapping[str, float] = field(default_factory=dict)
     output_drift: float | None = None

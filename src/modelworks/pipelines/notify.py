@@ -11,6 +11,7 @@ from sqlalchemy import Connection, and_, exists, select, update
 from modelworks.config import Settings
 from modelworks.core.clock import new_id
 from modelworks.core.errors import Invalid, ModelworksError
+from modelworks.monitor.alerting import SEVERITIES
 from modelworks.monitor.channels.email import Email
 from modelworks.monitor.channels.port import Channel, Notice, Told
 from modelworks.monitor.channels.slack import Slack
@@ -33,9 +34,11 @@ def channels_of(settings: Settings) -> dict[str, Channel]:
     Raises:
         Invalid: one of them cannot be used as it is set.
     """
-    if settings.alerts_least not in ("warning", "critical"):
+    if settings.alerts_least not in SEVERITIES:
         raise Invalid(
-            f"alerts.least cannot be {settings.alerts_least!r}", "", "set it to 'warning' or 'critical'"
+            f"alerts.least cannot be {settings.alerts_least!r}",
+            "",
+            f"set it to one of {', '.join(SEVERITIES)}",
         )
     found: dict[str, Channel] = {}
     if settings.alerts_webhook:
@@ -123,7 +126,7 @@ def _gather(db: Connection, channel: str, least: str, now: datetime) -> str | No
             notices.c.channel == channel, notices.c.alert == alerts.c.id, notices.c.event == event
         )
 
-    severe = alerts.c.severity == "critical" if least == "critical" else alerts.c.severity.is_not(None)
+    severe = alerts.c.severity.in_(SEVERITIES[SEVERITIES.index(least) :])
     awake = alerts.c.snoozed.is_(None) | (alerts.c.snoozed <= now)
     new = and_(
         alerts.c.closed.is_(None), alerts.c.opened > now - _REMEMBERED, severe, awake, ~heard("opened")

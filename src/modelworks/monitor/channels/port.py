@@ -21,7 +21,7 @@ class Told:
         model: Of which model, or ``dataset:NAME``.
         segment: Text of its segment.
         kind: See `monitor.alerting`.
-        severity: ``"warning"`` or ``"critical"``.
+        severity: ``"info"``, ``"warning"`` or ``"critical"``.
         message: What is wrong, one sentence.
         at: When it was opened or closed.
     """

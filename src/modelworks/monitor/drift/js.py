@@ -28,4 +28,4 @@ def jensen_shannon(reference: Counts, live: Counts) -> Floats:
 
 
 # Near zero it is the index over 8 ln 2.
-JS = DriftTest("js", "effect", jensen_shannon, usual=0.03, noise=1 / (8 * np.log(2)))
+JS = DriftTest("js", "effect", jensen_shannon, usual=0.03, slight=0.0007, noise=1 / (8 * np.log(2)))

@@ -42,5 +42,5 @@ def chance(reference: Counts, live: Counts) -> Floats:
         )
 
 
-KS = DriftTest("ks", "effect", furthest, usual=0.1)
+KS = DriftTest("ks", "effect", furthest, usual=0.1, slight=0.02)
 KS_P = DriftTest("ks_p", "p", chance)

@@ -25,6 +25,8 @@ class DriftTest:
             that neither side uses change nothing. A test for ordered values takes the bins in ascending order:
             categories stand from the commonest to the rarest, "missing" is the last bin of all.
         usual: The effect from which a shift is commonly said to matter.
+        slight: The effect below which nobody needs to know of a shift, however sure it is: that of a move by about
+            a twentieth of a standard deviation.
         noise: Mean effect without any shift, over ``(used bins - 1) (1 / n + 1 / m)``; it is taken off.
     """
 
@@ -32,6 +34,7 @@ class DriftTest:
     gives: Literal["effect", "p"]
     compute: Callable[[Counts, Counts], Floats]
     usual: float = 0.0
+    slight: float = 0.0
     noise: float = 0.0
 
 

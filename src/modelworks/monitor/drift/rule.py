@@ -46,6 +46,11 @@ class Drift:
         """The smallest shift that matters."""
         return DRIFT_TESTS[self.test].usual if self.least is None else self.least
 
+    @property
+    def slight(self) -> float:
+        """The smallest shift that is mentioned, where it is beyond chance."""
+        return min(DRIFT_TESTS[self.test].slight, self.limit)
+
     def to_json(self) -> dict[str, Any]:
         """As data; called with it, the class makes it again."""
         return asdict(self)

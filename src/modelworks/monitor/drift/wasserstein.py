@@ -27,4 +27,4 @@ def earth_moved(reference: Counts, live: Counts) -> Floats:
     return np.asarray(np.where(there, moved, np.nan), dtype=np.float64)
 
 
-WASSERSTEIN = DriftTest("wasserstein", "effect", earth_moved, usual=0.1)
+WASSERSTEIN = DriftTest("wasserstein", "effect", earth_moved, usual=0.1, slight=0.05)
