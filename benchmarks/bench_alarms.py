@@ -20,6 +20,7 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,9 @@ import polars as pl
 
 import drift_peers
 from modelworks.monitor.alerting import findings
+from modelworks.monitor.performance import log_losses
 from modelworks.monitor.watch import Traffic
-from quiet_fleet import TRAILING, Fleet
+from quiet_fleet import TRAILING, Fleet, sums_of
 
 SIZES = (0.1, 0.25, 0.5, 1.0)
 MOVERS = 20
@@ -129,7 +131,7 @@ def table(rows: Iterator[tuple[str, dict[str, Any]]]) -> None:
     print(f"{'':44} {'told':>6} {'days':>6} {'false of 1,000 a look':>22} {'false in 28 days':>17}")
     for what, one in rows:
         days = "-" if one["days"] is None else f"{one['days']:.0f}"
-        false = f"{one['false a look']:22.2f} {one['false']:17.1%}"
+        false = f"{one['false a look']:22.2f} {one['false']:17.1%}" if "false" in one else ""
         print(f"{what:44} {one['told']:6.0%} {days:>6} {false}", flush=True)
 
 
@@ -147,6 +149,92 @@ def shifts(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
                     found = peers(Path(folder) / "days", size, rows, options.reference, name)
                 for way, one in found.items():
                     yield f"{what}  {name}, {way}", one
+
+
+def stream(name: str, rows: int, changed: bool, seed: int) -> tuple[Any, Any]:
+    """Features and truths of one of River's streams, before its change or after it."""
+    from river.datasets import synth
+
+    made: Any = {
+        "SEA 0 to 1": lambda: synth.SEA(variant=int(changed), noise=0.1, seed=seed),
+        "SEA 0 to 3": lambda: synth.SEA(variant=3 * changed, noise=0.1, seed=seed),
+        "Agrawal 0 to 1": lambda: synth.Agrawal(classification_function=int(changed), seed=seed),
+        "STAGGER 0 to 1": lambda: synth.STAGGER(classification_function=int(changed), seed=seed),
+        "Friedman": lambda: synth.FriedmanDrift(
+            "gra", position=(0, 10**9) if changed else (10**8, 10**9), seed=seed
+        ),
+    }[name]()
+    taken = list(made.take(rows))
+    columns = [np.array([row[key] for row, _ in taken]) for key in taken[0][0]]
+    # Texts are numbered in the order of the alphabet.
+    numbers = [np.unique(one, return_inverse=True)[1] if one.dtype.kind in "UO" else one for one in columns]
+    return np.column_stack(numbers).astype(np.float64), np.array([float(truth) for _, truth in taken])
+
+
+STREAMS = ("SEA 0 to 1", "SEA 0 to 3", "Agrawal 0 to 1", "STAGGER 0 to 1", "Friedman")
+
+
+def concepts(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every stream as it was and changed, ours and the peers'."""
+    rows, held = 200, 2_000
+    for name in STREAMS:
+        for changed in (False, True):
+            what = f"{name}{'' if changed else ', unchanged'}"
+            seen = [_answered(name, changed, seed, rows, held) for seed in range(CASES)]
+            fleet = Fleet(options.models, features=1, rows=rows, reference=held, seed=3)
+            for case, (reference, _) in enumerate(seen):
+                key = (f"m{case}", 1)
+                fleet.known[key] = replace(fleet.known[key], promised=float(reference["loss"].mean()))
+            first: dict[int, int] = {}
+            for day in range(TRAILING):
+                losses = [live["loss"].to_numpy()[day * rows :][:rows] for _, live in seen]
+                fleet.day(sums_of(np.stack(losses)))
+                for case, watch in enumerate(fleet.judged()[:CASES]):
+                    if watch.decayed:
+                        first.setdefault(case, day + 1)
+            yield f"{what}  ours", _seen(list(first.values()), CASES)
+            for peer, about in (("nannyml", "performance"), ("nannyml", "drift"), ("evidently", "drift")):
+                if peer not in options.peers or drift_peers.missing(peer):
+                    continue
+                with tempfile.TemporaryDirectory() as folder:
+                    for case, (reference, live) in enumerate(seen):
+                        path = Path(folder) / f"case{case}"
+                        path.mkdir()
+                        days = live.with_columns(day=pl.Series(np.repeat(np.arange(TRAILING), rows)))
+                        reference.drop("loss").write_parquet(path / "reference.parquet")
+                        days.drop("loss").write_parquet(path / "current.parquet")
+                    said = drift_peers.ask(peer, Path(folder), about)
+                hits = [[day + 1 for day, found in enumerate(one.alarms) if found] for one in said.values()]
+                yield f"{what}  {peer}, {about}", _seen([days[0] for days in hits if days], CASES)
+
+
+def _answered(name: str, changed: bool, seed: int, rows: int, held: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """What a model that learned before the change says of rows it did not learn from, and of those that come."""
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+    x, y = stream(name, 5_000 + held, False, seed)
+    live = stream(name, TRAILING * rows, changed, 1_000 + seed)
+    binary = set(np.unique(y)) <= {0.0, 1.0}
+    made = (HistGradientBoostingClassifier if binary else HistGradientBoostingRegressor)(max_iter=50)
+    made.fit(x[:5_000], y[:5_000])
+    frames = []
+    for inputs, truth in ((x[5_000:], y[5_000:]), live):
+        frame = pl.DataFrame(inputs, [f"n{n}" for n in range(inputs.shape[1])])
+        if binary:
+            score = made.predict_proba(inputs)[:, 1]
+            loss = log_losses(np.where(truth == 1, score, 1 - score))
+            extra = {
+                "score": score,
+                "answer": (score >= 0.5).astype(np.int64),
+                "truth": truth.astype(np.int64),
+            }
+        else:
+            answer = made.predict(inputs)
+            loss, extra = np.square(answer - truth), {"answer": answer, "truth": truth}
+        frames.append(
+            frame.with_columns(**{key: pl.Series(value) for key, value in extra.items()}, loss=loss)
+        )
+    return frames[0], frames[1]
 
 
 def main() -> None:
@@ -169,6 +257,8 @@ def main() -> None:
         )
     if "shifts" in wanted:
         table(shifts(options))
+    if "concepts" in wanted:
+        table(concepts(options))
 
 
 if __name__ == "__main__":

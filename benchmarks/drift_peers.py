@@ -34,9 +34,9 @@ def missing(name: str) -> str:
     return "" if _python(name).exists() else "not installed: 'make peers' makes its environment"
 
 
-def ask(name: str, folder: Path) -> dict[str, Said]:
+def ask(name: str, folder: Path, about: str = "drift") -> dict[str, Said]:
     """Let a peer judge all cases of a folder."""
-    command = [_python(name), "-W", "ignore", HERE / "peers" / f"{name}_drift.py", folder]
+    command = [_python(name), "-W", "ignore", HERE / "peers" / f"{name}_{about}.py", folder]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{name} failed: {done.stderr[-2000:]}")

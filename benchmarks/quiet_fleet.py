@@ -69,8 +69,8 @@ class Fleet:
             self.known[f"m{model}", 1] = Known(signature, made, promised)
         self._kept: list[Sketches] = []
 
-    def day(self) -> None:
-        """Another day passes."""
+    def day(self, seen: npt.NDArray[np.float64] | None = None) -> None:
+        """Another day passes; `seen` are sums, see `Sketches.sums`, of the first models, for what chance would give."""
         features = np.zeros((self.models, self.features, FEATURE_BINS), np.uint16)
         features[..., :_BINS] = self.rng.multinomial(self.rows, _EVEN, (self.models, self.features))
         if self.moved and self.days >= self.since:
@@ -78,17 +78,10 @@ class Fleet:
             features[: self.movers, 0, :_BINS] = self.rng.multinomial(self.rows, after, self.movers)
         outputs = np.zeros((self.models, LABELS, OUTPUT_BINS), np.uint16)
         outputs[:, 0] = self.rng.multinomial(self.rows, np.full(OUTPUT_BINS, 1 / OUTPUT_BINS), self.models)
-        self.add(self.losses(self.models), Counts(features, outputs))  # type: ignore[arg-type]
-
-    def losses(self, models: int) -> npt.NDArray[np.float64]:
-        """Sums over the rows of a day, of some models; shape (models, 5), see `Sketches.sums`."""
-        each = self.rng.normal(_LOSS, _SCATTER, (models, self.rows))
-        rows = np.full(models, float(self.rows))
-        return np.column_stack([rows, rows, rows / 2, each.sum(axis=1), np.square(each).sum(axis=1)])
-
-    def add(self, sums: npt.NDArray[np.float64], counts: Counts) -> None:
-        """What all models saw on the next day."""
-        self._kept = [*self._kept[1 - TRAILING :], Sketches(sums, counts)]
+        sums = sums_of(self.rng.normal(_LOSS, _SCATTER, (self.models, self.rows)))
+        if seen is not None:
+            sums[: len(seen)] = seen
+        self._kept = [*self._kept[1 - TRAILING :], Sketches(sums, Counts(features, outputs))]
         self.days += 1
 
     def judged(self, rule: Drift | None = None, last: int = TRAILING) -> list[Watch]:
@@ -101,3 +94,9 @@ class Fleet:
         windows = Sketches(np.concatenate([one.sums for one in kept]), counts)
         age = np.repeat(np.arange(len(kept), 0, -1.0), self.models)
         return judge(self.known, windows, np.tile(np.arange(self.models), len(kept)), age, rule)
+
+
+def sums_of(losses: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Sums over the rows of a day, as `Sketches.sums`, from the losses of rows; shape (models, rows)."""
+    rows = np.full(len(losses), float(losses.shape[1]))
+    return np.column_stack([rows, rows, rows / 2, losses.sum(axis=1), np.square(losses).sum(axis=1)])

@@ -87,7 +87,8 @@ def _feature_drift(model: str, watches: Sequence[Watch], lasting: bool) -> list[
     found = []
     if touched:
         named, listed = _by_number({name: spread[name] for name in common})
-        message = f"{touched} of {len(watches)} segments of {model} see other inputs than when they were trained: {listed}"
+        seen_by = f"{touched} of {len(watches)} segments of {model}"
+        message = f"{seen_by} see other inputs than when they were trained: {listed}"
         evidence = {"segments": touched, "of": len(watches), "features": named}
         found.append(Finding((), "feature_drift", "warning", message, evidence))
     for watch, names in seen:
