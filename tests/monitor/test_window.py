@@ -241,6 +241,25 @@ def test_inputs_that_do_not_fit_are_missing_and_cost_only_themselves() -> None:
     assert (quick.texts == whole.texts[:1]).all()
 
 
+_VALUES = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.text()
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from(["a.b", "wind", "day", "é", "more"]), _VALUES, max_size=5), min_size=1
+    )
+)
+def test_inputs_are_the_same_read_by_columns_or_by_rows(rows: list[dict[str, Any]]) -> None:
+    layout = (("wind", "a.b"), ("day", "é"), "binary")
+    texts = [json.dumps(row, ensure_ascii=len(row) % 2 == 0) for row in rows]
+    columns = batch_of(pl.Series(texts, dtype=pl.String), layout)  # type: ignore[arg-type]
+    # What is no JSON can only be read by rows.
+    by_rows = batch_of(pl.Series([*texts, "{"], dtype=pl.String), layout)  # type: ignore[arg-type]
+    assert np.array_equal(columns.numbers, by_rows.numbers[:-1], equal_nan=True)
+    assert columns.texts.tolist() == by_rows.texts[:-1].tolist()
+
+
 def test_a_moment_is_a_day_of_utc(tmp_path: Path) -> None:
     made = world.World(tmp_path, ["UA"])
     moments: list[datetime] = [world.START + timedelta(hours=hour) for hour in (0, 23, 24)]

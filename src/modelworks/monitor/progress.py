@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 from sqlalchemy import Connection, select
 
-from modelworks.monitor.window import joined, read_outcomes, read_predictions, told_since
+from modelworks.monitor.window import DAY, joined, read_outcomes, read_predictions, told_since
 from modelworks.stores.ledger.portable import upsert
 from modelworks.stores.ledger.tables import watermarks
 from modelworks.stores.tables import Tables
@@ -94,7 +94,11 @@ class Changed:
             days = self._late_days(predictions, outcomes)
             yield joined(predictions.filter(self._open <= _EVENT), outcomes)
         for some in _batches(days):
-            predictions = read_predictions(self.tables, self.model, _EVENT.dt.truncate("1d").is_in(some))
+            # Files say which times they hold, not which days: the range saves opening the others.
+            near = (some[0] <= _EVENT) & (some[-1] + DAY > _EVENT)
+            predictions = read_predictions(
+                self.tables, self.model, near & _EVENT.dt.truncate("1d").is_in(some)
+            )
             outcomes = read_outcomes(self.tables, self.model, told_since(some[0]))
             self._seen(predictions, outcomes)
             yield joined(predictions.filter(self.now > _EVENT), outcomes)
