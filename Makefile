@@ -13,7 +13,7 @@ CLIENTS_STAMP := .venv-clients/.set-up-$(shell cat $(CLIENTS_LOCK) | cksum | tr 
 MLFLOW_STAMP := .venv-mlflow/.set-up-$(shell cat $(MLFLOW_LOCK) | cksum | tr ' ' '-')
 STAMP := .venv/.set-up-$(shell cat requirements.lock pyproject.toml | cksum | tr ' ' '-')
 
-.PHONY: help setup test demo demo-ner bench-serve bench-monitor bench-many bench-overload bench-changes bench-fanout bench-features bench-ingest bench-segments bench-stream bench-track bench-register bench-predict bench-log fuzz check-parity mlflow clients peers proto lock clean
+.PHONY: help setup test demo demo-ner bench-serve bench-monitor bench-alarms bench-many bench-overload bench-changes bench-fanout bench-features bench-ingest bench-segments bench-stream bench-track bench-register bench-predict bench-log fuzz check-parity mlflow clients peers proto lock clean
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,7 +52,7 @@ fuzz: setup clients  ## The API held against its own OpenAPI document, tensors w
 check-parity: setup  ## A thousand rows of every model of the flight demo over HTTP, as scikit-learn answers them
 	$(BIN)/python benchmarks/check_parity.py $(ARGS)
 
-peers:  ## The products that bench-serve and bench-monitor are measured beside, each in an environment of its own
+peers:  ## The products that bench-serve, bench-monitor and bench-alarms are measured beside, each in an environment of its own
 	@for lock in benchmarks/peers/*.lock; do \
 	  name=$$(basename $$lock .lock); home=.venv-peers/$$name; stamp=$$home/.set-up-$$(cksum < $$lock | tr ' ' '-'); \
 	  [ -e $$stamp ] && continue; \
@@ -84,6 +84,9 @@ demo-ner: setup  ## Names in a text, while somebody types; ARGS=--exit ends it a
 
 bench-serve: setup peers  ## One row per request beside the other products, an echo and plain scikit-learn
 	$(BIN)/python benchmarks/bench_serve.py $(ARGS)
+
+bench-alarms: setup peers  ## False alarms and missed ones of a thousand models, beside Evidently and NannyML
+	$(BIN)/python benchmarks/bench_alarms.py $(ARGS)
 
 bench-many: setup  ## A thousand models in one server against one; more models than memory
 	$(BIN)/python benchmarks/bench_many.py $(ARGS)
