@@ -21,6 +21,8 @@ class Settings:
 
     Attributes:
         ledger_url: SQLAlchemy URL; empty for SQLite in the project's state folder.
+        ledger_lease: How long a process may be silent before another one goes on with its work, for instance ``"60s"``;
+            one that dies is noticed at once.
         tables_url: Folder or ``s3://bucket/prefix`` of the Delta tables; empty for the state folder.
         artifacts_url: Folder of the artifacts; empty for the state folder.
         server_host: Address to listen on.
@@ -73,6 +75,7 @@ class Settings:
     """
 
     ledger_url: str = ""
+    ledger_lease: str = "60s"
     tables_url: str = ""
     artifacts_url: str = ""
     server_host: str = "127.0.0.1"

@@ -156,7 +156,7 @@ def test_while_a_training_runs_an_hour_is_the_least(factory: Factory) -> None:
     interrupted_campaign(factory, [])
     moment = time.time() - 60
     os.utime(factory.stations.train.artifacts_root / orphan[:2] / orphan[2:], (moment, moment))
-    with campaigns.alone(factory.stations, "c"):
+    with factory.stores.ledger.leases.take(campaigns.lease("c")):
         assert [one["running"] for one in plain(factory.status())["training"]] == [True]
         factory.gc(grace="1s")
         assert orphan in factory.stores.artifacts

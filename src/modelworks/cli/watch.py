@@ -54,8 +54,10 @@ def status(context: typer.Context) -> None:
 def _how_far(going: dict[str, Any]) -> str:
     """How much of a training is done, and how long the rest takes."""
     done = f"{going['done']:,} of {going['total']:,} segments" if going["total"] else "begun"
+    if going["stopped"]:
+        return f"{done}, was stopped; 'modelworks train {going['model']}' goes on with it"
     if not going["running"]:
-        return f"{done}, was interrupted; 'modelworks train {going['model']}' goes on with it"
+        return f"{done}, was cut off; the next turn goes on with it, or 'modelworks apply'"
     return done if going["left"] is None else f"{done}, about {show.seconds(going['left'])} left"
 
 

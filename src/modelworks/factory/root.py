@@ -12,6 +12,7 @@ from typing import Any, Self
 from modelworks import config as settings
 from modelworks.access import audit
 from modelworks.core.clock import Clock, system_clock
+from modelworks.core.duration import duration
 from modelworks.data.station import DataStation
 from modelworks.deploy.station import DeployStation
 from modelworks.learn.station import LearnStation
@@ -54,7 +55,9 @@ class Root:
     def stores(self) -> Stores:
         """The ledger, the tables, the artifacts."""
         chosen = self.config.settings
-        return open_stores(self.config.state, chosen.ledger_url, chosen.tables_url, chosen.artifacts_url)
+        stores = open_stores(self.config.state, chosen.ledger_url, chosen.tables_url, chosen.artifacts_url)
+        stores.ledger.leases.length = duration(chosen.ledger_lease)
+        return stores
 
     @cached_property
     def project(self) -> Project:

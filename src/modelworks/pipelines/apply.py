@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 
 import polars as pl
 
-from modelworks.core.clock import new_id
 from modelworks.core.duration import duration
-from modelworks.core.ref import Segment, segment_text
+from modelworks.core.errors import Invalid, NotFound, NotReady
+from modelworks.core.ref import Segment, parse_segment, segment_text
 from modelworks.data.version import VERSION, IngestReport
 from modelworks.learn.policy import Decision, decide
 from modelworks.learn.states import Attempt
 from modelworks.models.definition import Definition
 from modelworks.monitor.watch import Watch
+from modelworks.pipelines import campaign as campaigns
 from modelworks.pipelines import rollout
 from modelworks.pipelines import train as training
 from modelworks.pipelines.context import Progress, Stations, silent
 from modelworks.pipelines.ingest import ingest_all
 from modelworks.pipelines.project import Model
 from modelworks.pipelines.rollout import Moved
-from modelworks.pipelines.train import TrainReport
+from modelworks.pipelines.trained import TrainReport
+from modelworks.stores.ledger.lease import Lease
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,11 @@ def observe(stations: Stations, model: str | None = None) -> int:
         The number of alerts that were opened.
     """
     stations.serve.drain()
-    return sum(
-        stations.monitor.observe(one.name, stations.clock()).alerts_opened for one in _models(stations, model)
-    )
+    opened = 0
+    for one in _models(stations, model):
+        with stations.stores.ledger.leases.take(_turn(one), wait=True):
+            opened += stations.monitor.observe(one.name, stations.clock()).alerts_opened
+    return opened
 
 
 def apply(stations: Stations, model: str | None = None, progress: Progress = silent) -> ApplyReport:
@@ -94,30 +98,100 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
     decisions: list[Decision] = []
     trained: list[TrainReport] = []
     alerts = 0
+    if model is None:
+        _close_undefined(stations)
     for one in models:
-        seen = stations.monitor.observe(one.name, stations.clock())
-        alerts += seen.alerts_opened
-        watch.lap("monitor")
-        decided = _decide(stations, one, seen.watches)
-        decisions += decided
-        wanted = [decision for decision in decided if decision.action == "train"]
-        campaign = new_id() if wanted else None
-        with stations.stores.ledger.write() as db:
-            stations.learn.record(db, one.name, decided, campaign)
-        watch.lap("decide")
-        if wanted:
-            trained.append(
-                training.train(
-                    stations,
-                    one,
-                    segments=[segment_text(decision.segment) for decision in wanted],
-                    reason=_summary(wanted),
-                    campaign=campaign,
-                    progress=progress,
-                )
-            )
+        trained += resume(stations, one, progress)
+        watch.lap("train")
+        with stations.stores.ledger.leases.take(_turn(one)) as lease:
+            if lease is None:  # another process takes this turn
+                continue
+            seen = stations.monitor.observe(one.name, stations.clock())
+            alerts += seen.alerts_opened
+            watch.lap("monitor")
+            decided, campaign = _settle(stations, one, _decide(stations, one, seen.watches), lease)
+            decisions += decided
+            watch.lap("decide")
+        if campaign is not None:
+            told = training.go_on(stations, one, campaign, progress=progress)
+            trained += [told] if told else []
             watch.lap("train")
     return ApplyReport(ingested, drained, decisions, trained, alerts, moved, dict(watch.laps))
+
+
+def resume(stations: Stations, model: Model, progress: Progress = silent) -> list[TrainReport]:
+    """Finish the campaigns of a model that were cut off, as they were planned.
+
+    What was decided for another definition is not trained with this one: it is closed, and its segments are
+    decided upon again.
+    """
+    told: list[TrainReport] = []
+    for one in campaigns.going(stations.stores.ledger, model.name):
+        if one.running or one.stopped:
+            continue
+        if one.code != model.definition.code:
+            _close(stations, one, f"the definition of {model.name} has changed since it was decided")
+            continue
+        try:
+            report = training.go_on(stations, model, one.campaign, progress=progress)
+        except (NotFound, Invalid, NotReady) as error:  # it would be so every time
+            _close(stations, one, str(error))
+            continue
+        told += [report] if report else []
+    return told
+
+
+def _close_undefined(stations: Stations) -> None:
+    for one in campaigns.going(stations.stores.ledger):
+        if not one.running and one.model not in stations.project.models:
+            _close(stations, one, f"factory.py defines no {one.model} any more")
+
+
+def _close(stations: Stations, one: campaigns.Going, reason: str) -> None:
+    ledger = stations.stores.ledger
+    with ledger.leases.take(campaigns.lease(one.campaign)) as lease:
+        if lease is not None:
+            with ledger.write() as db:
+                lease.confirm(db)
+                campaigns.close(db, stations, one, reason)
+
+
+def _turn(model: Model) -> str:
+    """What the lease is called under which a model is watched, and decided upon."""
+    return f"turn {model.name}"
+
+
+def _settle(
+    stations: Stations, model: Model, decided: Sequence[Decision], lease: Lease
+) -> tuple[Sequence[Decision], str | None]:
+    """Write down what was decided, and the campaign that follows, in one transaction.
+
+    Returns:
+        What was decided in the end, and the campaign, if one is to be trained.
+    """
+    wanted = [decision for decision in decided if decision.action == "train"]
+    plan = (
+        training.plan_of(stations, model, [segment_text(one.segment) for one in wanted]) if wanted else None
+    )
+    with stations.stores.ledger.write() as db:
+        lease.confirm(db)
+        campaign: str | None = None
+        if plan is not None:
+            campaign, over = campaigns.begin(
+                db, stations, model.definition, plan, reason=_summary(wanted), by="policy"
+            )
+            if over:
+                decided, campaign = [_same(one) for one in decided], None
+        stations.learn.record(db, model.name, decided, campaign)
+    return decided, campaign
+
+
+def _same(decision: Decision) -> Decision:
+    """A decision to train what was trained on the same rows by the same code: the result would be the same."""
+    if decision.action == "hold":
+        return decision
+    reason = f"{decision.reason}; but it was trained on the same rows, by the same code"
+    return replace(decision, action="hold", reason=reason)
 
 
 def _models(stations: Stations, model: str | None) -> list[Model]:
@@ -129,6 +203,9 @@ def _decide(stations: Stations, model: Model, watches: Sequence[Watch]) -> list[
     definition = model.definition
     if not model.policy.triggers or stations.data.latest_or_none(definition.dataset) is None:
         return []
+    busy = [one for one in campaigns.going(stations.stores.ledger, model.name) if not one.stopped]
+    if any(one.segments is None for one in busy):
+        return []  # all are being trained
     now = stations.clock()
     attempts = stations.learn.attempts(definition.name)
     states = stations.learn.states(
@@ -138,7 +215,8 @@ def _decide(stations: Stations, model: Model, watches: Sequence[Watch]) -> list[
         watches=watches,
         now=now,
     )
-    return decide(model.policy, states)
+    under_way = {parse_segment(text) for one in busy for text in one.segments or ()}
+    return decide(model.policy, [state for state in states if state.segment not in under_way])
 
 
 def _rows(

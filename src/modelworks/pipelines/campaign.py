@@ -1,27 +1,68 @@
 """A campaign: what one decision to train makes, how far it is, and what of it is left after a kill.
 
-Its key is the digest of what would be trained on what. A campaign that was killed is found again by its key, and
-only the segments that it had not finished are run. One process works at a campaign at a time.
+Its row holds the whole plan, resolved, and is written with the decisions that want it; so whoever finds it later,
+after a kill or after the code was changed, knows what is to be done. Its key is the digest of what is trained on
+what: asking for the same work twice is asking for one campaign. One process at a time works at it, under a lease.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
 from modelworks.core.clock import new_id
 from modelworks.core.plain import to_json
-from modelworks.core.ref import Segment, parse_segment
+from modelworks.core.ref import Segment, parse_segment, segment_text
 from modelworks.models.definition import Definition
 from modelworks.pipelines.context import Stations
 from modelworks.stores.ledger.engine import Ledger
-from modelworks.stores.ledger.tables import campaigns, runs
+from modelworks.stores.ledger.tables import campaigns, decisions, runs
+from modelworks.train.tuning import Tuned
+
+_GOING = campaigns.c.finished.is_(None)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be trained, so that it comes out the same whenever it is done.
+
+    Attributes:
+        code: Digest of the definition.
+        inputs: The datasets with their versions.
+        segments: Which, as text; ``None`` for every one with enough rows and all parents.
+        scratch: Begin anew, also where the model goes on from its champion.
+        tuned: Parameters that were searched, and the run that found them, by segment.
+    """
+
+    code: str
+    inputs: Mapping[str, int]
+    segments: Sequence[str] | None = None
+    scratch: bool = False
+    tuned: Mapping[Segment, Tuned] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in the ledger."""
+        return {
+            "code": self.code,
+            "inputs": dict(self.inputs),
+            "segments": None if self.segments is None else sorted(self.segments),
+            "scratch": self.scratch,
+            "tuned": {
+                segment_text(one): [dict(found.params), found.run] for one, found in self.tuned.items()
+            },
+        }
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Plan:
+        """The inverse of `to_json`."""
+        tuned = {parse_segment(text): Tuned(params, run) for text, (params, run) in told["tuned"].items()}
+        return cls(told["code"], told["inputs"], told["segments"], told["scratch"], tuned)
 
 
 @dataclass(frozen=True)
@@ -36,7 +77,11 @@ class Going:
         total: Segments in all; 0 while that is not known.
         left: Seconds until all will be done, as it looked when something was last written down.
         created: When it was begun.
-        running: Whether a process is at it; if none is, the next training of the same goes on with it.
+        running: Whether a process is at it; if none is, the next turn of the loop, or the next training of the same,
+            goes on with it.
+        stopped: Whether a person has stopped it; then only a training of the same goes on with it.
+        segments: Those that it trains, as text; ``None`` for all.
+        code: Digest of the definition that it was decided for.
     """
 
     model: str
@@ -47,34 +92,39 @@ class Going:
     left: float | None
     created: datetime
     running: bool
+    stopped: bool
+    segments: tuple[str, ...] | None
+    code: str
 
 
 def begin(
     db: Connection,
     stations: Stations,
     definition: Definition,
-    version: int,
+    plan: Plan,
     *,
-    segments: Sequence[str] | None,
-    params: Mapping[str, Any],
-    force: bool,
+    force: bool = False,
     reason: str,
-    campaign: str | None,
+    by: Literal["policy", "person"] = "person",
 ) -> tuple[str, bool]:
-    """The campaign of this work, or a new one; and whether it is finished."""
+    """The campaign of this work, or a new one, in the caller's transaction; and whether it is finished."""
+    version = plan.inputs[definition.dataset]
+    params = {segment_text(segment): one.params for segment, one in plan.tuned.items()}
     what: list[Any] = [
         definition.name,
-        definition.code,
+        plan.code,
         definition.dataset,
         version,
-        None if segments is None else sorted(segments),
+        None if plan.segments is None else sorted(plan.segments),
         *([params] if params else []),
     ]
-    key = sha256(to_json([*what, new_id()] if force else what)).hexdigest()
+    key = sha256(to_json([*what, new_id()] if force or plan.scratch else what)).hexdigest()
     found = db.execute(select(campaigns.c.id, campaigns.c.status).where(campaigns.c.key == key)).one_or_none()
     if found is not None:
+        if found.status in ("stopped", "closed"):  # it is wanted again
+            keep(db, found.id, status="running", finished=None, closed=None)
         return found.id, found.status == "finished"
-    identifier = campaign or new_id()
+    identifier = new_id()
     db.execute(
         insert(campaigns).values(
             id=identifier,
@@ -83,6 +133,8 @@ def begin(
             reason=reason,
             dataset=definition.dataset,
             dataset_version=version,
+            plan=plan.to_json(),
+            by=by,
             segments=0,
             total=0,
             artifacts=[],
@@ -93,11 +145,14 @@ def begin(
     return identifier, False
 
 
-@contextmanager
-def alone(stations: Stations, campaign: str) -> Iterator[None]:
-    """Wait until nobody else works at a campaign, then be the only one who does."""
-    with stations.stores.ledger.alone(_lock(campaign)):
-        yield
+def lease(campaign: str) -> str:
+    """What the lease is called under which a process works at a campaign."""
+    return f"train {campaign}"
+
+
+def stands(db: Connection, campaign: str) -> Row[Any]:
+    """A campaign as it is written down."""
+    return db.execute(select(campaigns).where(campaigns.c.id == campaign)).one()
 
 
 def finished(db: Connection, campaign: str) -> set[Segment]:
@@ -117,9 +172,35 @@ def claim(db: Connection, campaign: str, digests: Sequence[str]) -> None:
     keep(db, campaign, artifacts=sorted({*before, *digests}))
 
 
-def going(ledger: Ledger) -> list[Going]:
-    """The campaigns that are not finished, the newest first."""
-    query = select(campaigns).where(campaigns.c.status == "running").order_by(campaigns.c.created.desc())
+def close(db: Connection, stations: Stations, one: Going, reason: str) -> None:
+    """End a campaign that will not be finished, and say so of every segment that it was decided for."""
+    wanted = select(decisions.c.segment).where(
+        decisions.c.campaign == one.campaign, decisions.c.action == "train"
+    )
+    left = Counter(db.scalars(wanted)).keys() - {segment_text(done) for done in finished(db, one.campaign)}
+    keep(db, one.campaign, status="closed", closed=reason, finished=stations.clock())
+    rows = [
+        {
+            "model": one.model,
+            "segment": segment,
+            "action": "close",
+            "trigger": "code",
+            "reason": f"its training was not begun: {reason}",
+            "evidence": {},
+            "campaign": one.campaign,
+            "at": stations.clock(),
+        }
+        for segment in sorted(left)
+    ]
+    if rows:
+        db.execute(insert(decisions), rows)
+
+
+def going(ledger: Ledger, model: str | None = None) -> list[Going]:
+    """The campaigns that are not finished, of one model or all, the newest first."""
+    query = select(campaigns).where(_GOING).order_by(campaigns.c.created.desc())
+    if model is not None:
+        query = query.where(campaigns.c.model == model)
     with ledger.read() as db:
         rows = db.execute(query).all()
     return [
@@ -131,11 +212,10 @@ def going(ledger: Ledger) -> list[Going]:
             row.total,
             row.left,
             row.created,
-            ledger.held(_lock(row.id)),
+            ledger.leases.held(lease(row.id)),
+            row.status == "stopped",
+            None if row.plan.get("segments") is None else tuple(row.plan["segments"]),
+            row.plan.get("code", ""),
         )
         for row in rows
     ]
-
-
-def _lock(campaign: str) -> str:
-    return f"train {campaign}"

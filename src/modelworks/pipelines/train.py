@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import closing, nullcontext
-from dataclasses import dataclass, field
+from contextlib import closing
 from time import monotonic
 from typing import Any
 
@@ -13,7 +11,7 @@ import polars as pl
 from sqlalchemy import Connection, select
 
 from modelworks.core.errors import Invalid
-from modelworks.core.ref import Ref, Segment, parse_segment, segment_text
+from modelworks.core.ref import Ref, Segment, parse_segment
 from modelworks.data.contract import TYPES
 from modelworks.models.definition import Definition
 from modelworks.pipelines import campaign as campaigns
@@ -21,8 +19,10 @@ from modelworks.pipelines import release
 from modelworks.pipelines.basis import basis_of, made_with, record_basis
 from modelworks.pipelines.context import Progress, Stations, silent
 from modelworks.pipelines.project import Model
+from modelworks.pipelines.trained import Tally, TrainReport
 from modelworks.registry.gates import needed
 from modelworks.registry.model_version import ModelVersion
+from modelworks.stores.ledger.lease import Lease
 from modelworks.stores.ledger.tables import tuned
 from modelworks.train import trainer
 from modelworks.train.candidate import Candidate
@@ -33,46 +33,6 @@ _BATCH = 64
 """Candidates that are written in one transaction: the most that a kill makes us train again."""
 _BATCH_SECONDS = 1.0
 """Seconds after which fewer are written."""
-
-
-@dataclass(frozen=True)
-class TrainReport:
-    """What a campaign did.
-
-    Attributes:
-        model: Name of the model.
-        campaign: Its id.
-        dataset: The dataset version it learned from.
-        trained: Segments that got a new version.
-        failed: Segments that could not be trained, with the reason.
-        promoted: New champions.
-        begun: Versions that are being rolled out.
-        refused: Versions that a gate turned down.
-        waiting: Versions that wait for a person's approval.
-        skipped: Segments that an earlier, interrupted run of the same campaign had finished.
-        retried: Segments that were begun more than once.
-        compiled: Of `trained`, those served compiled.
-        seconds: Wall time.
-        stages: Seconds by stage, summed over the workers.
-        refusals: Why versions were refused: reason to number.
-    """
-
-    model: str
-    campaign: str
-    dataset: str
-    trained: int = 0
-    failed: int = 0
-    promoted: int = 0
-    begun: int = 0
-    refused: int = 0
-    waiting: int = 0
-    skipped: int = 0
-    retried: int = 0
-    compiled: int = 0
-    seconds: float = 0.0
-    stages: dict[str, float] = field(default_factory=dict)
-    failures: dict[str, str] = field(default_factory=dict)
-    refusals: dict[str, int] = field(default_factory=dict)
 
 
 def declare(stations: Stations) -> None:
@@ -124,7 +84,6 @@ def train(
     force: bool = False,
     scratch: bool = False,
     reason: str = "by hand",
-    campaign: str | None = None,
     progress: Progress = silent,
 ) -> TrainReport:
     """Train, judge and bring out.
@@ -136,39 +95,72 @@ def train(
         scratch: Begin anew, also where the model goes on from its champion.
         force: Train again even what was trained on the same data with the same code.
         reason: Why, for the ledger.
-        campaign: Id to use for a new campaign.
         progress: Told of each segment that is done.
 
     Raises:
         NotReady: the dataset has no version yet.
     """
-    started = monotonic()
-    definition = model.definition
-    inputs = stations.data.inputs(definition.dataset, definition.features)
-    version = inputs[definition.dataset]
-    dataset = str(Ref(definition.dataset, at=version))
-    wanted = None if segments is None else [checked(definition, text) for text in segments]
+    plan = plan_of(stations, model, segments, scratch)
     with stations.stores.ledger.write() as db:
+        campaign, _ = campaigns.begin(db, stations, model.definition, plan, force=force, reason=reason)
+    report = go_on(stations, model, campaign, wait=True, progress=progress)
+    assert report is not None  # it has waited
+    return report
+
+
+def plan_of(
+    stations: Stations, model: Model, segments: Sequence[str] | None = None, scratch: bool = False
+) -> campaigns.Plan:
+    """What a training that is decided now consists of, resolved: it is the same whenever it is done.
+
+    Raises:
+        NotReady: the dataset has no version yet.
+        Invalid: the model has no such segment.
+    """
+    definition = model.definition
+    for text in segments or ():
+        checked(definition, text)
+    inputs = stations.data.inputs(definition.dataset, definition.features)
+    with stations.stores.ledger.read() as db:
         found = standing(db, model)
-        identifier, over = campaigns.begin(
-            db,
-            stations,
-            definition,
-            version,
-            segments=segments,
-            params={segment_text(segment): one.params for segment, one in found.items()},
-            force=force or scratch,
-            reason=reason,
-            campaign=campaign,
-        )
-    with nullcontext() if over else campaigns.alone(stations, identifier):
-        with stations.stores.ledger.write() as db:
-            finished = campaigns.finished(db, identifier)
-            campaigns.claim(db, identifier, [definition.code])
-        report = TrainReport(definition.name, identifier, dataset, skipped=len(finished))
-        if over:
+    return campaigns.Plan(definition.code, inputs, segments, scratch, found)
+
+
+def go_on(
+    stations: Stations, model: Model, campaign: str, *, wait: bool = False, progress: Progress = silent
+) -> TrainReport | None:
+    """Train what is left of a campaign, as its plan says; ``None`` where another process is at it.
+
+    Args:
+        stations: The belt.
+        model: What it trains.
+        campaign: Its id.
+        wait: Rather wait until the other one is done, dies or hangs.
+        progress: Told of each segment that is done.
+
+    Raises:
+        Conflict: this process was silent for so long that another has taken it over.
+    """
+    started, ledger = monotonic(), stations.stores.ledger
+    with ledger.leases.take(campaigns.lease(campaign), wait) as lease:
+        if lease is None:
+            return None
+        with ledger.write() as db:
+            stands, finished = campaigns.stands(db, campaign), campaigns.finished(db, campaign)
+            campaigns.claim(db, campaign, [model.definition.code])
+        dataset = str(Ref(stands.dataset, at=stands.dataset_version))
+        report = TrainReport(model.name, campaign, dataset, skipped=len(finished))
+        if stands.status != "running":
             return report
-        tally = _work(stations, model, identifier, inputs, wanted, finished, found, scratch, progress)
+        plan = campaigns.Plan.from_json(stands.plan)
+        try:
+            tally = _work(stations, model, campaign, plan, finished, stands.seconds, lease, progress)
+        except KeyboardInterrupt:
+            if stands.by == "person":  # who wants it no longer; what the factory has decided goes on later
+                with ledger.write() as db:
+                    lease.confirm(db)
+                    campaigns.keep(db, campaign, status="stopped")
+            raise
         return tally.report(report, monotonic() - started)
 
 
@@ -176,16 +168,16 @@ def _work(
     stations: Stations,
     model: Model,
     campaign: str,
-    inputs: Mapping[str, int],
-    wanted: Sequence[Segment] | None,
+    plan: campaigns.Plan,
     finished: Collection[Segment],
-    found: Mapping[Segment, Tuned],
-    scratch: bool,
+    spent: float,
+    lease: Lease,
     progress: Progress,
-) -> _Tally:
+) -> Tally:
     """Train what is not finished, and write down what comes of it, bit by bit."""
-    definition = model.definition
+    definition, inputs = model.definition, plan.inputs
     version = inputs[definition.dataset]
+    wanted = None if plan.segments is None else [checked(definition, text) for text in plan.segments]
     live = stations.registry.champions(definition.name, wanted)
     champions = {segment: entry.package for segment, entry in live.items() if not entry.package.kept}
     needs, rests_on = needed(model.gates), list[str]()
@@ -206,30 +198,30 @@ def _work(
         segments=wanted,
         champions=champions,
         needs=needs,
-        tuned=found,
-        previous={} if scratch else _previous(definition, live.values()),
+        tuned=plan.tuned,
+        previous={} if plan.scratch else _previous(definition, live.values()),
         skip=finished,
         idle=lambda: keep(),
         made_with=made_with(stations),
         begun=rest,
     )
-    tally, batch, begun = _Tally(), list[Candidate](), monotonic()
+    tally, batch, begun = Tally(), list[Candidate](), monotonic()
     since, left = begun, None
 
     def keep(**more: Any) -> None:
-        """Write down what is done."""
+        """Write down what is done, if the work is still this process's."""
         nonlocal since
         if batch or more:
             with stations.stores.ledger.write() as db:
+                lease.confirm(db)
                 results = (
                     release.record(db, stations, model, campaign, version, batch, rests_on[0])
                     if batch
                     else []
                 )
                 tally.add(batch, results)
-                total = len(finished) + tally.total
-                done = len(finished) + tally.seen
-                campaigns.keep(db, campaign, segments=done, total=total, left=left, **more)
+                far = {"segments": len(finished) + tally.seen, "total": len(finished) + tally.total}
+                campaigns.keep(db, campaign, **far, left=left, seconds=spent + tally.spent, **more)
         batch.clear()
         since = monotonic()
 
@@ -346,53 +338,6 @@ def checked(definition: Definition, text: str) -> Segment:
             "give up to as many values as there are columns, for instance 'UA,EWR'",
         )
     return segment
-
-
-class _Tally:
-    """Counts for the report while candidates come in."""
-
-    def __init__(self) -> None:
-        self.seen = 0
-        self.total = 0
-        self.retried = 0
-        self.actions: Counter[str] = Counter()
-        self.compiled = 0
-        self.stages: Counter[str] = Counter()
-        self.failures: dict[str, str] = {}
-        self.refusals: Counter[str] = Counter()
-
-    def add(self, candidates: Collection[Candidate], results: Collection[release.Result]) -> None:
-        self.seen += len(candidates)
-        for candidate in candidates:
-            self.stages.update(candidate.seconds)
-            self.retried += candidate.tries > 1
-            self.compiled += candidate.package is not None and candidate.package.compiled is not None
-            if candidate.status == "failed":
-                self.failures[segment_text(candidate.segment)] = candidate.error or ""
-        for result in results:
-            self.actions[result.action] += 1
-            if result.action == "refuse":
-                self.refusals[result.gate] += 1
-
-    def report(self, base: TrainReport, seconds: float) -> TrainReport:
-        return TrainReport(
-            base.model,
-            base.campaign,
-            base.dataset,
-            trained=self.seen - len(self.failures),
-            failed=len(self.failures),
-            promoted=self.actions["promote"],
-            begun=self.actions["begin"],
-            refused=self.actions["refuse"],
-            waiting=self.actions["wait"],
-            skipped=base.skipped,
-            retried=self.retried,
-            compiled=self.compiled,
-            seconds=seconds,
-            stages={stage: round(value, 4) for stage, value in self.stages.items()},
-            failures=self.failures,
-            refusals=dict(self.refusals),
-        )
 
 
 def close() -> None:

@@ -19,16 +19,21 @@ os.register_at_fork(after_in_child=_threads.clear)
 
 
 @contextmanager
-def among_files(folder: Path, what: str) -> Iterator[None]:
+def among_files(folder: Path, what: str, once: bool = False) -> Iterator[None]:
     """Alone among the processes and threads of this machine.
 
-    A record lock (``fcntl``) belongs to the process: forked children do not keep it, SIGKILL frees it.
+    A record lock (``fcntl``) belongs to the process: forked children do not keep it, SIGKILL frees it. What nobody
+    else will ever be alone with leaves no file behind: `once`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / sha256(what.encode()).hexdigest()[:32]
     with _threads[str(path)], path.open("w") as file:
         fcntl.lockf(file, fcntl.LOCK_EX)
-        yield  # closing the file frees it
+        try:
+            yield  # closing the file frees it
+        finally:
+            if once:
+                path.unlink(missing_ok=True)
 
 
 def held_among_files(folder: Path, what: str) -> bool:
@@ -47,6 +52,8 @@ def held_among_files(folder: Path, what: str) -> bool:
             return False
     except BlockingIOError:
         return True
+    except FileNotFoundError:  # it was there `once`
+        return False
     finally:
         thread.release()
 

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from modelworks.core.errors import Unavailable
 from modelworks.core.plain import to_json
 from modelworks.stores.ledger.alone import among_files, among_sessions, held_among_files, held_among_sessions
+from modelworks.stores.ledger.lease import Leases
 from modelworks.stores.ledger.together import Together
 
 HEAD = "0001"
@@ -102,21 +103,30 @@ class Ledger:
             yield db
 
     @cached_property
+    def leases(self) -> Leases:
+        """Work that one process does at a time, and that others take over when it dies or hangs."""
+        return Leases(self)
+
+    @cached_property
     def together(self) -> Together:
         """Does small pieces of work, each a transaction to who calls, in common ones."""
         return Together(self.write)
 
     @contextmanager
-    def alone(self, what: str) -> Iterator[None]:
+    def alone(self, what: str, once: bool = False) -> Iterator[None]:
         """Wait until nobody else is inside `alone` of the same `what`, then be there alone.
 
         For work of several transactions and stores. If its holder dies, it is free at once; so whoever enters
-        and finds the work half done knows that nobody is at it any more.
+        and finds the work half done knows that nobody is at it any more. Where a holder may hang, see `leases`.
+
+        Args:
+            what: Which work.
+            once: Nobody will ever ask for the same again, so nothing is left behind.
         """
         if self.engine.dialect.name == "postgresql":
             place = among_sessions(self.engine, what)
         else:
-            place = among_files(self._locks, what)
+            place = among_files(self._locks, what, once)
         with place:
             yield
 

@@ -14,7 +14,7 @@ from modelworks.stores.ledger.tables.data import (
 from modelworks.stores.ledger.tables.experiments import experiments, logged_models, run_links
 from modelworks.stores.ledger.tables.kinds import Utc, metadata
 from modelworks.stores.ledger.tables.labels import arrivals, labels
-from modelworks.stores.ledger.tables.loop import alerts, decisions, notices, watermarks, windows
+from modelworks.stores.ledger.tables.loop import alerts, decisions, leases, notices, watermarks, windows
 from modelworks.stores.ledger.tables.models import (
     aliases,
     deployment_history,
@@ -59,6 +59,7 @@ __all__ = [
     "ingests",
     "keys",
     "labels",
+    "leases",
     "logged_models",
     "metadata",
     "model_versions",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, Column, Float, Index, Integer, LargeBinary, String, Table, Text
 
-from modelworks.stores.ledger.tables.kinds import Id, Name, Segment, Serial, Utc, metadata
+from modelworks.stores.ledger.tables.kinds import Field, Id, Name, Segment, Serial, Utc, metadata
 
 windows = Table(
     "windows",
@@ -78,4 +78,13 @@ decisions = Table(
     Column("at", Utc, nullable=False),
     Index(None, "model", "segment", "at"),
     Index(None, "at"),
+)
+leases = Table(
+    # Who is at what: see stores.ledger.lease. What nobody is at has no row.
+    "leases",
+    metadata,
+    Column("what", Field, primary_key=True),
+    Column("token", Id, nullable=False),
+    Column("holder", Name, nullable=False),
+    Column("until", Utc, nullable=False),
 )

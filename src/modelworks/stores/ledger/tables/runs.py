@@ -37,6 +37,12 @@ campaigns = Table(
     Column("reason", Text, nullable=False),
     Column("dataset", Name, nullable=False),
     Column("dataset_version", Integer, nullable=False),
+    # What is to be done, resolved, and who wanted it ("policy" or "person"): see pipelines.campaign.
+    Column("plan", JSON, nullable=False, default=dict),
+    Column("by", String(20), nullable=False, default="person"),
+    # Seconds of the workers so far, and why it was closed before it was done, if it was.
+    Column("seconds", Float, nullable=False, default=0.0),
+    Column("closed", Text),
     # How many are done, of how many, and the seconds until all will be: see pipelines.campaign.
     Column("segments", Integer, nullable=False),
     Column("total", Integer, nullable=False, default=0),
@@ -45,7 +51,8 @@ campaigns = Table(
     Column("status", String(20), nullable=False),
     Column("created", Utc, nullable=False),
     Column("finished", Utc),
-    Index("ix_campaigns_going", "created", **where("status = 'running'")),
+    Index("ix_campaigns_going", "created", **where("finished IS NULL")),
+    Index(None, "model", "created"),
 )
 runs = Table(
     "runs",
