@@ -41,7 +41,7 @@ def stored(made: world.World) -> list[tuple[Any, ...]]:
 def test_nothing_was_asked_yet(made: world.World) -> None:
     seen = station(made).observe(world.MODEL, at(1))
     assert (seen.windows, seen.rows, seen.alerts_opened, seen.watches) == (0, 0, 0, ())
-    assert station(made).daily(world.MODEL, end=at(1), days=7) == []
+    assert station(made).history(world.MODEL, end=at(1), days=7)[0] == []
 
 
 def test_windows_are_days_of_versions(made: world.World) -> None:
@@ -186,11 +186,11 @@ def test_a_day_is_summed_over_segments_and_versions(made: world.World) -> None:
     made.day(0, n=10, version=2)
     there = station(made)
     there.observe(world.MODEL, at(1))
-    (day,) = there.daily(world.MODEL, end=at(1), days=7)
+    (day,), _ = there.history(world.MODEL, end=at(1), days=7)
     assert (day["day"], day["rows"], day["labelled"]) == (at(0), 60, 60)
     assert 0.5 < day["auc"] < 1
     assert 0.2 < day["loss"] < 1
-    (ua,) = there.daily(world.MODEL, "UA", end=at(1), days=7)
+    (ua,), _ = there.history(world.MODEL, "UA", end=at(1), days=7)
     assert ua["rows"] == 40
 
 

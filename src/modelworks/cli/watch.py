@@ -135,31 +135,43 @@ def monitor(
     context: typer.Context,
     model: str,
     segment: Annotated[str | None, typer.Option(help="Only this segment, for instance UA,EWR.")] = None,
-    days: int = 28,
+    days: Annotated[int | None, typer.Option(help="How many days; 28, or 366 by month.")] = None,
+    by: Annotated[str, typer.Option(help="day or month.")] = "day",
 ) -> None:
     """Volume, drift and performance of a model over the last days."""
     door: Door = context.obj
-    told = door.call("monitor", model=model, segment=segment, days=days)
+    told = door.call("monitor", model=model, segment=segment, days=days, by=by)
     if door.json:
         return show.raw(told)
     show.table(
-        f"{model}, by day",
-        ["day", "predictions#", "with outcome#", "mean#", "loss#", "AUC#"],
+        f"{model}, by {by}",
+        [by, "predictions#", "with outcome#", "mean#", "loss#", "expected#", "AUC#", "expected#"],
         [
-            [d["day"][:10], d["rows"], d["labelled"], d["output_mean"], d["loss"], d["auc"]]
+            [
+                d["day"][: 10 if by == "day" else 7],
+                d["rows"],
+                d["labelled"],
+                d["output_mean"],
+                d["loss"],
+                _about(d, "loss"),
+                d["auc"],
+                _about(d, "auc"),
+            ]
             for d in told["days"]
         ],
         "nothing was observed yet; 'modelworks apply' does",
     )
+    _honest(told["expected"])
     show.table(
         "Champions with the most predictions",
-        ["segment", "version#", "predictions#", "loss#", "at validation#", "drifted"],
+        ["segment", "version#", "predictions#", "loss#", "expected#", "at validation#", "drifted"],
         [
             [
                 c["segment"] or "(all)",
                 c["version"],
                 c["rows"],
                 c["loss"],
+                c["expected_loss"],
                 c["promised"],
                 ", ".join(c["shifted"]),
             ]
@@ -167,6 +179,30 @@ def monitor(
         ],
     )
     return show.hint("modelworks alerts, modelworks decisions")
+
+
+def _about(span: dict[str, Any], what: str) -> str | None:
+    """What was expected, with two standard errors."""
+    value, error = span[f"expected_{what}"], span[f"expected_{what}_error"]
+    return None if value is None or error is None else f"{value:.3f} ± {2 * error:.3f}"
+
+
+def _honest(told: dict[str, Any]) -> None:
+    """Whether what was expected is what came."""
+    if told["trusted"] is None:
+        return
+    off = told["measured"] - told["expected"]
+    show.OUT.print(
+        f"  {told['rows']:,} outcomes have come: the loss was expected to be {told['expected']:.3f}, "
+        f"it is {told['measured']:.3f}"
+    )
+    if told["trusted"]:
+        show.OUT.print(f"  that is chance ({abs(off) / told['error']:.1f} standard errors)")
+    else:
+        show.OUT.print(
+            f"  [yellow]that is no chance ({abs(off) / told['error']:.1f} standard errors): the same answers mean "
+            "something else than at validation[/yellow]"
+        )
 
 
 def alerts(

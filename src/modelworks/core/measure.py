@@ -67,6 +67,7 @@ class _Stored(msgspec.Struct, array_like=True):
     features: bytes
     outputs: bytes
     seen: bytes | None = None
+    judged: bytes | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +83,8 @@ class Reference:
         features: int64, shape (numbers + texts, 11).
         outputs: int64, shape (20,).
         seen: What all rows of the training held, where that is known; the bins are those of some of them.
+        judged: Where the truth was known, of the rows in each bin of the output: in how many the event came (the
+            answer was right), sum and sum of squares of their losses; float64, shape (3, 20).
     """
 
     edges: Floats
@@ -90,6 +93,14 @@ class Reference:
     features: Ints
     outputs: Ints
     seen: Seen | None = None
+    judged: Doubles | None = None
+
+    @property
+    def held(self) -> Doubles:
+        """Rows of each bin of the output, and `judged` of them, shape (4, 20); no rows at all without that."""
+        if self.judged is None:
+            return np.zeros((4, OUTPUT_BINS))
+        return np.concatenate([self.outputs[None], self.judged])
 
     @property
     def rows(self) -> int:
@@ -97,7 +108,13 @@ class Reference:
         return int(self.outputs.sum())
 
     @classmethod
-    def build(cls, batch: Batch, scores: npt.NDArray[Any], probabilities: bool | None = None) -> Reference:
+    def build(
+        cls,
+        batch: Batch,
+        scores: npt.NDArray[Any],
+        probabilities: bool | None = None,
+        truth: tuple[npt.NDArray[Any], npt.NDArray[Any]] | None = None,
+    ) -> Reference:
         """Choose bins for rows, and count the rows.
 
         Edges are deciles of the values that are there; of few values coarser ones, for a bin of fewer than
@@ -109,6 +126,8 @@ class Reference:
             scores: Main outputs, shape (any,): those of rows that the model has not learned from, which may be
                 fewer.
             probabilities: Whether the outputs are probabilities; by default, whether all are in [0, 1].
+            truth: Of the same rows as the outputs: whether the event came (or the answer was right), and the loss;
+                each of shape (any,).
         """
         scores = np.asarray(scores, np.float64)
         if probabilities is None:
@@ -123,8 +142,15 @@ class Reference:
         categories = tuple(_commonest(tally) for tally in tallies)
         features = np.concatenate([_number_counts(columns, edges), _text_counts(tallies, categories)])
         bins = _output_bins(output_edges[None], None, scores)
-        outputs = np.bincount(bins[bins >= 0], minlength=OUTPUT_BINS)
-        return cls(edges, categories, output_edges, features, outputs)
+        there = bins >= 0
+        outputs = np.bincount(bins[there], minlength=OUTPUT_BINS)
+        judged = None
+        if truth is not None:
+            each = (truth[0], truth[1], np.square(truth[1]))
+            judged = np.stack([np.bincount(bins[there], one[there], OUTPUT_BINS) for one in each]).astype(
+                np.float64
+            )
+        return cls(edges, categories, output_edges, features, outputs, judged=judged)
 
     def count(self, batch: Batch, scores: npt.NDArray[Any], y: npt.NDArray[Any] | None = None) -> Counts:
         """Count rows in the bins of this reference.
@@ -148,6 +174,7 @@ class Reference:
             pack(self.features.reshape(1, -1))[0],
             pack(self.outputs.reshape(1, -1))[0],
             None if self.seen is None else self.seen.to_bytes(),
+            None if self.judged is None else self.judged.astype("<f8").tobytes(),
         )
         return msgspec.msgpack.encode(stored)
 
@@ -178,6 +205,9 @@ class Reference:
                 .reshape(features, FEATURE_BINS),
                 unpack([stored.outputs], OUTPUT_BINS)[0].astype(np.int64),
                 None if stored.seen is None else Seen.from_bytes(stored.seen),
+                None
+                if stored.judged is None
+                else np.frombuffer(stored.judged, "<f8").astype(np.float64).reshape(3, OUTPUT_BINS),
             )
         except (msgspec.DecodeError, ValueError) as error:
             raise Invalid(

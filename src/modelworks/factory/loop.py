@@ -20,9 +20,11 @@ class Loop(Root):
     """Verbs of the loop: what was seen of the models, and what follows."""
 
     @verb("GET", "/api/monitor")
-    def monitor(self, model: str, segment: str | None = None, days: int = 28) -> Plain:
-        """Volume, drift and performance of a model over the last days."""
-        return report.monitor(self.stations, model, segment, days)
+    def monitor(
+        self, model: str, segment: str | None = None, days: int | None = None, by: str = "day"
+    ) -> Plain:
+        """Volume, drift and performance of a model over the last days (28; 366 by month)."""
+        return report.monitor(self.stations, model, segment, days, by)
 
     @verb("GET", "/api/alerts")
     def alerts(self, model: str | None = None, open_only: bool = True, limit: int = 100) -> Plain:

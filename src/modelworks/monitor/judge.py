@@ -13,6 +13,7 @@ from modelworks.core.measure import FEATURE_BINS, OUTPUT_BINS, Ints
 from modelworks.core.ref import parse_segment
 from modelworks.monitor.drift.rule import Drift
 from modelworks.monitor.fleet import FALSE_ALARMS, Between, Flags, decay, effects, shift
+from modelworks.monitor.history import expect
 from modelworks.monitor.moves import moves, scores
 from modelworks.monitor.performance import binned_auc, clustered_error, mean_loss
 from modelworks.monitor.sketch import Sketches
@@ -89,6 +90,7 @@ def judge(
         promised_error = error * np.sqrt(sums[:, 1] / there)
     worse, lasting = decay(loss, error, sums[:, 1], promised, promised_error, level)
     auc = binned_auc(counts.outputs)
+    foretold = expect(list(known.values()), counts.outputs.sum(axis=1), np.arange(len(known)), len(known))
     alarms: list[list[bool]] = np.any(compared.alarm, axis=0).tolist()
     lastings: list[list[bool]] = np.any(compared.lasting, axis=0).tolist()
     slight: list[list[bool]] = np.any(compared.slight, axis=0).tolist()
@@ -115,6 +117,9 @@ def judge(
                 promised=finite(promised[place]),
                 promised_error=finite(promised_error[place]),
                 auc=finite(auc[place]),
+                expected_loss=finite(foretold.loss[place]),
+                expected_loss_error=finite(foretold.loss_error[place]),
+                expected_auc=finite(foretold.auc[place]),
                 psi=_named(names, psi[place]),
                 output_psi=finite(psi[place, -1]),
                 drift_test=rule.test,

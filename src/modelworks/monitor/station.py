@@ -19,18 +19,18 @@ from modelworks.monitor import intake
 from modelworks.monitor.alerting import KINDS, Finding, Kind, findings
 from modelworks.monitor.drift.rule import Drift
 from modelworks.monitor.fleet import share
+from modelworks.monitor.history import By, Honesty, history
 from modelworks.monitor.judge import judge
-from modelworks.monitor.performance import binned_auc, mean_loss
 from modelworks.monitor.progress import Changed, Progress
-from modelworks.monitor.sketch import SUMS, Sketches, outputs_alone
+from modelworks.monitor.sketch import Sketches
 from modelworks.monitor.stored import StoredWindows, Window, windows_of
 from modelworks.monitor.trials import Gathered, gather
 from modelworks.monitor.versions import Versions
-from modelworks.monitor.watch import Observation, Traffic, Watch, finite
+from modelworks.monitor.watch import Observation, Traffic, Watch
 from modelworks.monitor.window import DAY, sketched
 from modelworks.stores import Stores
 from modelworks.stores.ledger.portable import chunks
-from modelworks.stores.ledger.tables import alerts, dataset_versions, deployments, models, windows
+from modelworks.stores.ledger.tables import alerts, dataset_versions, deployments, models
 
 HORIZON_DAYS = 3.0
 """Days for which a window stays open whatever happens; later it is opened again by what comes late."""
@@ -184,51 +184,24 @@ class MonitorStation:
         with self.stores.ledger.read() as db:
             return Progress.of(db, model).observed
 
-    def daily(
-        self, model: str, segment: str | None = None, *, end: datetime, days: int
-    ) -> list[dict[str, Any]]:
-        """Volume and performance by day, all versions together.
+    def history(
+        self, model: str, segment: str | None = None, *, end: datetime, days: int, by: By = "day"
+    ) -> tuple[list[dict[str, Any]], Honesty]:
+        """Volume and performance by day or month, all versions together; see `monitor.history`.
 
         Args:
             model: Name of the model.
             segment: Its text; ``None`` for all segments together.
             end: Until when.
             days: How many days.
-
-        Returns:
-            One entry a day that has predictions: ``day, rows, labelled, output_mean, loss, loss_error,
-            auc``, the last from binned outputs.
+            by: What is summed up.
         """
-        query = select(windows.c.start, *(windows.c[name] for name in SUMS), windows.c.sketch).where(
-            windows.c.model == model, windows.c.start >= end - timedelta(days=days), windows.c.start < end
-        )
-        if segment is not None:
-            query = query.where(windows.c.segment == segment)
-        with self.stores.ledger.read() as db:
-            rows = db.execute(query.order_by(windows.c.start)).all()
-        if not rows:
-            return []
-        places: dict[datetime, int] = {}
-        group = np.array([places.setdefault(row[0], len(places)) for row in rows])
-        sums = np.zeros((len(places), len(SUMS)))
-        np.add.at(sums, group, np.array([row[1:-1] for row in rows], np.float64))
-        packed = outputs_alone([row[-1] for row in rows])
-        outputs = np.zeros((len(places), *packed.shape[1:]), np.int64)
-        np.add.at(outputs, group, packed)
-        loss, error = mean_loss(sums)
-        auc = binned_auc(outputs)
-        return [
-            {
-                "day": day,
-                "rows": int(sums[place, 0]),
-                "labelled": int(sums[place, 1]),
-                "output_mean": sums[place, 2] / sums[place, 0],
-                "loss": finite(loss[place]),
-                "loss_error": finite(error[place]),
-                "auc": finite(auc[place]),
-            }
-            for day, place in places.items()
+        stored = [
+            one
+            for one in self._stored.read(model, end - timedelta(days=days), end)
+            if segment is None or one.segment == segment
         ]
+        return history(stored, self._versions.of(model, dict.fromkeys(one[:2] for one in stored)), by)
 
     def _traffic(self, model: str, now: datetime) -> list[Traffic]:
         """When predictions came in the last days, whatever version answered."""

@@ -30,6 +30,9 @@ class Watch:
         promised: The same loss at validation; ``None`` where it was not measured.
         promised_error: Standard error of `promised`, taking the rows there to vary as these do.
         auc: Area under the ROC curve, from binned outputs.
+        expected_loss: What `loss` would be of all rows, by their outputs alone; see `monitor.estimators`.
+        expected_loss_error: Its standard error, taking the rows to be independent.
+        expected_auc: The same of `auc`.
         psi: Shift of each feature since the reference: population stability index less what few rows alone
             give.
         output_psi: The same for the main output.
@@ -72,6 +75,9 @@ class Watch:
     drift: Mapping[str, float] = field(default_factory=dict)
     output_drift: float | None = None
     days: int = 0
+    expected_loss: float | None = None
+    expected_loss_error: float | None = None
+    expected_auc: float | None = None
 
 
 @dataclass(frozen=True)

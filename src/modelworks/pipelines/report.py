@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from dataclasses import asdict
+from typing import Any, cast, get_args
 
 from sqlalchemy import func, select
 
 from modelworks.core.errors import Invalid, NotFound
 from modelworks.core.ref import Ref, parse_segment, segment_text
+from modelworks.monitor.history import By
 from modelworks.pipelines import campaign
 from modelworks.pipelines.context import Stations
 from modelworks.registry import labels
@@ -31,6 +33,8 @@ from modelworks.track import experiments as groups
 from modelworks.track.station import TrackStation
 
 _MOST_DAYS = 36_500
+_USUAL = {"day": 28, "month": 366}
+"""Days that are shown where nobody says how many."""
 
 
 def status(stations: Stations) -> dict[str, Any]:
@@ -208,14 +212,20 @@ def deployments(stations: Stations, name: str | None, limit: int) -> list[dict[s
         return [dict(row) for row in db.execute(query).mappings()]
 
 
-def monitor(stations: Stations, name: str, segment: str | None, days: int) -> dict[str, Any]:
-    """A model by day, and its champions over the last days.
+def monitor(
+    stations: Stations, name: str, segment: str | None, days: int | None, by: str = "day"
+) -> dict[str, Any]:
+    """A model by day or month, and its champions over the last days.
 
     Raises:
         NotFound: the project has no such model.
-        Invalid: it is more days than a calendar has.
+        Invalid: it is more days than a calendar has; there is no such span.
     """
     stations.project.model(name)
+    if by not in get_args(By):
+        raise Invalid(f"it cannot be told by {by!r}", "", f"use one of {', '.join(get_args(By))}")
+    if days is None:
+        days = _USUAL[by]
     if not 0 <= days <= _MOST_DAYS:
         raise Invalid(f"{days} days cannot be looked at", "", f"ask for at most {_MOST_DAYS}")
     # The last days that were observed: after a replay, or a pause, these are not the last days.
@@ -223,10 +233,12 @@ def monitor(stations: Stations, name: str, segment: str | None, days: int) -> di
     watches = stations.monitor.summary(name, end=end, days=days)
     if segment is not None:
         watches = [watch for watch in watches if segment_text(watch.segment) == segment]
+    spans, honesty = stations.monitor.history(name, segment, end=end, days=days, by=cast("By", by))
     return {
         "model": name,
         "segment": segment,
-        "days": stations.monitor.daily(name, segment, end=end, days=days),
+        "days": spans,
+        "expected": asdict(honesty),
         "champions": [
             {
                 "segment": segment_text(watch.segment),
@@ -237,6 +249,9 @@ def monitor(stations: Stations, name: str, segment: str | None, days: int) -> di
                 "loss": watch.loss,
                 "promised": watch.promised,
                 "auc": watch.auc,
+                "expected_loss": watch.expected_loss,
+                "expected_loss_error": watch.expected_loss_error,
+                "expected_auc": watch.expected_auc,
                 "psi": watch.psi,
                 "output_psi": watch.output_psi,
                 "drift_test": watch.drift_test,

@@ -50,6 +50,23 @@ def losses(y: npt.NDArray[Any], scores: Scores, signature: Signature) -> npt.NDA
     return clipped
 
 
+def truth(
+    y: npt.NDArray[Any], scores: Scores, signature: Signature
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
+    """Whether the event of each row came, or its answer was right with several classes; and its loss.
+
+    Both of shape (rows,); no value has an event. ``None`` for plain data.
+    """
+    if signature.task == "other":
+        return None
+    lost = losses(y, scores, signature)
+    if signature.task == "regression":
+        return np.zeros(len(y)), lost
+    classes = np.array(signature.classes)
+    answered = classes[1] if signature.task == "binary" else classes[scores.argmax(axis=1)]
+    return (y == answered).astype(np.float64), lost
+
+
 def paired(
     y: npt.NDArray[Any], candidate: tuple[Signature, Scores], champion: tuple[Signature, Scores]
 ) -> Paired | None:

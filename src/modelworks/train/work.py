@@ -208,7 +208,7 @@ class _Making:
         graph, proof = packaging.proven(model, takes, asked)
         yield "compile and prove"
 
-        reference = _reference(batch, takes, asked.scores, Seen.of(x, takes.numbers, takes.texts))
+        reference = _reference(batch, takes, asked.scores, truth, Seen.of(x, takes.numbers, takes.texts))
         yield "reference"
 
         package = packaging.stored(
@@ -313,7 +313,9 @@ def _champion_scores(
     return scores
 
 
-def _reference(batch: Batch, takes: Signature, scores: npt.NDArray[np.float32], seen: Seen) -> bytes:
+def _reference(
+    batch: Batch, takes: Signature, scores: npt.NDArray[np.float32], truth: npt.NDArray[Any], seen: Seen
+) -> bytes:
     """The sketch that monitoring compares later rows with, and servers hold requests against.
 
     Features are those of the newest rows, learned from and held out: the tests of a shift need as many as there
@@ -321,8 +323,9 @@ def _reference(batch: Batch, takes: Signature, scores: npt.NDArray[np.float32], 
     """
     newest = batch.take(slice(-_REFERENCE_ROWS, None))
     outputs = evaluate.main(takes, scores)
-    outputs = outputs[np.isfinite(outputs)]
-    built = Reference.build(newest, outputs, probabilities=bool(takes.classes))
+    finite = np.isfinite(outputs)
+    known = evaluate.truth(truth[finite], scores[finite], takes)
+    built = Reference.build(newest, outputs[finite], probabilities=bool(takes.classes), truth=known)
     return replace(built, seen=seen).to_bytes()
 
 
