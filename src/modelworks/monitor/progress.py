@@ -88,14 +88,15 @@ class Changed:
             outcomes = read_outcomes(
                 self.tables,
                 self.model,
-                told_since(self._open) | (pl.col("received") > self.before.received - _OVERLAP),
+                told_since(self._open, predictions.filter(self._open <= _EVENT))
+                | (pl.col("received") > self.before.received - _OVERLAP),
             )
             self._seen(predictions, outcomes)
             days = self._late_days(predictions, outcomes)
             yield joined(predictions.filter(self._open <= _EVENT), outcomes)
         for some in _batches(days):
             predictions = read_predictions(self.tables, self.model, _EVENT.dt.truncate("1d").is_in(some))
-            outcomes = read_outcomes(self.tables, self.model, told_since(some[0]))
+            outcomes = read_outcomes(self.tables, self.model, told_since(some[0], predictions))
             self._seen(predictions, outcomes)
             yield joined(predictions.filter(self.now > _EVENT), outcomes)
 
