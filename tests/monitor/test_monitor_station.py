@@ -274,3 +274,85 @@ def test_the_clock_is_asked_where_no_moment_is_given(made: world.World) -> None:
     made.day(0)
     assert MonitorStation(made.stores, FrozenClock(at(1))).observe(world.MODEL).rows == 40
     assert station(made).observe(world.MODEL, at(1) - timedelta(hours=12)).rows < 40
+
+
+# -- odd outcomes ------------------------------------------------------------------------------------------
+
+
+def sums(made: world.World) -> list[tuple[float, ...]]:
+    """Rows, labelled, loss of every window."""
+    return [(row[4], row[5], row[7]) for row in stored(made)]
+
+
+def test_outcomes_told_twice_change_nothing_and_a_correction_does(made: world.World) -> None:
+    there = station(made)
+    ids = made.predict(world.rows(made.rng, 2), [at(0.5)] * 2, keys=["x", "y"], output=[0.8, 0.8])
+    made.tell([{"prediction_id": ids[0], "value": 1.0, "time": at(0.5), "received": at(0.6)}])
+    there.observe(world.MODEL, at(1))
+    first = sums(made)
+    assert first == [(2, 1, pytest.approx(-np.log(0.8)))]
+    # A retry, and a topic that is read again: by id and by key.
+    again = {"value": 1.0, "time": at(0.5)}
+    made.tell(
+        [{"prediction_id": ids[0], **again, "received": at(0.7)}, {"key": "x", **again, "received": at(30)}]
+    )
+    there.observe(world.MODEL, at(31))
+    assert sums(made) == first
+    told = there.truths(world.MODEL, end=at(31), days=40)
+    assert (told["repeated"], told["corrected"]) == (2, 0)
+    made.tell([{"key": "x", "value": 0.0, "time": at(0.5), "received": at(40)}])
+    there.observe(world.MODEL, at(41))
+    assert sums(made) == [(2, 1, pytest.approx(-np.log(0.2)))]
+    told = there.truths(world.MODEL, end=at(41), days=50)
+    assert (told["repeated"], told["corrected"]) == (2, 1)
+
+
+@pytest.mark.parametrize("off", [-3000.0, -4.0, -1 / 24, 5 / 24, 3000.0])
+def test_no_clock_of_a_caller_loses_an_outcome_or_puts_it_elsewhere(made: world.World, off: float) -> None:
+    there = station(made)
+    ids = made.predict(world.rows(made.rng, 3), [at(10.5)] * 3, keys=["x", "y", "z"])
+    told = {"value": 1.0, "time": at(10.6 + off), "received": at(10.6)}
+    made.tell([{"prediction_id": ids[0], **told}, {"key": "y", **told}])
+    for day in (11, 11.5, 12, 13, 20, 21):  # open, made again, closed
+        there.observe(world.MODEL, at(day))
+        assert [(row[1], row[4], row[5]) for row in stored(made)] == [(at(10), 3, 2)]
+    seen = there.truths(world.MODEL, end=at(21), days=28)
+    assert (seen["ahead"], seen["before"]) == (2 if off > 0 else 0, 2 if off < -3 else 0)
+    there.observe(world.MODEL, at(30))
+    assert station(made).observe(world.MODEL, at(30)).alerts_opened == 0
+
+
+def test_an_outcome_before_its_prediction_is_joined_once_both_are_there(made: world.World) -> None:
+    there = station(made)
+    made.day(0, n=5)
+    made.tell([{"key": "x", "value": 1.0, "time": at(1.4), "received": at(1.4)}])
+    there.observe(world.MODEL, at(1.45))
+    made.predict(world.rows(made.rng, 1), [at(1.5)], keys=["x"])
+    there.observe(world.MODEL, at(2))
+    assert (stored(made)[1][4], stored(made)[1][5]) == (1, 1)
+    station(made).observe(world.MODEL, at(9))
+    assert (stored(made)[1][4], stored(made)[1][5]) == (1, 1)
+
+
+def late_world(made: world.World, days: int, rng: np.random.Generator, since: int = 10_000) -> None:
+    """Rows whose truth comes after 0 to 30 days: soon if it happened, late if it did not; from a day on all is worse.
+
+    Over the whole day the model is calibrated; over what came of the newest days it is not.
+    """
+    for number in range(days):
+        sent = world.rows(rng, 60)
+        ids = made.predict(sent, [at(number + 0.5)] * 60)
+        chance = world.score(sent)
+        happened = rng.random(60) < (1 - chance if number >= since else chance)
+        late = np.where(happened, rng.uniform(0, 5, 60), rng.uniform(20, 30, 60))
+        made.tell(
+            [
+                {
+                    "prediction_id": name,
+                    "value": float(came),
+                    "time": at(number + 0.5),
+                    "received": at(number + 0.5 + wait),
+                }
+                for name, came, wait in zip(ids, happened, late, strict=True)
+            ]
+        )

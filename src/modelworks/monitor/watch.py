@@ -22,7 +22,8 @@ class Watch:
         segment: Its segment.
         version: The version.
         rows: Predictions.
-        labelled: Those with an outcome.
+        labelled: Those with an outcome, of the days whose outcomes are all there; see `monitor.truths`. So are
+            loss and AUC.
         output_mean: Mean of the main output; ``None`` without rows.
         loss_kind: What `loss` is: ``"log_loss"`` (nats) or ``"squared_error"``.
         loss: Mean loss of the labelled rows; ``None`` with fewer than two.

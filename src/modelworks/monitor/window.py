@@ -34,6 +34,7 @@ _OUTCOMES: dict[str, pl.DataType | type[pl.DataType]] = {
     "value": pl.Float64,
     "label": pl.String,
 }
+_TIME: dict[str, pl.DataType | type[pl.DataType]] = {"time": pl.Datetime("us", "UTC")}
 _COLUMNS = ("id", "time", "event_time", "segment", "version", "key", "inputs", "output", "outputs")
 
 Key = tuple[str, int]
@@ -76,18 +77,20 @@ def read_predictions(tables: Tables, model: str, where: pl.Expr) -> pl.DataFrame
     scan = tables.scan("predictions").filter(pl.col("model") == model, where)
     if "arm" in scan.collect_schema():
         scan = scan.filter(pl.col("arm").ne_missing("shadow"))
-    return scan.select(_COLUMNS).collect()
+    else:
+        scan = scan.with_columns(arm=pl.lit(None, pl.String))
+    return scan.select(*_COLUMNS, "arm").collect()
 
 
 def read_outcomes(tables: Tables, model: str, where: pl.Expr) -> pl.DataFrame:
     """Outcomes that may be of a model's predictions; none where there is no such table yet."""
     if not tables.exists("outcomes"):
-        return pl.DataFrame(schema=_OUTCOMES)
+        return pl.DataFrame(schema=_OUTCOMES | _TIME)
     scan = tables.scan("outcomes")
     if "label" not in scan.collect_schema():
         scan = scan.with_columns(label=pl.lit(None, pl.String))
     mine = pl.col("model").is_null() | (pl.col("model") == model)
-    return scan.filter(mine, where).select(list(_OUTCOMES)).collect()
+    return scan.filter(mine, where).select(*_OUTCOMES, *_TIME).collect()
 
 
 def told_since(moment: datetime, predictions: pl.DataFrame) -> pl.Expr:

@@ -227,6 +227,7 @@ def monitor(stations: Stations, name: str, segment: str | None, days: int) -> di
         "model": name,
         "segment": segment,
         "days": stations.monitor.daily(name, segment, end=end, days=days),
+        "outcomes": stations.monitor.truths(name, end=end, days=days),
         "champions": [
             {
                 "segment": segment_text(watch.segment),
