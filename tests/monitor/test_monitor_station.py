@@ -334,25 +334,36 @@ def test_an_outcome_before_its_prediction_is_joined_once_both_are_there(made: wo
     assert (stored(made)[1][4], stored(made)[1][5]) == (1, 1)
 
 
-def late_world(made: world.World, days: int, rng: np.random.Generator, since: int = 10_000) -> None:
-    """Rows whose truth comes after 0 to 30 days: soon if it happened, late if it did not; from a day on all is worse.
-
-    Over the whole day the model is calibrated; over what came of the newest days it is not.
-    """
-    for number in range(days):
-        sent = world.rows(rng, 60)
-        ids = made.predict(sent, [at(number + 0.5)] * 60)
+def test_decay_is_judged_on_days_whose_truth_is_all_there_and_told_of_then(tmp_path: Path) -> None:
+    """The truth comes after up to 30 days, soon where it happened: what is there of new days is another kind."""
+    rng = np.random.default_rng(1)
+    chance = world.score(world.rows(rng, 4000, wind=-2)).astype(float)
+    entropy = float(np.mean(-chance * np.log(chance) - (1 - chance) * np.log(1 - chance)))
+    made = world.World(tmp_path, ["UA"], promised={"log_loss": entropy})
+    there, worse, n = station(made), 45, 180
+    coming: list[dict[str, Any]] = []
+    naive, alarmed = [], []
+    for end in range(3, 90, 3):
+        sent, days = world.rows(rng, n, wind=-2), np.repeat(np.arange(end - 3, end), n // 3) + 0.5
+        ids = made.predict(sent, [at(day) for day in days])
         chance = world.score(sent)
-        happened = rng.random(60) < (1 - chance if number >= since else chance)
-        late = np.where(happened, rng.uniform(0, 5, 60), rng.uniform(20, 30, 60))
-        made.tell(
-            [
-                {
-                    "prediction_id": name,
-                    "value": float(came),
-                    "time": at(number + 0.5),
-                    "received": at(number + 0.5 + wait),
-                }
-                for name, came, wait in zip(ids, happened, late, strict=True)
-            ]
-        )
+        happened = rng.random(n) < np.where(days > worse, 1 - chance, chance)
+        late = np.where(happened, rng.uniform(0, 5, n), rng.uniform(10, 30, n))
+        for name, came, day, wait in zip(ids, happened, days, late, strict=True):
+            told = {"time": at(day), "received": at(day + wait)}
+            coming.append({"prediction_id": name, "value": float(came), **told})
+        made.tell([one for one in coming if one["received"] < at(end)])
+        coming = [one for one in coming if one["received"] >= at(end)]
+        if end < 27:
+            continue
+        there.observe(world.MODEL, at(end))
+        if any(alert["kind"] == "performance" for alert in there.alerts(world.MODEL)):
+            alarmed.append(end)
+        elif end <= worse:
+            recent = [one for one in there.daily(world.MODEL, end=at(end), days=28) if one["labelled"]]
+            rows = sum(one["labelled"] for one in recent)
+            naive.append(sum(one["loss"] * one["labelled"] for one in recent if one["loss"]) / rows)
+    assert min(naive) > entropy * 1.3  # what the newest days seem to say, though nothing is wrong
+    assert worse + 31 <= alarmed[0] <= worse + 40
+    assert alarmed == list(range(alarmed[0], 90, 3))
+    made.stores.ledger.close()
