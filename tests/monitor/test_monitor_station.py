@@ -367,3 +367,77 @@ def test_decay_is_judged_on_days_whose_truth_is_all_there_and_told_of_then(tmp_p
     assert worse + 31 <= alarmed[0] <= worse + 40
     assert alarmed == list(range(alarmed[0], 90, 3))
     made.stores.ledger.close()
+
+
+def ask(made: world.World, day: int, n: int = 30, share: float = 1.0, until: float | None = None) -> None:
+    """A day of predictions; a share of them gets an outcome, in the evening or when all of some days do."""
+    sent = world.rows(made.rng, n)
+    ids = made.predict(sent, [at(day + 0.5)] * n)
+    happened = made.rng.random(n) < world.score(sent)
+    received = at(day + 0.99 if until is None else until)
+    told = [
+        {"prediction_id": name, "value": float(came), "time": at(day + 0.5), "received": received}
+        for name, came in zip(ids, happened, strict=True)
+    ]
+    made.tell(told[: round(n * share)])
+
+
+def test_outcomes_that_used_to_come_and_do_not_any_more_are_missed(made: world.World) -> None:
+    there = station(made)
+    silent = []
+    for day in range(26):
+        ask(made, day, share=0 if 12 <= day < 20 else 0.6)
+        there.observe(world.MODEL, at(day + 1))
+        if "silent_outcomes" in kinds(there):
+            silent.append(day)
+    assert silent == list(range(13, 20))
+    alert = next(one for one in there.alerts(open_only=False) if one["kind"] == "silent_outcomes")
+    assert "the last on 12 March 2024" in alert["message"]
+    assert alert["evidence"]["share"] == pytest.approx(0.6)
+    assert alert["evidence"]["expected"] > 30
+
+
+def test_outcomes_that_always_come_in_bulk_are_not_missed_between(made: world.World) -> None:
+    there = station(made)
+    for day in range(42):
+        # They are told on every tenth day.
+        ask(made, day, n=12, until=10 * (day // 10 + 1) - 0.01)
+        if day % 10 == 9 or day > 30:
+            there.observe(world.MODEL, at(day + 1))
+        assert "silent_outcomes" not in kinds(there)
+
+
+def test_nobody_misses_outcomes_of_a_model_that_nobody_asks(made: world.World) -> None:
+    there = station(made)
+    for day in range(12):
+        ask(made, day)
+    for day in (12, 20, 40):
+        there.observe(world.MODEL, at(day))
+        assert "silent_outcomes" not in kinds(there)
+
+
+@pytest.mark.parametrize("acted_on", [True, False])
+def test_outcomes_of_those_alone_that_were_acted_on_are_said_to_be_some(
+    made: world.World, acted_on: bool
+) -> None:
+    there = station(made)
+    for day in range(6):
+        sent = world.rows(made.rng, 80)
+        ids = made.predict(sent, [at(day + 0.5)] * 80)
+        chance = world.score(sent)
+        happened = made.rng.random(80) < chance
+        heard = chance > 0.5 if acted_on else made.rng.random(80) < 0.5
+        told = {"time": at(day + 0.5), "received": at(day + 0.9)}
+        made.tell(
+            [
+                {"prediction_id": name, "value": float(came), **told}
+                for name, came, one in zip(ids, happened, heard, strict=True)
+                if one
+            ]
+        )
+    there.observe(world.MODEL, at(6))
+    assert ("selective_outcomes" in kinds(there)) == acted_on
+    (watch,) = there.summary(world.MODEL, end=at(6))
+    assert 150 < watch.labelled < 330 < watch.rows == 480
+    assert watch.unlike is not None
+    assert (watch.unlike > 0.2) == acted_on

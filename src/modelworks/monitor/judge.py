@@ -95,6 +95,8 @@ def judge(
         promised_error = error * np.sqrt(labelled / there)
     worse, lasting = decay(loss, error, labelled, promised, promised_error, level)
     auc = binned_auc(truths.counts.outputs)
+    told_of, rest = truths.counts.outputs[:, :2].sum(axis=1), truths.counts.outputs[:, 2]
+    apart = shift(told_of, np.where((told_of.sum(axis=1) > 0)[:, None], rest, 0), level=level)
     alarms: list[list[bool]] = np.any(compared.alarm, axis=0).tolist()
     lastings: list[list[bool]] = np.any(compared.lasting, axis=0).tolist()
     drift = np.round(told(compared.effect), 4)
@@ -130,6 +132,9 @@ def judge(
                 shifting=tuple(name for name, flag in zip(names, lastings[place], strict=False) if flag),
                 output_shifting=lastings[place][-1],
                 decaying=bool(lasting[place]),
+                unlike=finite(np.round(apart.effect[place], 4)),
+                selective=bool(apart.alarm[place]),
+                selecting=bool(apart.lasting[place]),
             )
         )
     return watches

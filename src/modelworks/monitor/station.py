@@ -15,7 +15,7 @@ from modelworks.core.plain import plain
 from modelworks.core.ref import Segment, parse_segment, segment_text
 from modelworks.data.version import IngestReport
 from modelworks.deploy.rollout import Underway
-from modelworks.monitor import intake, truths
+from modelworks.monitor import intake, missing, truths
 from modelworks.monitor.alerting import KINDS, Finding, Kind, findings
 from modelworks.monitor.drift.rule import Drift
 from modelworks.monitor.fleet import share
@@ -85,8 +85,12 @@ class MonitorStation:
         self._stored.write(model, made, changed.progress, days)
         watches = self.summary(model, end=now)
         traffic = self._traffic(model, now)
-        found = findings(model, watches, traffic, now)
-        staying = {(one.segment, one.kind) for one in findings(model, watches, traffic, now, lasting=True)}
+        with self.stores.ledger.read() as db:
+            came = truths.read(db, model, now - timedelta(days=LOOK_BACK), now)
+        found = findings(model, watches, traffic, now) + missing.findings(model, watches, came, now)
+        lasting = findings(model, watches, traffic, now, lasting=True)
+        lasting += missing.findings(model, watches, came, now, lasting=True)
+        staying = {(one.segment, one.kind) for one in lasting}
         with self.stores.ledger.write() as db:
             opened = _settle(db, model, found, staying, now, KINDS)
         return Observation(model, len(made), rows, opened, tuple(watches))

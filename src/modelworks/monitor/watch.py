@@ -44,6 +44,10 @@ class Watch:
         drift: Shift of each feature by that test.
         output_drift: The same for the main output.
         days: Days with any prediction.
+        unlike: Shift of the answers that have no outcome from those that have one, as a population stability index,
+            on days whose outcomes are all there.
+        selective: Whether it is large and not by chance.
+        selecting: `selective` by easier limits.
     """
 
     segment: Segment
@@ -69,6 +73,9 @@ class Watch:
     drift: Mapping[str, float] = field(default_factory=dict)
     output_drift: float | None = None
     days: int = 0
+    unlike: float | None = None
+    selective: bool = False
+    selecting: bool = False
 
 
 @dataclass(frozen=True)
