@@ -141,6 +141,20 @@ def test_a_canary_can_wait_for_outcomes() -> None:
     assert canary.next(state, seen(challenger=Arm(100, loss=Sums(40, 10.0, 5.0)))).action == "promote"
 
 
+@pytest.mark.parametrize(
+    "strategy", [Canary(steps=[50, 100], rows=10, outcomes=40), Shadow(rows=10, outcomes=40)]
+)
+def test_outcomes_that_never_come_are_not_waited_for_for_ever(strategy: Canary | Shadow) -> None:
+    state, few = Rollout(1, 2, 0.5, NOW), Arm(100, loss=Sums(3, 1.0, 0.5))
+    waits = strategy.next(state, seen(challenger=few, hours=6.9 * 24))
+    assert (waits.action, "3 of 40 outcomes have come" in waits.reason) == ("go_on", True)
+    over = strategy.next(state, seen(challenger=few, hours=7 * 24))
+    assert over.action == "abandon"
+    assert over.reason == "only 3 of 40 outcomes have come in 7d: version 1 stays"
+    patient = replace(strategy, patience="60d")
+    assert patient.next(state, seen(challenger=few, hours=40 * 24)).action == "go_on"
+
+
 HISTOGRAM = dict.fromkeys(range(20), 500)
 BAD = {
     "failing": (Arm(5000), Arm(40, failed=9), "failed on 9 of 40 rows"),

@@ -274,3 +274,170 @@ def test_the_clock_is_asked_where_no_moment_is_given(made: world.World) -> None:
     made.day(0)
     assert MonitorStation(made.stores, FrozenClock(at(1))).observe(world.MODEL).rows == 40
     assert station(made).observe(world.MODEL, at(1) - timedelta(hours=12)).rows < 40
+
+
+# -- odd outcomes ------------------------------------------------------------------------------------------
+
+
+def sums(made: world.World) -> list[tuple[float, ...]]:
+    """Rows, labelled, loss of every window."""
+    return [(row[4], row[5], row[7]) for row in stored(made)]
+
+
+def test_outcomes_told_twice_change_nothing_and_a_correction_does(made: world.World) -> None:
+    there = station(made)
+    ids = made.predict(world.rows(made.rng, 2), [at(0.5)] * 2, keys=["x", "y"], output=[0.8, 0.8])
+    made.tell([{"prediction_id": ids[0], "value": 1.0, "time": at(0.5), "received": at(0.6)}])
+    there.observe(world.MODEL, at(1))
+    first = sums(made)
+    assert first == [(2, 1, pytest.approx(-np.log(0.8)))]
+    # A retry, and a topic that is read again: by id and by key.
+    again = {"value": 1.0, "time": at(0.5)}
+    made.tell(
+        [{"prediction_id": ids[0], **again, "received": at(0.7)}, {"key": "x", **again, "received": at(30)}]
+    )
+    there.observe(world.MODEL, at(31))
+    assert sums(made) == first
+    told = there.truths(world.MODEL, end=at(31), days=40)
+    assert (told["repeated"], told["corrected"]) == (2, 0)
+    made.tell([{"key": "x", "value": 0.0, "time": at(0.5), "received": at(40)}])
+    there.observe(world.MODEL, at(41))
+    assert sums(made) == [(2, 1, pytest.approx(-np.log(0.2)))]
+    told = there.truths(world.MODEL, end=at(41), days=50)
+    assert (told["repeated"], told["corrected"]) == (2, 1)
+
+
+@pytest.mark.parametrize("off", [-3000.0, -4.0, -1 / 24, 5 / 24, 3000.0])
+def test_no_clock_of_a_caller_loses_an_outcome_or_puts_it_elsewhere(made: world.World, off: float) -> None:
+    there = station(made)
+    ids = made.predict(world.rows(made.rng, 3), [at(10.5)] * 3, keys=["x", "y", "z"])
+    told = {"value": 1.0, "time": at(10.6 + off), "received": at(10.6)}
+    made.tell([{"prediction_id": ids[0], **told}, {"key": "y", **told}])
+    for day in (11, 11.5, 12, 13, 20, 21):  # open, made again, closed
+        there.observe(world.MODEL, at(day))
+        assert [(row[1], row[4], row[5]) for row in stored(made)] == [(at(10), 3, 2)]
+    seen = there.truths(world.MODEL, end=at(21), days=28)
+    assert (seen["ahead"], seen["before"]) == (2 if off > 0 else 0, 2 if off < -3 else 0)
+    there.observe(world.MODEL, at(30))
+    assert station(made).observe(world.MODEL, at(30)).alerts_opened == 0
+
+
+def test_an_outcome_before_its_prediction_is_joined_once_both_are_there(made: world.World) -> None:
+    there = station(made)
+    made.day(0, n=5)
+    made.tell([{"key": "x", "value": 1.0, "time": at(1.4), "received": at(1.4)}])
+    there.observe(world.MODEL, at(1.45))
+    made.predict(world.rows(made.rng, 1), [at(1.5)], keys=["x"])
+    there.observe(world.MODEL, at(2))
+    assert (stored(made)[1][4], stored(made)[1][5]) == (1, 1)
+    station(made).observe(world.MODEL, at(9))
+    assert (stored(made)[1][4], stored(made)[1][5]) == (1, 1)
+
+
+def test_decay_is_judged_on_days_whose_truth_is_all_there_and_told_of_then(tmp_path: Path) -> None:
+    """The truth comes after up to 30 days, soon where it happened: what is there of new days is another kind."""
+    rng = np.random.default_rng(1)
+    chance = world.score(world.rows(rng, 4000, wind=-2)).astype(float)
+    entropy = float(np.mean(-chance * np.log(chance) - (1 - chance) * np.log(1 - chance)))
+    made = world.World(tmp_path, ["UA"], promised={"log_loss": entropy})
+    there, worse, n = station(made), 45, 180
+    coming: list[dict[str, Any]] = []
+    naive, alarmed = [], []
+    for end in range(3, 90, 3):
+        sent, days = world.rows(rng, n, wind=-2), np.repeat(np.arange(end - 3, end), n // 3) + 0.5
+        ids = made.predict(sent, [at(day) for day in days])
+        chance = world.score(sent)
+        happened = rng.random(n) < np.where(days > worse, 1 - chance, chance)
+        late = np.where(happened, rng.uniform(0, 5, n), rng.uniform(10, 30, n))
+        for name, came, day, wait in zip(ids, happened, days, late, strict=True):
+            told = {"time": at(day), "received": at(day + wait)}
+            coming.append({"prediction_id": name, "value": float(came), **told})
+        made.tell([one for one in coming if one["received"] < at(end)])
+        coming = [one for one in coming if one["received"] >= at(end)]
+        if end < 27:
+            continue
+        there.observe(world.MODEL, at(end))
+        if any(alert["kind"] == "performance" for alert in there.alerts(world.MODEL)):
+            alarmed.append(end)
+        elif end <= worse:
+            recent = [one for one in there.daily(world.MODEL, end=at(end), days=28) if one["labelled"]]
+            rows = sum(one["labelled"] for one in recent)
+            naive.append(sum(one["loss"] * one["labelled"] for one in recent if one["loss"]) / rows)
+    assert min(naive) > entropy * 1.3  # what the newest days seem to say, though nothing is wrong
+    assert worse + 31 <= alarmed[0] <= worse + 40
+    assert alarmed == list(range(alarmed[0], 90, 3))
+    made.stores.ledger.close()
+
+
+def ask(made: world.World, day: int, n: int = 30, share: float = 1.0, until: float | None = None) -> None:
+    """A day of predictions; a share of them gets an outcome, in the evening or when all of some days do."""
+    sent = world.rows(made.rng, n)
+    ids = made.predict(sent, [at(day + 0.5)] * n)
+    happened = made.rng.random(n) < world.score(sent)
+    received = at(day + 0.99 if until is None else until)
+    told = [
+        {"prediction_id": name, "value": float(came), "time": at(day + 0.5), "received": received}
+        for name, came in zip(ids, happened, strict=True)
+    ]
+    made.tell(told[: round(n * share)])
+
+
+def test_outcomes_that_used_to_come_and_do_not_any_more_are_missed(made: world.World) -> None:
+    there = station(made)
+    silent = []
+    for day in range(26):
+        ask(made, day, share=0 if 12 <= day < 20 else 0.6)
+        there.observe(world.MODEL, at(day + 1))
+        if "silent_outcomes" in kinds(there):
+            silent.append(day)
+    assert silent == list(range(13, 20))
+    alert = next(one for one in there.alerts(open_only=False) if one["kind"] == "silent_outcomes")
+    assert "the last on 12 March 2024" in alert["message"]
+    assert alert["evidence"]["share"] == pytest.approx(0.6)
+    assert alert["evidence"]["expected"] > 30
+
+
+def test_outcomes_that_always_come_in_bulk_are_not_missed_between(made: world.World) -> None:
+    there = station(made)
+    for day in range(42):
+        # They are told on every tenth day.
+        ask(made, day, n=12, until=10 * (day // 10 + 1) - 0.01)
+        if day % 10 == 9 or day > 30:
+            there.observe(world.MODEL, at(day + 1))
+        assert "silent_outcomes" not in kinds(there)
+
+
+def test_nobody_misses_outcomes_of_a_model_that_nobody_asks(made: world.World) -> None:
+    there = station(made)
+    for day in range(12):
+        ask(made, day)
+    for day in (12, 20, 40):
+        there.observe(world.MODEL, at(day))
+        assert "silent_outcomes" not in kinds(there)
+
+
+@pytest.mark.parametrize("acted_on", [True, False])
+def test_outcomes_of_those_alone_that_were_acted_on_are_said_to_be_some(
+    made: world.World, acted_on: bool
+) -> None:
+    there = station(made)
+    for day in range(6):
+        sent = world.rows(made.rng, 80)
+        ids = made.predict(sent, [at(day + 0.5)] * 80)
+        chance = world.score(sent)
+        happened = made.rng.random(80) < chance
+        heard = chance > 0.5 if acted_on else made.rng.random(80) < 0.5
+        told = {"time": at(day + 0.5), "received": at(day + 0.9)}
+        made.tell(
+            [
+                {"prediction_id": name, "value": float(came), **told}
+                for name, came, one in zip(ids, happened, heard, strict=True)
+                if one
+            ]
+        )
+    there.observe(world.MODEL, at(6))
+    assert ("selective_outcomes" in kinds(there)) == acted_on
+    (watch,) = there.summary(world.MODEL, end=at(6))
+    assert 150 < watch.labelled < 330 < watch.rows == 480
+    assert watch.unlike is not None
+    assert (watch.unlike > 0.2) == acted_on

@@ -115,7 +115,7 @@ def test_the_truth_may_be_said_to_come_late(lived: tuple[Factory, list[float]]) 
     factory, _ = lived
     soon, late = (
         plain(factory.simulate("returns", ["decay"], since=BEGIN.isoformat(), delay=delay))["courses"][0]
-        for delay in ("1h", "6d")
+        for delay in ("1h", "4d")
     )
     first = [min(one["at"] for one in part["events"] if one["trigger"] != "start") for part in (soon, late)]
     assert first[0] < first[1]

@@ -18,10 +18,18 @@ from modelworks.monitor.watch import Traffic, Watch
 
 Kind = Literal[
     "feature_drift", "slight_drift", "prediction_drift", "performance", "volume",
-    "source", "quarantine", "lost", "contract", "stale", "rollout",
+    "silent_outcomes", "selective_outcomes", "source", "quarantine", "lost", "contract", "stale", "rollout",
 ]  # fmt: skip
 KINDS: frozenset[Kind] = frozenset(
-    {"feature_drift", "slight_drift", "prediction_drift", "performance", "volume"}
+    {
+        "feature_drift",
+        "slight_drift",
+        "prediction_drift",
+        "performance",
+        "volume",
+        "silent_outcomes",
+        "selective_outcomes",
+    }
 )
 """What is judged of a model's windows."""
 

@@ -36,6 +36,9 @@ def judge(
     age: npt.NDArray[np.float64],
     rule: Drift | None = None,
     level: float = FALSE_ALARMS,
+    *,
+    lag: float = -1.0,
+    days: float = np.inf,
 ) -> list[Watch]:
     """Watches of champions that have the same number of features.
 
@@ -46,12 +49,20 @@ def judge(
         age: How many days ago the day of each window began, shape (windows,).
         rule: How large a shift must be.
         level: Expected share of false ones among all alarms.
+        lag: How many days ago a day must have ended to be asked how good the answers were; what came of the newest
+            days is not like what is still to come, for some things show sooner than others.
+        days: How many days back inputs and outputs are looked at.
     """
     if not known:
         return []
     rule = rule or Drift()
+    complete, seen = np.flatnonzero(age >= lag + 1), np.flatnonzero(age <= days)
+    truth, truth_of = windows.answers().take(complete), of[complete]
+    if len(seen) < len(age):
+        windows, of, age = windows.take(seen), of[seen], age[seen]
+    truths, per_day = truth.merge(truth_of, len(known)), truth.spread(truth_of, len(known))
     merged, spread = windows.merge(of, len(known)), windows.spread(of, len(known))
-    sums, counts = merged.sums, merged.counts
+    sums = merged.sums
     views = [merged]
     for days in VIEWS:
         recent = np.flatnonzero((age >= 1) & (age < days + 1))
@@ -82,15 +93,20 @@ def judge(
         found: npt.NDArray[Any] = np.take_along_axis(values, chosen[None], axis=0)[0]
         return found
 
-    loss, error = mean_loss(sums)
-    error = np.fmax(error, clustered_error(sums, spread.windows, spread.loss))
+    loss, error = mean_loss(truths.sums)
+    labelled = truths.sums[:, 1]
+    error = np.fmax(error, clustered_error(truths.sums, per_day.windows, per_day.loss))
     promised = np.array([entry.promised for entry in known.values()])
     there = np.array([one.rows for one in references])
     with np.errstate(invalid="ignore", divide="ignore"):
-        promised_error = error * np.sqrt(sums[:, 1] / there)
-    worse, lasting = decay(loss, error, sums[:, 1], promised, promised_error, level)
-    auc = binned_auc(counts.outputs)
-    foretold = expect(list(known.values()), counts.outputs.sum(axis=1), np.arange(len(known)), len(known))
+        promised_error = error * np.sqrt(labelled / there)
+    worse, lasting = decay(loss, error, labelled, promised, promised_error, level)
+    auc = binned_auc(truths.counts.outputs)
+    told_of, rest = truths.counts.outputs[:, :2].sum(axis=1), truths.counts.outputs[:, 2]
+    apart = shift(told_of, np.where((told_of.sum(axis=1) > 0)[:, None], rest, 0), level=level)
+    foretold = expect(
+        list(known.values()), merged.counts.outputs.sum(axis=1), np.arange(len(known)), len(known)
+    )
     alarms: list[list[bool]] = np.any(compared.alarm, axis=0).tolist()
     lastings: list[list[bool]] = np.any(compared.lasting, axis=0).tolist()
     slight: list[list[bool]] = np.any(compared.slight, axis=0).tolist()
@@ -109,7 +125,7 @@ def judge(
                 version=version,
                 rows=int(rows),
                 days=int(spread.windows[place]),
-                labelled=int(sums[place, 1]),
+                labelled=int(labelled[place]),
                 output_mean=float(sums[place, 2] / rows) if rows else None,
                 loss_kind="squared_error" if entry.signature.task == "regression" else "log_loss",
                 loss=finite(loss[place]),
@@ -133,6 +149,9 @@ def judge(
                 decaying=bool(lasting[place]),
                 slight=_flagged(names, slight[place], alarms[place]),
                 slight_lasting=_flagged(names, staying[place], alarms[place]),
+                unlike=finite(np.round(apart.effect[place], 4)),
+                selective=bool(apart.alarm[place]),
+                selecting=bool(apart.lasting[place]),
             )
         )
     return watches

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 from sqlalchemy import Connection, select
 
+from modelworks.monitor.truths import with_history
 from modelworks.monitor.window import DAY, joined, read_outcomes, read_predictions, told_since
 from modelworks.stores.ledger.portable import upsert
 from modelworks.stores.ledger.tables import watermarks
@@ -73,7 +74,7 @@ class Changed:
         self._open = _day(min(now, progress.observed or now) - horizon)
 
     def parts(self) -> Iterator[pl.DataFrame]:
-        """Predictions of whole days with their truth, as `monitor.window.joined` gives them."""
+        """Predictions of whole days with their truth, as `monitor.truths.with_history` gives them."""
         if not self.tables.exists("predictions"):
             return
         if self.before.observed is None:
@@ -88,20 +89,21 @@ class Changed:
             outcomes = read_outcomes(
                 self.tables,
                 self.model,
-                told_since(self._open) | (pl.col("received") > self.before.received - _OVERLAP),
+                told_since(self._open, predictions.filter(self._open <= _EVENT))
+                | (pl.col("received") > self.before.received - _OVERLAP),
             )
             self._seen(predictions, outcomes)
             days = self._late_days(predictions, outcomes)
-            yield joined(predictions.filter(self._open <= _EVENT), outcomes)
+            yield _told(predictions.filter(self._open <= _EVENT), outcomes)
         for some in _batches(days):
             # Files say which times they hold, not which days: the range saves opening the others.
             near = (some[0] <= _EVENT) & (some[-1] + DAY > _EVENT)
             predictions = read_predictions(
                 self.tables, self.model, near & _EVENT.dt.truncate("1d").is_in(some)
             )
-            outcomes = read_outcomes(self.tables, self.model, told_since(some[0]))
+            outcomes = read_outcomes(self.tables, self.model, told_since(some[0], predictions))
             self._seen(predictions, outcomes)
-            yield joined(predictions.filter(self.now > _EVENT), outcomes)
+            yield _told(predictions.filter(self.now > _EVENT), outcomes)
 
     def _all_days(self) -> set[datetime]:
         mine = self.tables.scan("predictions").filter(pl.col("model") == self.model, self.now > _EVENT)
@@ -137,6 +139,10 @@ class Changed:
             if isinstance(received, datetime)
             else self.progress.received,
         )
+
+
+def _told(predictions: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
+    return with_history(joined(predictions, outcomes), outcomes)
 
 
 def _batches(days: Iterable[datetime]) -> Iterator[list[datetime]]:

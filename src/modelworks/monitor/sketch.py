@@ -59,6 +59,10 @@ class Sketches:
         counts = Counts(self.counts.features[which], self.counts.outputs[which])
         return Sketches(self.sums[which], counts)
 
+    def answers(self) -> Sketches:
+        """The same without the features."""
+        return Sketches(self.sums, Counts(self.counts.features[:, :0], self.counts.outputs))
+
     def merge(self, group: Ints, groups: int) -> Sketches:
         """Add windows up: `group` is where each belongs, shape (windows,), below `groups`."""
         order = np.argsort(group, kind="stable")

@@ -15,7 +15,7 @@ from modelworks.core.plain import plain
 from modelworks.core.ref import Segment, parse_segment, segment_text
 from modelworks.data.version import IngestReport
 from modelworks.deploy.rollout import Underway
-from modelworks.monitor import intake
+from modelworks.monitor import intake, missing, truths
 from modelworks.monitor.alerting import KINDS, Finding, Kind, findings
 from modelworks.monitor.drift.rule import Drift
 from modelworks.monitor.fleet import share
@@ -25,9 +25,10 @@ from modelworks.monitor.progress import Changed, Progress
 from modelworks.monitor.sketch import Sketches
 from modelworks.monitor.stored import StoredWindows, Window, windows_of
 from modelworks.monitor.trials import Gathered, gather
+from modelworks.monitor.truths import LOOK_BACK, Truths, days_of, lag_of
 from modelworks.monitor.versions import Versions
-from modelworks.monitor.watch import Observation, Traffic, Watch
-from modelworks.monitor.window import DAY, sketched
+from modelworks.monitor.watch import Observation, Traffic, Watch, finite
+from modelworks.monitor.window import DAY, SLACK, sketched
 from modelworks.stores import Stores
 from modelworks.stores.ledger.portable import chunks
 from modelworks.stores.ledger.tables import alerts, dataset_versions, deployments, models
@@ -73,17 +74,23 @@ class MonitorStation:
             progress = Progress.of(db, model)
         changed = Changed(self.stores.tables, model, progress, now, timedelta(days=horizon_days))
         made: list[Window] = []
+        days: list[Truths] = []
         rows = 0
         for part in changed.parts():
             known = self._versions.of(model, part.select("segment", "version").unique().rows())
             for keys, sketches in sketched(part, known):
                 made += windows_of(keys, sketches)
+            days += days_of(part, SLACK)
             rows += len(part)
-        self._stored.write(model, made, changed.progress)
+        self._stored.write(model, made, changed.progress, days)
         watches = self.summary(model, end=now)
         traffic = self._traffic(model, now)
-        found = findings(model, watches, traffic, now)
-        staying = {(one.segment, one.kind) for one in findings(model, watches, traffic, now, lasting=True)}
+        with self.stores.ledger.read() as db:
+            came = truths.read(db, model, now - timedelta(days=LOOK_BACK), now)
+        found = findings(model, watches, traffic, now) + missing.findings(model, watches, came, now)
+        lasting = findings(model, watches, traffic, now, lasting=True)
+        lasting += missing.findings(model, watches, came, now, lasting=True)
+        staying = {(one.segment, one.kind) for one in lasting}
         with self.stores.ledger.write() as db:
             opened = _settle(db, model, found, staying, now, KINDS)
         return Observation(model, len(made), rows, opened, tuple(watches))
@@ -157,9 +164,11 @@ class MonitorStation:
             everywhere = db.scalar(select(func.count()).select_from(deployments)) or 1
             rule = Drift.from_json(_told(db, model).get("drift"))
             asked = (model, end, days, Progress.of(db, model), champions, everywhere, rule)
+            lag = lag_of(truths.read(db, model, end - timedelta(days=LOOK_BACK), end), end)
         if self._last is not None and self._last[0] == asked:
             return list(self._last[1])
-        stored = self._stored.read(model, end - timedelta(days=days), end)
+        back = timedelta(days=days + (lag if lag <= LOOK_BACK else 0))
+        stored = self._stored.read(model, end - back, end)
         answered = [one for one in stored if one[:2] in champions]
         known = self._versions.of(model, list(dict.fromkeys(one[:2] for one in answered)))
         level = share(len(champions), everywhere)
@@ -174,7 +183,7 @@ class MonitorStation:
             )
             which = np.array([places[one[:2]] for one in part], np.int64)
             age = np.array([(end - one.start) / DAY for one in part])
-            watches += judge(mine, stacked, which, age, rule, level)
+            watches += judge(mine, stacked, which, age, rule, level, lag=lag, days=days)
         watches.sort(key=lambda watch: watch.segment)
         self._last = (asked, watches)
         return list(watches)
@@ -202,6 +211,13 @@ class MonitorStation:
             if segment is None or one.segment == segment
         ]
         return history(stored, self._versions.of(model, dict.fromkeys(one[:2] for one in stored)), by)
+
+    def truths(self, model: str, *, end: datetime, days: int) -> dict[str, Any]:
+        """What came of outcomes in the last `days` before `end`, and how late they come; see `monitor.truths`."""
+        with self.stores.ledger.read() as db:
+            found = truths.read(db, model, end - timedelta(days=max(days, LOOK_BACK)), end)
+        recent = [one for one in found if one.start >= end - timedelta(days=days)]
+        return truths.told(recent) | {"lag_days": finite(lag_of(found, end))}
 
     def _traffic(self, model: str, now: datetime) -> list[Traffic]:
         """When predictions came in the last days, whatever version answered."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 import polars as pl
 from sqlalchemy import select
 
+from modelworks.monitor import truths
 from modelworks.monitor.progress import Progress
 from modelworks.monitor.sketch import SUMS, Sketches
+from modelworks.monitor.truths import Truths
 from modelworks.stores.ledger import Ledger
 from modelworks.stores.ledger.portable import upsert
 from modelworks.stores.ledger.tables import windows
@@ -65,8 +67,10 @@ class StoredWindows:
         self.ledger = ledger
         self._kept: dict[str, _Kept] = {}
 
-    def write(self, model: str, made: Iterable[Window], progress: Progress) -> None:
-        """Write windows, over what stood in their place, and how far that brings the model's monitoring."""
+    def write(
+        self, model: str, made: Iterable[Window], progress: Progress, days: Sequence[Truths] = ()
+    ) -> None:
+        """Write windows and `days`, over what stood in their place, and how far that brings the model's monitoring."""
         rows = {(one.segment, one.version, one.start): one for one in made}
         with self.ledger.write() as db:
             kept = self._kept.get(model)
@@ -74,6 +78,7 @@ class StoredWindows:
                 kept = None
             changed = [one for key, one in rows.items() if kept is None or kept.rows.get(key) != one]
             upsert(db, windows, [_row(model, one) for one in changed])
+            truths.write(db, model, days)
             progress.write(db, model)
         if kept is None:
             self._kept.pop(model, None)

@@ -18,7 +18,7 @@ import polars as pl
 from modelworks.core.clock import utc
 from modelworks.deploy.rollout import Underway
 from modelworks.deploy.strategies.seen import QUICK, Arm, Sums
-from modelworks.monitor.window import Key, Known, joined, losses
+from modelworks.monitor.window import SLACK, Key, Known, joined, losses
 from modelworks.stores.tables import Tables
 
 _SETTLED = timedelta(seconds=30)
@@ -27,7 +27,19 @@ _BITS = 17
 """Bits of a float32 that a bin of outputs leaves out: 64 bins from any number to its double."""
 _CHAMPION, _CHALLENGER = False, True
 _OUTCOMES = ("prediction_id", "key", "received", "value", "label")
-_ROWS = ("id", "model", "segment", "version", "key", "output", "outputs", "arm", "rollout", "shadow_of")
+_ROWS = (
+    "id",
+    "time",
+    "model",
+    "segment",
+    "version",
+    "key",
+    "output",
+    "outputs",
+    "arm",
+    "rollout",
+    "shadow_of",
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +51,7 @@ class Evidence:
         challenger: Of those that the challenger was given.
         pairs: Differences of their losses on the same rows.
         until: Rows older than this are added up.
-        heard: Outcomes received before are.
+        heard: The losses of what was answered and told before are.
     """
 
     champion: Arm
@@ -53,7 +65,7 @@ class Evidence:
         """What was added up so far."""
         stored = one.evidence.get("kept")
         if stored is None:
-            made = datetime.fromtimestamp(int(one.id[:12], 16) / 1000, UTC) - _SKEW
+            made = _made(one.id)
             return cls(Arm(), Arm(), Sums(), made, made)
         return cls(
             Arm.from_json(stored["champion"]),
@@ -135,6 +147,11 @@ def gather(
     return found
 
 
+def _made(rollout: str) -> datetime:
+    """Before anything was answered in it."""
+    return datetime.fromtimestamp(int(rollout[:12], 16) / 1000, UTC) - _SKEW
+
+
 def _first_id(ids: Sequence[str]) -> str:
     """Below every id of a prediction that can be of these rollouts."""
     return f"{int(min(ids)[:12], 16) - int(_SKEW.total_seconds() * 1000):012x}"
@@ -198,25 +215,30 @@ def _outcomes(
     found: dict[str, Gathered],
     known: Callable[[str, Iterable[Key]], Mapping[Key, Known]],
 ) -> None:
-    """Add the losses of what has an outcome since."""
+    """Bring losses up to date with answers and outcomes that came since, in whichever order they came."""
     if not tables.exists("outcomes"):
         return
     heard = min(one.heard for one in before.values())
-    told = tables.scan("outcomes").filter(pl.col("received") >= heard)
-    outcomes = told.select("model", *_OUTCOMES).collect()
-    if not len(outcomes):
+    told = tables.scan("outcomes")
+    new = told.filter(pl.col("received") >= heard).select("prediction_id", "key").collect()
+    ids, keys = (new[name].drop_nulls().unique().implode() for name in ("prediction_id", "key"))
+    touched = pl.col("id").is_in(ids) | pl.col("shadow_of").is_in(ids) | pl.col("key").is_in(keys)
+    # The silent answer beside one that was just before is a little later.
+    touched |= pl.col("time") >= heard - _SETTLED
+    rows = scan.filter(touched, pl.col("failure").is_null()).select(_ROWS).collect()
+    if not len(rows):
         return
-    ids, keys = (outcomes[name].drop_nulls().unique().implode() for name in ("prediction_id", "key"))
-    meant = pl.col("id").is_in(ids) | pl.col("shadow_of").is_in(ids) | pl.col("key").is_in(keys)
-    answered = scan.filter(meant, pl.col("failure").is_null()).select(_ROWS).collect()
+    rows = rows.with_columns(own=pl.col("id"), id=pl.coalesce("shadow_of", "id"))
+    # All that was told of these answers, also before: the newest counts, and what counted until now is taken out.
+    mine = pl.col("prediction_id").is_in(rows["id"].unique().implode())
+    mine |= pl.col("key").is_in(rows["key"].drop_nulls().unique().implode())
+    told = told.filter(pl.col("received") >= min(map(_made, before)) - SLACK, mine)
+    outcomes = told.select("model", *_OUTCOMES).collect()
     for one in going:
-        rows = answered.filter(pl.col("rollout") == one.id)
-        mine = outcomes.filter(
-            pl.col("model").is_null() | (pl.col("model") == one.model),
-            pl.col("received") >= before[one.id].heard,
-        )
-        if len(rows) and len(mine):
-            found[one.id] = _with_losses(rows, mine, found[one.id], known)
+        part = rows.filter(pl.col("rollout") == one.id)
+        meant = outcomes.filter(pl.col("model").is_null() | (pl.col("model") == one.model))
+        if len(part) and len(meant):
+            found[one.id] = _with_losses(part, meant, found[one.id], known)
 
 
 def _with_losses(
@@ -225,28 +247,32 @@ def _with_losses(
     old: Gathered,
     known: Callable[[str, Iterable[Key]], Mapping[Key, Known]],
 ) -> Gathered:
-    latest = outcomes["received"].max()
+    """An answer counts once, with the truth told last: by what was known at a moment, less what counted before."""
+    latest = max(rows["time"].max(), outcomes["received"].max())  # type: ignore[type-var]
     assert isinstance(latest, datetime)
-    settled = latest - _SETTLED
-    rows = rows.with_columns(own=pl.col("id"), id=pl.coalesce("shadow_of", "id"))
+    heard = old.kept.heard
+    settled = max(latest - _SETTLED, heard)
     versions = known(rows["model"][0], rows.select("segment", "version").unique().rows())
-    parts = {
-        True: outcomes.filter(pl.col("received") < settled),
-        False: outcomes.filter(pl.col("received") >= settled),
-    }
-    sums: dict[bool, tuple[Sums, Sums, Sums]] = {}
-    for is_settled, part in parts.items():
-        labelled = joined(rows, part.select(_OUTCOMES)).drop("own")
+
+    def by(moment: datetime) -> tuple[Sums, Sums, Sums]:
+        there = rows.filter(pl.col("time") < moment)
+        labelled = joined(there, outcomes.filter(pl.col("received") < moment).select(_OUTCOMES))
         labelled = labelled.with_columns(loss=pl.Series(losses(labelled, versions), dtype=pl.Float64))
         labelled = labelled.filter(pl.col("loss").is_not_nan())
         theirs = pl.col("arm").is_in(["challenger", "shadow"])
         one, other = labelled.filter(theirs), labelled.filter(~theirs)
         silent = one.filter(pl.col("arm") == "shadow")
         pairs = silent.join(other.select("id", beside="loss"), on="id")
-        sums[is_settled] = _sums(other["loss"]), _sums(one["loss"]), _sums(pairs["loss"] - pairs["beside"])
-    kept = _add(old.kept, sums[True])
-    kept = replace(kept, heard=max(settled, kept.heard))
-    seen = replace(_add(_add(old.seen, sums[True]), sums[False]), heard=kept.heard)
+        return _sums(other["loss"]), _sums(one["loss"]), _sums(pairs["loss"] - pairs["beside"])
+
+    counted = by(heard)
+
+    def more(moment: datetime) -> tuple[Sums, Sums, Sums]:
+        one, other, pairs = (new - was for new, was in zip(by(moment), counted, strict=True))
+        return one, other, pairs
+
+    kept = replace(_add(old.kept, more(settled)), heard=settled)
+    seen = replace(_add(old.seen, more(latest + _SETTLED)), heard=settled)
     return Gathered(kept, seen)
 
 

@@ -22,7 +22,8 @@ class Watch:
         segment: Its segment.
         version: The version.
         rows: Predictions.
-        labelled: Those with an outcome.
+        labelled: Those with an outcome, of the days whose outcomes are all there; see `monitor.truths`. So are
+            loss and AUC.
         output_mean: Mean of the main output; ``None`` without rows.
         loss_kind: What `loss` is: ``"log_loss"`` (nats) or ``"squared_error"``.
         loss: Mean loss of the labelled rows; ``None`` with fewer than two.
@@ -48,6 +49,10 @@ class Watch:
         drift: Shift of each feature by that test.
         output_drift: The same for the main output.
         days: Days with any prediction.
+        unlike: Shift of the answers that have no outcome from those that have one, as a population stability index,
+            on days whose outcomes are all there.
+        selective: Whether it is large and not by chance.
+        selecting: `selective` by easier limits.
     """
 
     segment: Segment
@@ -78,6 +83,9 @@ class Watch:
     expected_loss: float | None = None
     expected_loss_error: float | None = None
     expected_auc: float | None = None
+    unlike: float | None = None
+    selective: bool = False
+    selecting: bool = False
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,10 @@ from modelworks.monitor.sketch import Sketches
 from modelworks.stores.tables import Tables
 
 DAY = timedelta(days=1)
-_SLACK = timedelta(days=3)
+SLACK = timedelta(days=3)
 """How much earlier than its event an outcome may say it happened: clocks differ, some things show early."""
+_SKEW = timedelta(seconds=5)
+"""How much the clocks of servers may differ."""
 _OUTCOMES: dict[str, pl.DataType | type[pl.DataType]] = {
     "prediction_id": pl.String,
     "key": pl.String,
@@ -33,6 +35,7 @@ _OUTCOMES: dict[str, pl.DataType | type[pl.DataType]] = {
     "value": pl.Float64,
     "label": pl.String,
 }
+_TIME: dict[str, pl.DataType | type[pl.DataType]] = {"time": pl.Datetime("us", "UTC")}
 _COLUMNS = ("id", "time", "event_time", "segment", "version", "key", "inputs", "output", "outputs")
 
 Key = tuple[str, int]
@@ -75,23 +78,31 @@ def read_predictions(tables: Tables, model: str, where: pl.Expr) -> pl.DataFrame
     scan = tables.scan("predictions").filter(pl.col("model") == model, where)
     if "arm" in scan.collect_schema():
         scan = scan.filter(pl.col("arm").ne_missing("shadow"))
-    return scan.select(_COLUMNS).collect()
+    else:
+        scan = scan.with_columns(arm=pl.lit(None, pl.String))
+    return scan.select(*_COLUMNS, "arm").collect()
 
 
 def read_outcomes(tables: Tables, model: str, where: pl.Expr) -> pl.DataFrame:
     """Outcomes that may be of a model's predictions; none where there is no such table yet."""
     if not tables.exists("outcomes"):
-        return pl.DataFrame(schema=_OUTCOMES)
+        return pl.DataFrame(schema=_OUTCOMES | _TIME)
     scan = tables.scan("outcomes")
     if "label" not in scan.collect_schema():
         scan = scan.with_columns(label=pl.lit(None, pl.String))
     mine = pl.col("model").is_null() | (pl.col("model") == model)
-    return scan.filter(mine, where).select(list(_OUTCOMES)).collect()
+    return scan.filter(mine, where).select(*_OUTCOMES, *_TIME).collect()
 
 
-def told_since(moment: datetime) -> pl.Expr:
-    """The condition for outcomes of what happened since `moment`."""
-    return pl.col("time") >= moment - _SLACK
+def told_since(moment: datetime, predictions: pl.DataFrame) -> pl.Expr:
+    """The condition for outcomes of `predictions`, all of what happened since `moment`.
+
+    When it happened says whoever tells, whose clock may be years off; so what a server received since it answered
+    the first of them is read in any case.
+    """
+    first = predictions["time"].min()
+    told = pl.col("time") >= moment - SLACK
+    return told | (pl.col("received") >= first - _SKEW) if isinstance(first, datetime) else told
 
 
 def joined(predictions: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
@@ -108,7 +119,8 @@ def joined(predictions: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
         mine = outcomes.join(
             predictions.select(of), left_on=by, right_on=of, how="semi", maintain_order="left"
         )
-        kept = mine.sort("received", maintain_order=True).unique(by, keep="last", maintain_order=True)
+        # What was received in the same microsecond by two servers has no order, but always the same one.
+        kept = mine.sort("received", "value", "label").unique(by, keep="last", maintain_order=True)
         return kept.select(
             by, *(pl.col(name).alias(f"{by}_{name}") for name in ("received", "value", "label"))
         )

@@ -26,6 +26,7 @@ from modelworks.monitor.fleet import share
 from modelworks.monitor.judge import judge
 from modelworks.monitor.sketch import Sketches
 from modelworks.monitor.station import TRAILING_DAYS
+from modelworks.monitor.truths import EDGES, LOOK_BACK, lag
 from modelworks.monitor.watch import Watch
 from modelworks.monitor.window import Key, Known, Layout, sketched
 from modelworks.pipelines.past import DAY, Ints, Past
@@ -237,7 +238,8 @@ class PolicyRun:
         """What monitoring says of the champions; see `monitor.station.MonitorStation.summary`."""
         champions = {one.key: one.known for one in self.champions.values()}
         level = share(len(champions), len(champions) + self.others)
-        first = (now - TRAILING_DAYS * DAY) / DAY
+        late = self._lag(now)
+        first = now / DAY - TRAILING_DAYS - (late if np.isfinite(late) else LOOK_BACK)
         for key in [key for key in self._days if key[0] < first]:
             del self._days[key]
         found: list[Watch] = []
@@ -256,8 +258,26 @@ class PolicyRun:
                 ),
             )
             known = {key: champions[key] for key in places}
-            found += judge(known, windows, of, now / DAY - days[mine], self.rule, level)
+            age = now / DAY - days[mine]
+            near = np.flatnonzero(age <= TRAILING_DAYS + late)
+            found += judge(
+                known, windows.take(near), of[near], age[near], self.rule, level, lag=late, days=TRAILING_DAYS
+            )
         return found
+
+    def _lag(self, now: int) -> float:
+        """How many days ago the days ended whose truth is all there; see `monitor.truths.lag`."""
+        rows = self.past.asked
+        low, high = map(int, np.searchsorted(rows.events, [now - LOOK_BACK * DAY, now]))
+        if low == high:
+            return float("inf")
+        events, known = rows.events[low:high], rows.known[low:high]
+        days, place, counts = np.unique(events // DAY, return_inverse=True, return_counts=True)
+        came = np.flatnonzero((known <= now) & ~np.isnan(rows.truth[low:high]))
+        late = np.searchsorted(EDGES, np.maximum(known[came] - events[came], 0) / DAY)
+        bins = len(EDGES) + 1
+        delays = np.bincount(place[came] * bins + late, minlength=len(days) * bins).reshape(-1, bins)
+        return lag((now / DAY - days - 1).astype(np.float64), counts, delays)
 
 
 def _day(windows: tuple[tuple[int, Layout], object]) -> int:

@@ -239,6 +239,7 @@ def monitor(
         "segment": segment,
         "days": spans,
         "expected": asdict(honesty),
+        "outcomes": stations.monitor.truths(name, end=end, days=days),
         "champions": [
             {
                 "segment": segment_text(watch.segment),

@@ -106,10 +106,11 @@ def found(tables: Tables, prediction_id: str, model: str, key: str | None) -> li
 
 
 def table(entries: Iterable[Entry]) -> pl.DataFrame:
-    """Logged requests as rows of the table ``outcomes``."""
+    """Logged requests as rows of the table ``outcomes``; of one thing told twice in a request the last."""
     columns: dict[str, list[Any]] = {name: [] for name in SCHEMA}
     for entry in entries:
-        for one in read(entry.request):
+        told = {(one.prediction_id, one.model, str(one.key)): one for one in read(entry.request)}
+        for one in told.values():
             if one.unlogged:
                 continue
             text = isinstance(one.value, str)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from modelworks.core.errors import Invalid
@@ -19,7 +19,7 @@ class Canary(Live):
 
     Attributes:
         steps: The shares in percent, growing; after the last one below 100 the challenger is champion.
-        outcomes: Outcomes of its predictions that must have come before it is champion.
+        outcomes: Outcomes of its predictions that must have come before it is champion, within `patience`.
     """
 
     kind = "canary"
@@ -54,9 +54,10 @@ class Canary(Live):
         if later:
             said = f"goes on to {later[0]:g} %: nothing spoke against it at {now}, {_counted(seen)}"
             return Step("go_on", said, later[0] / 100)
-        if seen.challenger.loss.n < self.outcomes:
-            told = f"{seen.challenger.loss.n:,} of {self.outcomes:,} outcomes have come"
-            return Step("go_on", f"stays at {now}: {told}", state.share)
+        if step := self.unheard(state, seen, self.outcomes):
+            return (
+                step if step.action == "abandon" else replace(step, reason=f"stays at {now}: {step.reason}")
+            )
         return Step("promote", f"replaces {state.champion}: no guardrail objected, {_counted(seen)}")
 
     def to_json(self) -> dict[str, Any]:

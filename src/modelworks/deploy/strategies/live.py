@@ -18,7 +18,8 @@ class Live:
     Attributes:
         rows: Rows that the challenger must have been given before anything is decided in its favor.
         hold: How long a step lasts at least, for instance ``"10m"``.
-        patience: How long one lasts at most: who is hardly ever asked is not judged by rows.
+        patience: How long one lasts at most: who is hardly ever asked is not judged by rows; where outcomes are
+            waited for and do not come, the champion stays.
         by: The column that requests stick by: the same value always meets the same side. The dataset's key by
             default; rows without it are shared out by chance.
         guard: What the challenger may not do.
@@ -70,3 +71,12 @@ class Live:
         if got < self.rows and waited < duration(self.patience):
             return f"{got:,} of {self.rows:,} rows"
         return ""
+
+    def unheard(self, state: Rollout, seen: Observation, wanted: int) -> Step | None:
+        """What to do while fewer outcomes have come than are `wanted`: wait, but not for ever; ``None`` with enough."""
+        if seen.challenger.loss.n >= wanted:
+            return None
+        told = f"{seen.challenger.loss.n:,} of {wanted:,} outcomes have come"
+        if state.since is not None and seen.now - state.since >= duration(self.patience):
+            return Step("abandon", f"only {told} in {self.patience}: version {state.champion} stays")
+        return Step("go_on", told, state.share)

@@ -30,6 +30,10 @@ class Sums:
         """Both together."""
         return Sums(self.n + other.n, self.total + other.total, self.squares + other.squares)
 
+    def __sub__(self, other: Sums) -> Sums:
+        """Without those of the other, which are among these."""
+        return Sums(self.n - other.n, self.total - other.total, self.squares - other.squares)
+
 
 @dataclass(frozen=True)
 class Arm:

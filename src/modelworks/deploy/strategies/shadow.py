@@ -15,7 +15,7 @@ class Shadow(Live):
 
     Attributes:
         share: Share of the requests that it answers too, in percent.
-        outcomes: Outcomes of the same requests that must have come first.
+        outcomes: Outcomes of the same requests that must have come first, within `patience`.
     """
 
     kind = "shadow"
@@ -38,8 +38,11 @@ class Shadow(Live):
         if state.since is None:
             return Step("go_on", f"answers {self.share:g} % of the requests silently", share, silent=True)
         waits = self.waits(state, seen)
-        if not waits and seen.challenger.loss.n < self.outcomes:
-            waits = f"{seen.challenger.loss.n:,} of {self.outcomes:,} outcomes have come"
+        step = None if waits else self.unheard(state, seen, self.outcomes)
+        if step is not None:
+            if step.action == "abandon":
+                return step
+            waits = step.reason
         if waits:
             return Step("go_on", f"answers silently: {waits}", share, silent=True)
         told = f"its loss is {seen.pairs.mean:+.3f} on {seen.pairs.n:,} of them, " if seen.pairs.n else ""

@@ -14,7 +14,15 @@ from modelworks.stores.ledger.tables.data import (
 from modelworks.stores.ledger.tables.experiments import experiments, logged_models, run_links
 from modelworks.stores.ledger.tables.kinds import Utc, metadata
 from modelworks.stores.ledger.tables.labels import arrivals, labels
-from modelworks.stores.ledger.tables.loop import alerts, decisions, leases, notices, watermarks, windows
+from modelworks.stores.ledger.tables.loop import (
+    alerts,
+    decisions,
+    leases,
+    notices,
+    truths,
+    watermarks,
+    windows,
+)
 from modelworks.stores.ledger.tables.models import (
     aliases,
     deployment_history,
@@ -76,6 +84,7 @@ __all__ = [
     "servers",
     "spent",
     "tokens",
+    "truths",
     "tuned",
     "verdicts",
     "watermarks",

@@ -24,6 +24,21 @@ windows = Table(
     # How many predictions a version answered, without a look at the windows themselves.
     Index("ix_windows_counts", "model", "segment", "version", "start", "rows"),
 )
+truths = Table(
+    # How the truth came for a day of a model, all versions and segments together; see monitor.truths.
+    "truths",
+    metadata,
+    Column("model", Name, primary_key=True),
+    Column("start", Utc, primary_key=True),
+    Column("rows", Integer, nullable=False),
+    Column("labelled", Integer, nullable=False),
+    Column("repeated", Integer, nullable=False),
+    Column("corrected", Integer, nullable=False),
+    Column("ahead", Integer, nullable=False),
+    Column("before", Integer, nullable=False),
+    Column("last", Utc),
+    Column("delays", JSON, nullable=False),
+)
 watermarks = Table(
     # How far a process that goes over a growing table has come.
     "watermarks",
