@@ -41,7 +41,7 @@ orders = mw.Dataset(
 )
 common = dict(
     dataset=orders, target="returned", features=["price"], per=["shop"], min_rows=20, metrics=["log_loss"],
-    retrain=[mw.OnRows(10)], cooldown="1s",
+    retrain=[mw.OnRows(10)], cooldown="1s", backoff=0,
 )
 
 @mw.model(**common, approval="manual")

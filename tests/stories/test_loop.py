@@ -13,12 +13,12 @@ from random import Random
 
 import loop_world as world
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from modelworks.core.errors import Conflict
 from modelworks.core.plain import plain
 from modelworks.factory import Factory
-from modelworks.stores.ledger.tables import aliases, campaigns, decisions
+from modelworks.stores.ledger.tables import aliases, campaigns, decisions, leases
 
 KILLS = int(os.environ.get("MODELWORKS_KILLS", "0"))
 PATIENCE = 240.0
@@ -51,7 +51,7 @@ def approve(factory: Factory, random: Random) -> list[tuple[str, str, int]]:
 def test_killed_at_random_instants(tmp_path: Path, ledger_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     kills = KILLS or (1 if ledger_url else 3)
     monkeypatch.setenv("MODELWORKS_LEDGER_URL", ledger_url)
-    random, approved, met, instants = Random(kills), list[tuple[str, str, int]](), 0, list[float]()
+    random, approved, met = Random(kills), list[tuple[str, str, int]](), 0
     world.make(tmp_path)
     alive = [world.start(tmp_path, *command) for command in PROCESSES]
     days = 1
@@ -61,14 +61,19 @@ def test_killed_at_random_instants(tmp_path: Path, ledger_url: str, monkeypatch:
             with factory.stores.ledger.read() as db:
                 return world.quiet(db, days)
 
+        def at_work() -> bool:
+            with factory.stores.ledger.read() as db:
+                return db.scalar(select(func.max(leases.c.until))) is not None
+
         try:
             until(quiet, "the first training")
             for number in range(kills):
                 world.write(tmp_path, days, 12)
                 days += 1
                 factory.predict("refunds", [{"shop": "a", "price": 3.0}] * 5)
-                instants.append(random.uniform(0, 4))
-                time.sleep(instants[-1])
+                if number % 3:  # into the work, not into the start of the processes
+                    until(at_work, "somebody at work")
+                time.sleep(random.uniform(0, 1.5 if number % 3 else 4))
                 hit = random.choice([(0,), (1,), (0, 1)])
                 met += not quiet()
                 for place in hit:

@@ -21,6 +21,7 @@ from modelworks.models.signature import Signature
 from modelworks.pipelines.basis import ARTIFACT
 from modelworks.pipelines.context import Stations
 from modelworks.pipelines.project import Model
+from modelworks.registry.approval import LargeChange
 from modelworks.registry.gates import judge_all
 from modelworks.registry.gates.evidence import ChampionSignature
 from modelworks.registry.gates.port import GateInput, Verdict
@@ -131,13 +132,21 @@ def record(
             if one.package is not None
         ],
     )
-    found = [
-        (version, *judged(stations, model, one, now))
-        for version, (_run, one) in zip(versions, made, strict=True)
+    seen = [seen_by_gates(stations, model, one, now) for _, one in made]
+    judged = [judge_all(model.gates, one) for one in seen]
+    asked = [_asked(model, one) for one in seen]
+    stations.registry.record_verdicts(
+        db,
+        [
+            (version, (*verdicts, *([replace(ask, passed=True)] if ask else [])))  # a gate it is not
+            for version, (_, verdicts), ask in zip(versions, judged, asked, strict=True)
+        ],
+    )
+    results = [
+        _result(model, version, passed, verdicts, ask)
+        for version, (passed, verdicts), ask in zip(versions, judged, asked, strict=True)
     ]
-    stations.registry.record_verdicts(db, [(version, verdicts) for version, _, verdicts in found])
-    results = [_result(model, version, passed, verdicts) for version, passed, verdicts in found]
-    brought = [(version, result) for (version, _, _), result in zip(found, results, strict=True)]
+    brought = list(zip(versions, results, strict=True))
     how = model.strategy.to_json()
     steps = stations.deploy.bring_out(
         db,
@@ -199,27 +208,27 @@ def _tags(candidate: Candidate) -> dict[str, str]:
     return {**candidate.tags, **({"tries": str(candidate.tries)} if candidate.tries > 1 else {})}
 
 
-def judged(
-    stations: Stations, model: Model, candidate: Candidate, now: datetime
-) -> tuple[bool, tuple[Verdict, ...]]:
-    """What the gates say of a candidate that could be made: whether it passed, and the verdict of each."""
+def seen_by_gates(stations: Stations, model: Model, candidate: Candidate, now: datetime) -> GateInput:
+    """What gates may look at of a candidate that could be made."""
     assert candidate.package is not None
     theirs = candidate.evidence.get(ChampionSignature())
     asked = ChampionSignature() in candidate.evidence  # it is not worked out for a gate that nobody wants
-    return judge_all(
-        model.gates,
-        GateInput(
-            metrics=candidate.metrics,
-            champion_metrics=candidate.champion_metrics,
-            paired=candidate.paired,
-            rows_held_out=candidate.rows_held_out,
-            proof=candidate.package.proof,
-            evidence=candidate.evidence,
-            signature=_sent(stations, model, candidate.package.signature) if asked else None,
-            champion_signature=_sent(stations, model, theirs) if isinstance(theirs, Signature) else None,
-            now=now,
-        ),
+    return GateInput(
+        metrics=candidate.metrics,
+        champion_metrics=candidate.champion_metrics,
+        paired=candidate.paired,
+        rows_held_out=candidate.rows_held_out,
+        proof=candidate.package.proof,
+        evidence=candidate.evidence,
+        signature=_sent(stations, model, candidate.package.signature) if asked else None,
+        champion_signature=_sent(stations, model, theirs) if isinstance(theirs, Signature) else None,
+        now=now,
     )
+
+
+def _asked(model: Model, seen: GateInput) -> Verdict | None:
+    """Whether a candidate may come out without a person, where that depends on how much it changes."""
+    return model.approval.judge(seen) if isinstance(model.approval, LargeChange) else None
 
 
 def _sent(stations: Stations, model: Model, signature: Signature) -> Signature:
@@ -242,7 +251,9 @@ def _sent(stations: Stations, model: Model, signature: Signature) -> Signature:
     return replace(signature, inputs=tuple(inputs))
 
 
-def _result(model: Model, version: ModelVersion, passed: bool, verdicts: Sequence[Verdict]) -> Result:
+def _result(
+    model: Model, version: ModelVersion, passed: bool, verdicts: Sequence[Verdict], asked: Verdict | None
+) -> Result:
     segment = segment_text(version.segment)
     if not passed:
         refusal = next(verdict for verdict in verdicts if not verdict.passed)
@@ -250,6 +261,10 @@ def _result(model: Model, version: ModelVersion, passed: bool, verdicts: Sequenc
     reason = because(verdicts)
     if model.approval == "manual":
         return Result(segment, version.version, "wait", "", f"waits for approval: {reason}")
+    if asked is not None and not asked.passed:
+        return Result(
+            segment, version.version, "wait", asked.gate, f"waits for approval: {asked.reason}; {reason}"
+        )
     return Result(segment, version.version, "promote", "", reason)
 
 
