@@ -13,7 +13,7 @@ CLIENTS_STAMP := .venv-clients/.set-up-$(shell cat $(CLIENTS_LOCK) | cksum | tr 
 MLFLOW_STAMP := .venv-mlflow/.set-up-$(shell cat $(MLFLOW_LOCK) | cksum | tr ' ' '-')
 STAMP := .venv/.set-up-$(shell cat requirements.lock pyproject.toml | cksum | tr ' ' '-')
 
-.PHONY: help setup test demo demo-ner bench-serve bench-monitor bench-alarms bench-many bench-overload bench-changes bench-fanout bench-features bench-ingest bench-segments bench-stream bench-track bench-register bench-predict bench-log fuzz check-parity mlflow clients peers proto lock clean
+.PHONY: help setup test demo demo-ner bench-serve bench-monitor bench-alarms bench-many bench-overload bench-changes bench-fanout bench-features bench-ingest bench-segments bench-stream bench-track bench-register bench-predict bench-log fuzz kill-loop check-parity mlflow clients peers proto lock clean
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ $(CLIENTS_STAMP):
 
 fuzz: setup clients  ## The API held against its own OpenAPI document, tensors with bytes changed; memory; ARGS="--seconds 600"
 	$(BIN)/python tests/api/fuzz.py $(ARGS)
+
+kill-loop: setup  ## The loop killed at 50 random instants, on SQLite and on PostgreSQL
+	MODELWORKS_KILLS=50 $(BIN)/python -m pytest -n 2 -rP tests/stories/test_loop.py -k random $(ARGS)
 
 check-parity: setup  ## A thousand rows of every model of the flight demo over HTTP, as scikit-learn answers them
 	$(BIN)/python benchmarks/check_parity.py $(ARGS)

@@ -61,6 +61,8 @@ _DOORS = {
     "OnDecay": "modelworks.learn.triggers.on_decay",
     "OnGain": "modelworks.learn.triggers.on_gain",
     "OnRows": "modelworks.learn.triggers.on_rows",
+    "Budget": "modelworks.learn.budget",
+    "LargeChange": "modelworks.registry.approval",
     "Drift": "modelworks.monitor.drift.rule",
     "Payoff": "modelworks.monitor.value",
     "Factory": "modelworks.factory",

@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
 from modelworks.core.clock import FrozenClock
 from modelworks.core.ref import segment_text
+from modelworks.learn.budget import Spent
 from modelworks.learn.policy import Decision
 from modelworks.learn.states import Attempt
 from modelworks.learn.station import LearnStation
 from modelworks.models.definition import Definition
 from modelworks.monitor.watch import Watch
 from modelworks.stores.ledger import Ledger
-from modelworks.stores.ledger.tables import campaigns, deployments, runs
+from modelworks.stores.ledger.tables import campaigns, decisions, deployments, runs
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 DEFINITION = Definition(
@@ -152,3 +153,49 @@ def test_a_fleet_that_waits_costs_a_few_statements(ledger: Ledger) -> None:
     kept = LearnStation(ledger, FrozenClock(NOW)).decisions("delay", limit=5000)
     assert {row["segment"] for row in kept} == {segment_text(one.segment) for one in fleet}
     assert len(kept) == 1200
+
+
+def ended(ledger: Ledger, *rows: tuple[str, str, str], campaign: str | None = "c") -> None:
+    """What became of trainings: segment, action, trigger."""
+    with ledger.write() as db:
+        for segment, action, trigger in rows:
+            row = {"model": "delay", "segment": segment, "action": action, "trigger": trigger, "reason": ""}
+            db.execute(insert(decisions).values(evidence={}, campaign=campaign, at=NOW, **row))
+
+
+def test_trainings_that_bring_nothing_are_counted_until_one_does(ledger: Ledger) -> None:
+    trained(ledger, "first", NOW, 1, "UA", "AA", "B6", "DL")
+    ended(
+        ledger,
+        *(("UA", action, "gate") for action in ("refuse", "promote", "refuse", "fail", "begin", "abandon")),
+        *(("AA", action, "gate") for action in ("refuse", "wait")),
+        ("B6", "refuse", "person"),  # that is an opinion of what had passed
+        ("DL", "refuse", "gate"),
+    )
+    attempts = LearnStation(ledger, FrozenClock(NOW)).attempts("delay")
+    assert {segment[0]: one.refused for segment, one in attempts.items()} == {
+        "UA": 3,
+        "AA": 0,
+        "B6": 0,
+        "DL": 1,
+    }
+
+
+def test_what_was_spent_is_of_today_and_of_the_policy(ledger: Ledger) -> None:
+    station = LearnStation(ledger, FrozenClock(NOW))
+    assert station.spent("delay", NOW) == Spent()
+    later = NOW + timedelta(hours=3)
+    for campaign, at, segments in (
+        ("old", NOW - timedelta(hours=1), ["UA"]),
+        ("new", later, ["UA", "AA", "B6"]),
+    ):
+        trained(ledger, campaign, at, 1, *segments)
+    with ledger.write() as db:
+        db.execute(update(campaigns).values(seconds=6.0, by="policy"))
+    trained(ledger, "hand", later, 1, "DL")
+    record(ledger, NOW - timedelta(hours=1), TRAIN, campaign="old")
+    record(
+        ledger, later, TRAIN, replace(TRAIN, segment=("AA",)), replace(TRAIN, segment=("B6",)), campaign="new"
+    )
+    ended(ledger, ("B6", "close", "code"), campaign="new")
+    assert station.spent("delay", later) == Spent(2, 6.0, 12.0 / 5)

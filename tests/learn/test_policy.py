@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelworks.core.errors import Invalid
+from modelworks.learn.budget import Budget, Spent
 from modelworks.learn.policy import Policy, decide
 from modelworks.learn.triggers.every import Every
 from modelworks.learn.triggers.on_rows import OnRows
@@ -95,3 +98,53 @@ def test_whatever_the_states_the_rules_hold(drawn: list[tuple[bool, int, int, in
         assert decision.action == "hold" or state.tried is None or NOW - state.tried >= POLICY.cooldown
         assert state.live or state.rows >= state.min_rows
     assert decided == decide(replace(POLICY, most=most), states)
+
+
+def test_a_segment_whose_trainings_bring_nothing_waits_longer_each_time() -> None:
+    def action(refused: int, days: float, backoff: int = 3) -> str:
+        state = replace(STATE, tried=NOW - timedelta(days=days), refused=refused)
+        return decide(replace(POLICY, backoff=backoff), [state])[0].action
+
+    assert [action(refused, 5.9) for refused in (0, 1)] == ["train", "hold"]
+    assert [action(2, days) for days in (11.9, 12)] == ["hold", "train"]
+    assert [action(9, days) for days in (23.9, 24)] == ["hold", "train"]  # doubled three times at most
+    assert action(9, 3, backoff=0) == "train"
+    (decision,) = decide(POLICY, [replace(STATE, refused=2)])
+    assert decision.reason.endswith(
+        "; but it was trained 10 days ago, the cool-down is 12 days (of 3 days): nothing came of it 2 times in a row"
+    )
+
+
+def test_the_budget_of_a_day_goes_to_the_greatest_need() -> None:
+    states = [
+        replace(STATE, segment=(name,), new_rows=new) for name, new in (("a", 50), ("b", 400), ("c", 90))
+    ]
+    policy = replace(POLICY, triggers=(OnRows(40),), budget=Budget(trainings=5))
+    decided = decide(policy, states, Spent(trainings=4))
+    assert [one.action for one in decided] == ["hold", "train", "hold"]
+    assert decided[0].reason.endswith(
+        "; but the budget of today is used: 4 of 5 trainings, 1 others need it more"
+    )
+    assert [one.action for one in decide(policy, states, Spent())] == ["train"] * 3
+    assert {one.action for one in decide(policy, states, Spent(trainings=5))} == {"hold"}
+
+
+@pytest.mark.parametrize(
+    ("budget", "spent", "left"),
+    [
+        (Budget(), Spent(900, 1e9, 60), None),
+        (Budget(minutes=2), Spent(), None),  # nobody knows yet what one takes
+        (Budget(minutes=2), Spent(0, 60, 25), 2),
+        (Budget(minutes=2), Spent(0, 120, None), 0),
+        (Budget(trainings=1, minutes=2), Spent(0, 0, 30), 1),
+        (Budget(trainings=3), Spent(7), 0),
+    ],
+)
+def test_what_is_left_of_a_budget(budget: Budget, spent: Spent, left: int | None) -> None:
+    assert budget.left(spent) == left
+
+
+def test_a_budget_that_cannot_be_meant_is_refused() -> None:
+    for wrong in ({"trainings": 0}, {"minutes": -1.0}):
+        with pytest.raises(Invalid):
+            Budget(**wrong)  # type: ignore[arg-type]

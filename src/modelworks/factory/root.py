@@ -20,7 +20,7 @@ from modelworks.lineage import receiver
 from modelworks.lineage.receiver import Telling
 from modelworks.monitor.station import MonitorStation
 from modelworks.pipelines import train as training
-from modelworks.pipelines.context import Stations
+from modelworks.pipelines.context import Also, Stations
 from modelworks.pipelines.project import Project, load_project
 from modelworks.registry.station import RegistryStation
 from modelworks.serving.station import ServeStation
@@ -123,7 +123,11 @@ class Root:
     def audited(self, what: str, on: str, detail: Mapping[str, Any] | None = None) -> None:
         """Write into the audit trail what is being done, and on what."""
         with self.stores.ledger.write() as db:
-            audit.record(db, self.clock(), self.who, what, on, detail or {})
+            self.auditing(what, on, detail)(db)
+
+    def auditing(self, what: str, on: str, detail: Mapping[str, Any] | None = None) -> Also:
+        """The same line, for the transaction in which it is done: what was done is on record, and nothing else."""
+        return lambda db: audit.record(db, self.clock(), self.who, what, on, detail or {})
 
     def close(self) -> None:
         """Stop the workers and give the connections back."""

@@ -10,8 +10,8 @@ from modelworks.core.duration import moment
 from modelworks.core.ref import Ref
 from modelworks.core.verbs import verb
 from modelworks.factory.root import Plain, Root
+from modelworks.pipelines import by_hand, report, rollout
 from modelworks.pipelines import export as exporting
-from modelworks.pipelines import release, report, rollout
 from modelworks.pipelines import score as scoring
 from modelworks.pipelines.context import Progress, silent
 
@@ -45,8 +45,8 @@ class Using(Root):
     @verb("POST", "/api/deploy")
     def deploy(self, ref: str, reason: str = "by hand", gradually: bool = False) -> Plain:
         """Make a version the champion of its segment: at once, or gradually by the model's rollout strategy."""
-        self.audited("deploy", ref, {"reason": reason, **({"gradually": True} if gradually else {})})
-        return release.deploy(self.stations, Ref.parse(ref), reason, gradually)
+        line = self.auditing("deploy", ref, {"reason": reason, **({"gradually": True} if gradually else {})})
+        return by_hand.deploy(self.stations, Ref.parse(ref), reason, gradually, line)
 
     @verb("GET", "/api/rollouts")
     def rollouts(self, model: str | None = None, limit: int = 50) -> Plain:
@@ -56,26 +56,27 @@ class Using(Root):
     @verb("POST", "/api/promote")
     def promote(self, ref: str, reason: str = "by hand") -> Plain:
         """Make the challenger of a rollout the champion now, without waiting for its end."""
-        self.audited("promote", ref, {"reason": reason})
-        return rollout.promote(self.stations, Ref.parse(ref), reason)
+        return rollout.promote(
+            self.stations, Ref.parse(ref), reason, self.auditing("promote", ref, {"reason": reason})
+        )
 
     @verb("POST", "/api/rollback")
     def rollback(self, ref: str, reason: str = "by hand") -> Plain:
         """Undo the last change of a segment: abandon its rollout, or give it its previous champion back."""
-        self.audited("rollback", ref, {"reason": reason})
-        return release.rollback(self.stations, Ref.parse(ref), reason)
+        return by_hand.rollback(
+            self.stations, Ref.parse(ref), reason, self.auditing("rollback", ref, {"reason": reason})
+        )
 
     @verb("POST", "/api/approve")
     def approve(self, ref: str) -> Plain:
         """Bring out a version that passed its gates and waits for a person."""
-        self.audited("approve", ref)
-        return release.approve(self.stations, Ref.parse(ref), self.who)
+        return by_hand.approve(self.stations, Ref.parse(ref), self.who, self.auditing("approve", ref))
 
     @verb("POST", "/api/reject")
     def reject(self, ref: str, reason: str = "") -> Plain:
         """Turn down a version that waits for a person."""
-        self.audited("reject", ref, {"reason": reason})
-        return release.reject(self.stations, Ref.parse(ref), self.who, reason)
+        line = self.auditing("reject", ref, {"reason": reason})
+        return by_hand.reject(self.stations, Ref.parse(ref), self.who, reason, line)
 
     def predict(self, model: str, rows: Sequence[Mapping[str, Any]]) -> Plain:
         """Answer rows in this process, logged as the server does; over HTTP it is ``/predict/{model}``."""

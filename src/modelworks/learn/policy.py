@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from modelworks.core.ref import Segment
+from modelworks.learn.budget import Budget, Spent
 from modelworks.learn.triggers.port import Firing, SegmentState, Trigger, lasting
 
 
@@ -19,11 +20,16 @@ class Policy:
         triggers: Any of them is a reason.
         cooldown: Least time between two trainings of one segment.
         most: Segments trained in one round, those with the greatest need first; ``None`` for all.
+        backoff: How often the cool-down is doubled at most for a segment whose trainings bring nothing: after one
+            that was refused, failed or taken back it is twice as long, after two in a row four times.
+        budget: What may be spent in a day.
     """
 
     triggers: tuple[Trigger, ...] = ()
     cooldown: timedelta = timedelta(days=1)
     most: int | None = None
+    backoff: int = 3
+    budget: Budget = field(default_factory=Budget)
 
 
 @dataclass(frozen=True)
@@ -47,18 +53,31 @@ class Decision:
     need: float = 1.0
 
 
-def decide(policy: Policy, states: Sequence[SegmentState]) -> list[Decision]:
+def decide(policy: Policy, states: Sequence[SegmentState], spent: Spent | None = None) -> list[Decision]:
     """Which segments have a reason to be trained now; those without one are not mentioned.
 
-    A segment that was trained less than the cool-down ago waits, whatever came of that training; of the
-    others the first `most` by need are trained, ties in the order of `states`.
+    A segment that was trained less than the cool-down ago waits, whatever came of that training, and longer where
+    nothing comes of it again and again; of the others as many as may be are trained, those with the greatest need
+    first, ties in the order of `states`.
+
+    Args:
+        policy: When to retrain.
+        states: What is known of each segment.
+        spent: What has been spent today; nothing by default.
     """
     decisions = [decision for state in states if (decision := _decide(policy, state))]
-    if policy.most is None:
-        return decisions
     ready = [place for place, decision in enumerate(decisions) if decision.action == "train"]
-    for place in sorted(ready, key=lambda place: -decisions[place].need)[policy.most :]:
-        late = f"{decisions[place].reason}; but {policy.most} others need it more"
+    ready.sort(key=lambda place: -decisions[place].need)
+    spent = spent or Spent()
+    left = policy.budget.left(spent)
+    first = len(ready) if policy.most is None else policy.most
+    today = len(ready) if left is None else left
+    for rank, place in enumerate(ready[min(first, today) :], min(first, today)):
+        why = f"{first} others need it more"
+        if rank >= today:
+            why = f"the budget of today is used: {policy.budget.used(spent)}"
+            why += f", {today} others need it more" if today else ""
+        late = f"{decisions[place].reason}; but {why}"
         decisions[place] = replace(decisions[place], action="hold", reason=late)
     return decisions
 
@@ -74,9 +93,14 @@ def _decide(policy: Policy, state: SegmentState) -> Decision | None:
     reason = "; ".join(firing.reason for firing in fired)
     evidence = {firing.trigger: dict(firing.evidence) for firing in fired}
     first = fired[0]
-    if state.tried is not None and state.now - state.tried < policy.cooldown:
+    doubled = min(state.refused, policy.backoff)
+    cooldown = policy.cooldown * 2**doubled
+    if state.tried is not None and state.now - state.tried < cooldown:
         waits = f"{reason}; but it was trained {lasting(state.now - state.tried)} ago"
-        waits += f", the cool-down is {lasting(policy.cooldown)}"
+        waits += f", the cool-down is {lasting(cooldown)}"
+        if doubled:
+            times = "once" if state.refused == 1 else f"{state.refused} times in a row"
+            waits += f" (of {lasting(policy.cooldown)}): nothing came of it {times}"
         return Decision(state.segment, "hold", first.trigger, waits, evidence, first.need)
     return Decision(state.segment, "train", first.trigger, reason, evidence, first.need)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
@@ -143,7 +143,8 @@ def policies(texts: Sequence[str], declared: Policy) -> dict[str, Policy]:
 
     They are ``never``, ``declared`` (the model's own), ``every=7d``, ``rows=5000``, ``drift``, ``drift=0.5`` (the least
     PSI), ``decay``, ``decay=0.1`` (by how much), ``gain=20/0.05`` (what a unit of loss is worth for a prediction, and
-    what a training costs); several are joined by ``+``: ``every=28d+drift``. All have the cool-down of the model's own.
+    what a training costs); several are joined by ``+``: ``every=28d+drift``. All have
+    the cool-down, back-off and budget of the model's own.
 
     Args:
         texts: The names.
@@ -157,10 +158,10 @@ def policies(texts: Sequence[str], declared: Policy) -> dict[str, Policy]:
         if text == DECLARED:
             found[text] = declared
         elif text == "never":
-            found[text] = Policy((), declared.cooldown, declared.most)
+            found[text] = replace(declared, triggers=())
         else:
             triggers = tuple(_trigger(part) for part in text.split("+"))
-            found[text] = Policy(triggers, declared.cooldown, declared.most)
+            found[text] = replace(declared, triggers=triggers)
     return found
 
 

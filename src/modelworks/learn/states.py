@@ -20,10 +20,12 @@ class Attempt:
     Attributes:
         at: When.
         dataset_version: What it learned from.
+        refused: How often in a row nothing has come of it, this one included.
     """
 
     at: datetime
     dataset_version: int
+    refused: int = 0
 
 
 def states_of(
@@ -59,6 +61,7 @@ def states_of(
             rows=total,
             new_rows=new,
             min_rows=definition.min_rows,
+            refused=0 if attempt is None else attempt.refused,
             **_watched(seen.get(segment)),
         )
         found.append(state)

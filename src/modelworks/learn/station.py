@@ -11,6 +11,7 @@ from sqlalchemy import Connection, func, insert, select
 from modelworks.core.clock import Clock
 from modelworks.core.plain import plain
 from modelworks.core.ref import Segment, parse_segment, segment_text
+from modelworks.learn.budget import Spent
 from modelworks.learn.policy import Decision
 from modelworks.learn.states import Attempt, states_of
 from modelworks.learn.triggers.port import SegmentState
@@ -19,6 +20,11 @@ from modelworks.monitor.watch import Watch
 from modelworks.stores.ledger import Ledger
 from modelworks.stores.ledger.portable import chunks
 from modelworks.stores.ledger.tables import campaigns, decisions, deployments, runs
+
+_LATE = 20
+"""Campaigns, the newest, by which the cost of a training is told."""
+_NOTHING = ("refuse", "fail", "abandon")
+_SOMETHING = ("promote", "wait")
 
 
 class LearnStation:
@@ -34,7 +40,7 @@ class LearnStation:
         self.clock = clock
 
     def attempts(self, model: str) -> dict[Segment, Attempt]:
-        """The last training of every segment that was ever trained; one query."""
+        """The last training of every segment that was ever trained, and how often in a row nothing came of it."""
         query = (
             select(runs.c.segment, func.max(campaigns.c.created), func.max(runs.c.dataset_version))
             .join(campaigns, campaigns.c.id == runs.c.campaign)
@@ -42,7 +48,27 @@ class LearnStation:
             .group_by(runs.c.segment)
         )
         with self.ledger.read() as db:
-            return {parse_segment(text): Attempt(at, version) for text, at, version in db.execute(query)}
+            refused = _refused(db, model)
+            return {
+                parse_segment(text): Attempt(at, version, refused.get(text, 0))
+                for text, at, version in db.execute(query)
+            }
+
+    def spent(self, model: str, now: datetime) -> Spent:
+        """What the policy of a model has spent since midnight (UTC), and what a training took of late."""
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        d, c = decisions.c, campaigns.c
+        acted = select(d.action, func.count()).where(d.model == model, d.at >= midnight)
+        acted = acted.where(d.action.in_(["train", "close"]), d.campaign.is_not(None)).group_by(d.action)
+        today = select(func.sum(c.seconds)).where(c.model == model, c.created >= midnight, c.by == "policy")
+        late = select(c.seconds, c.segments).where(c.model == model, c.segments > 0)
+        with self.ledger.read() as db:
+            count: dict[str, int] = {row[0]: row[1] for row in db.execute(acted)}
+            seconds = db.scalar(today) or 0.0
+            last = db.execute(late.order_by(c.created.desc()).limit(_LATE)).all()
+        trained = sum(row.segments for row in last)
+        each = sum(row.seconds for row in last) / trained if trained else None
+        return Spent(max(0, count.get("train", 0) - count.get("close", 0)), seconds, each)
 
     def states(
         self,
@@ -103,3 +129,18 @@ class LearnStation:
             query = query.where(decisions.c.model == model)
         with self.ledger.read() as db:
             return [dict(row) for row in db.execute(query).mappings()]
+
+
+def _refused(db: Connection, model: str) -> dict[str, int]:
+    """By segment, as text: how many trainings brought nothing since one brought something."""
+    d = decisions.c
+    mine = (d.model == model, d.trigger != "person")
+    last = select(d.segment, func.max(d.id).label("last")).where(*mine, d.action.in_(_SOMETHING))
+    good = last.group_by(d.segment).subquery()
+    query = (
+        select(d.segment, func.count())
+        .outerjoin(good, good.c.segment == d.segment)
+        .where(*mine, d.action.in_(_NOTHING), d.id > func.coalesce(good.c.last, 0))
+        .group_by(d.segment)
+    )
+    return {row[0]: row[1] for row in db.execute(query)}

@@ -216,7 +216,8 @@ def _decide(stations: Stations, model: Model, watches: Sequence[Watch]) -> list[
         now=now,
     )
     under_way = {parse_segment(text) for one in busy for text in one.segments or ()}
-    return decide(model.policy, [state for state in states if state.segment not in under_way])
+    ready = [state for state in states if state.segment not in under_way]
+    return decide(model.policy, ready, stations.learn.spent(model.name, now))
 
 
 def _rows(

@@ -23,7 +23,7 @@ from modelworks.lineage import graph
 from modelworks.lineage.edge import Edge
 from modelworks.models.formats.mlflow import MLMODEL
 from modelworks.models.package import Package, kept
-from modelworks.pipelines import release
+from modelworks.pipelines import by_hand
 from modelworks.pipelines.bring_in import packaged
 from modelworks.pipelines.context import Stations
 from modelworks.registry import arrivals
@@ -194,7 +194,7 @@ def _take(stations: Stations, one: Arrival, *, trust: bool, example: Path | None
         named = select(aliases.c.version).where(at(aliases, one.ref), aliases.c.alias == CHAMPION)
         chosen = db.scalar(named) == one.ref.at
     if chosen:
-        release.deploy(stations, one.ref, "it was named champion, and can be served now")
+        by_hand.deploy(stations, one.ref, "it was named champion, and can be served now")
     return {
         "ref": str(one.ref),
         "format": made.format,
@@ -251,7 +251,7 @@ def set_alias(stations: Stations, ref: Ref, alias: str) -> None:
             stations.registry.set_alias(db, ref.name, ref.segment, alias, version.version)
         return
     try:
-        release.deploy(stations, version.ref, "it was named champion")
+        by_hand.deploy(stations, version.ref, "it was named champion")
     except NotReady:
         row = {
             "model": ref.name,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
+
+from sqlalchemy import Connection
 
 from modelworks.core.clock import Clock
 from modelworks.data.station import DataStation
@@ -27,6 +30,14 @@ class Progress(Protocol):
 
 def silent(_what: str, _done: int, _total: int, _left: float | None = None, /) -> None:
     """Report progress to nobody."""
+
+
+Also = Callable[[Connection], None]
+"""Written in the transaction in which something is done, for instance its line of the audit trail."""
+
+
+def nothing(_db: Connection, /) -> None:
+    """Nothing is written besides."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from modelworks.core.batch import Batch
 from modelworks.core.clock import from_microseconds
 from modelworks.core.measure import Counts
 from modelworks.core.ref import Segment, segment_text
+from modelworks.learn.budget import Spent
 from modelworks.learn.policy import Decision, Policy, decide
 from modelworks.learn.simulation import Event
 from modelworks.learn.states import Attempt, states_of
@@ -95,6 +96,7 @@ class PolicyRun:
         self.costs: list[tuple[int, float]] = []
         self._by = np.full(len(past.asked), -1)  # who has answered each row, or would have as things stand
         self._tried: dict[Segment, int] = {}
+        self._refused: dict[Segment, int] = {}  # trainings in a row that brought nothing
         self._made: dict[Segment, int] = {}
         self._days: dict[tuple[int, Layout], tuple[list[Key], Sketches]] = {}  # windows by UTC day
         self._unlabelled: Ints = np.zeros(0, np.int64)  # rows that were answered and whose truth has not come
@@ -112,6 +114,7 @@ class PolicyRun:
             made: The new champion, if there is one; its number is given here.
         """
         self._tried[segment] = now
+        self._refused[segment] = 0 if event.action == "promote" else self._refused.get(segment, 0) + 1
         self.events.append(event)
         self.costs.append((now, seconds))
         if event.action != "fail":
@@ -128,11 +131,25 @@ class PolicyRun:
             self.definition,
             self.champions.keys(),
             rows=self.past.counts(now, self._tried),
-            attempts={segment: Attempt(from_microseconds(at), 0) for segment, at in self._tried.items()},
+            attempts={
+                segment: Attempt(from_microseconds(at), 0, self._refused[segment])
+                for segment, at in self._tried.items()
+            },
             watches=self._watches(now) if self._sighted else (),
             now=from_microseconds(now),
         )
-        return decide(self.policy, states)
+        return decide(self.policy, states, self._spent(now))
+
+    def _spent(self, now: int) -> Spent:
+        """What its trainings have cost since midnight; the first ones are no decision of the policy's."""
+        midnight = now - now % DAY
+        today = [
+            took
+            for event, (at, took) in zip(self.events, self.costs, strict=True)
+            if at >= midnight and event.trigger != "start"
+        ]
+        each = sum(took for _, took in self.costs) / len(self.costs) if self.costs else None
+        return Spent(len(today), sum(today), each)
 
     def answer(self, since: int, until: int) -> None:
         """Let the champions answer what was asked, and count it."""

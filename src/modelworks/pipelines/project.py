@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from modelworks.core.duration import duration
 from modelworks.core.errors import Invalid, NotFound
@@ -20,6 +20,7 @@ from modelworks.deploy.inputs import Inputs
 from modelworks.deploy.log import Log
 from modelworks.deploy.strategies.direct import Direct
 from modelworks.deploy.strategies.port import Strategy
+from modelworks.learn.budget import Budget
 from modelworks.learn.policy import Policy
 from modelworks.learn.triggers.port import Trigger
 from modelworks.models.definition import Definition, Fit, Learn
@@ -27,11 +28,15 @@ from modelworks.models.metrics import METRICS
 from modelworks.monitor.drift.rule import Drift
 from modelworks.monitor.value import Payoff
 from modelworks.pipelines import sources
+from modelworks.registry.approval import Approval, LargeChange
 from modelworks.registry.gates import needed
+from modelworks.registry.gates.evidence import Need
 from modelworks.registry.gates.port import Gate
 from modelworks.train.environment import code_digest
 from modelworks.train.tune import Tune
 
+_DOUBLED = 10
+"""How often a cool-down can be doubled: a thousand times as long."""
 MODULE = "modelworks_project.factory"
 """Name under which a project's ``factory.py`` is imported; functions in it travel to workers by value."""
 
@@ -45,7 +50,8 @@ class Model:
         gates: Tests that every candidate must pass.
         strategy: How a passed candidate replaces the champion.
         policy: When to retrain.
-        approval: ``"auto"``, or ``"manual"`` where a person has to approve what passed its gates.
+        approval: ``"auto"``, or ``"manual"`` where a person has to approve what passed its gates; or, where only
+            large changes are asked for, what is large.
         value: What its predictions are worth, if that is known.
         tune: How its parameters are searched, if they are.
         control: The share of its traffic that it does not serve, if there is one.
@@ -58,13 +64,19 @@ class Model:
     gates: tuple[Gate, ...]
     strategy: Strategy
     policy: Policy
-    approval: Literal["auto", "manual"]
+    approval: Approval
     value: Payoff | None
     tune: Tune | None = None
     control: Holdout | None = None
     inputs: Inputs = field(default_factory=Inputs)
     log: Log = field(default_factory=Log)
     drift: Drift = field(default_factory=Drift)
+
+    @property
+    def needs(self) -> tuple[Need[Any], ...]:
+        """What its gates, and who approves, want to be looked at of a candidate."""
+        asks = [self.approval] if isinstance(self.approval, LargeChange) else []
+        return tuple(dict.fromkeys([*needed(self.gates), *(need for one in asks for need in one.needs)]))
 
     @property
     def name(self) -> str:
@@ -126,7 +138,9 @@ def model(
     rollout: Strategy | None = None,
     retrain: Sequence[Trigger] = (),
     cooldown: str = "1d",
-    approval: Literal["auto", "manual"] = "auto",
+    backoff: int = 3,
+    budget: Budget | None = None,
+    approval: Approval = "auto",
     value: Payoff | None = None,
     control: Holdout | None = None,
     inputs: Inputs | None = None,
@@ -155,7 +169,10 @@ def model(
         rollout: How a passed candidate replaces the champion; at once by default.
         retrain: When to retrain; without a trigger only by hand.
         cooldown: Least time between two trainings of one segment.
-        approval: ``"manual"`` where a person has to approve what passed its gates.
+        backoff: How often that time is doubled at most while nothing comes of a segment's trainings; 0 for never.
+        budget: What retraining may spend in a day; anything by default.
+        approval: ``"manual"`` where a person has to approve what passed its gates; ``mw.LargeChange(...)`` where
+            only a large change is asked for.
         value: What its predictions are worth.
         control: The share of its traffic that it does not serve, to know what it is worth.
         inputs: What is done with requests that hold what the training did not see; by default they are answered,
@@ -221,6 +238,14 @@ def model(
                 duration(length)
         if retries is not None and retries < 0:
             raise Invalid(f"model {label!r} has {retries} retries", "", "use 0 or a number above")
+        if approval not in ("auto", "manual") and not isinstance(approval, LargeChange):
+            raise Invalid(
+                f"model {label!r} has the approval {approval!r}",
+                "",
+                'use "auto", "manual" or mw.LargeChange(...)',
+            )
+        if not 0 <= backoff <= _DOUBLED:
+            raise Invalid(f"model {label!r} has a backoff of {backoff}", "", f"use 0 to {_DOUBLED}")
         if learn not in get_args(Learn):
             raise Invalid(f"model {label!r} learns {learn!r}", "", f"use one of {', '.join(get_args(Learn))}")
         if tune is not None and not (tune.metric or metrics):
@@ -265,7 +290,7 @@ def model(
             replace(definition, code=code_digest(definition)),
             tuple(gate),
             rollout or Direct(),
-            Policy(tuple(retrain), cooldown=duration(cooldown)),
+            Policy(tuple(retrain), duration(cooldown), backoff=backoff, budget=budget or Budget()),
             approval,
             value,
             tune,

@@ -17,7 +17,7 @@ from modelworks.deploy.rollout import Status, Underway
 from modelworks.deploy.strategies import strategy_of
 from modelworks.deploy.strategies.port import Observation, Step
 from modelworks.monitor.trials import Gathered
-from modelworks.pipelines.context import Stations
+from modelworks.pipelines.context import Also, Stations, nothing
 from modelworks.stores.ledger.tables import decisions
 
 
@@ -134,12 +134,12 @@ def running(stations: Stations, ref: Ref) -> Underway | None:
     return found[0] if found else None
 
 
-def abandon(stations: Stations, one: Underway, reason: str) -> dict[str, Any]:
+def abandon(stations: Stations, one: Underway, reason: str, also: Also = nothing) -> dict[str, Any]:
     """Take a challenger out by hand; the champion stays, and all requests are its own again."""
-    return _by_hand(stations, one, "abandoned", f"abandoned by hand: {reason}")
+    return _by_hand(stations, one, "abandoned", f"abandoned by hand: {reason}", also)
 
 
-def promote(stations: Stations, ref: Ref, reason: str) -> dict[str, Any]:
+def promote(stations: Stations, ref: Ref, reason: str, also: Also = nothing) -> dict[str, Any]:
     """Make the challenger of a running rollout the champion now.
 
     Raises:
@@ -152,14 +152,15 @@ def promote(stations: Stations, ref: Ref, reason: str) -> dict[str, Any]:
             f"{one.ref} is" if one else "no rollout goes on for it",
             "'modelworks rollouts' shows those that do; 'modelworks deploy' brings any version out",
         )
-    return _by_hand(stations, one, "promoted", f"promoted by hand: {reason}")
+    return _by_hand(stations, one, "promoted", f"promoted by hand: {reason}", also)
 
 
-def _by_hand(stations: Stations, one: Underway, status: Status, reason: str) -> dict[str, Any]:
+def _by_hand(stations: Stations, one: Underway, status: Status, reason: str, also: Also) -> dict[str, Any]:
     action = "promote" if status == "promoted" else "abandon"
     with stations.stores.ledger.write() as db:
         if not rollouts.finish(db, one, status, reason, one.evidence, stations.clock()):
             raise Conflict(f"the rollout of {one.ref} is over", "somebody was faster", "look again")
+        also(db)
         if status == "promoted":
             promotion = Promotion(one.model, one.segment, one.state.challenger, reason, one.strategy)
             stations.deploy.promote_many(db, [promotion])

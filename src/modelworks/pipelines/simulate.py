@@ -36,8 +36,8 @@ from modelworks.pipelines.context import Progress, Stations, silent
 from modelworks.pipelines.past import DAY, Past, past_of
 from modelworks.pipelines.policy_run import Doubles, PolicyRun, Version
 from modelworks.pipelines.project import Model
-from modelworks.pipelines.release import judged
-from modelworks.registry.gates import needed
+from modelworks.pipelines.release import seen_by_gates
+from modelworks.registry.gates import judge_all, needed
 from modelworks.stores.artifacts import LocalArtifacts
 from modelworks.train.candidate import Candidate
 from modelworks.train.station import TrainStation
@@ -214,7 +214,8 @@ class _Loop:
         passed = False
         made: Version | None = None
         if package is not None:
-            passed, _ = judged(self.stations, self.model, candidate, from_microseconds(now))
+            seen = seen_by_gates(self.stations, self.model, candidate, from_microseconds(now))
+            passed, _ = judge_all(self.model.gates, seen)
         if passed and package is not None:
             if package.signature.task not in ("binary", "regression"):
                 raise Invalid(

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, select
 from modelworks.core.errors import Invalid
 from modelworks.core.ref import Ref, Segment, parse_segment
 from modelworks.data.contract import TYPES
+from modelworks.learn.budget import Budget
 from modelworks.models.definition import Definition
 from modelworks.pipelines import campaign as campaigns
 from modelworks.pipelines import release
@@ -20,7 +21,6 @@ from modelworks.pipelines.basis import basis_of, made_with, record_basis
 from modelworks.pipelines.context import Progress, Stations, silent
 from modelworks.pipelines.project import Model
 from modelworks.pipelines.trained import Tally, TrainReport
-from modelworks.registry.gates import needed
 from modelworks.registry.model_version import ModelVersion
 from modelworks.stores.ledger.lease import Lease
 from modelworks.stores.ledger.tables import tuned
@@ -71,7 +71,8 @@ def described(model: Model) -> dict[str, object]:
         "log": model.log.to_json(),
         "drift": model.drift.to_json(),
         "retrain": [repr(trigger) for trigger in model.policy.triggers],
-        "approval": model.approval,
+        **({"budget": repr(model.policy.budget)} if model.policy.budget != Budget() else {}),
+        "approval": model.approval if isinstance(model.approval, str) else repr(model.approval),
         "value": None if model.value is None else repr(model.value),
     }
 
@@ -180,7 +181,7 @@ def _work(
     wanted = None if plan.segments is None else [checked(definition, text) for text in plan.segments]
     live = stations.registry.champions(definition.name, wanted)
     champions = {segment: entry.package for segment, entry in live.items() if not entry.package.kept}
-    needs, rests_on = needed(model.gates), list[str]()
+    needs, rests_on = model.needs, list[str]()
     time = time_of(stations, definition)
 
     def rest(told: trainer.Begun) -> None:

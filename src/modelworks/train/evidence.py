@@ -26,6 +26,8 @@ from modelworks.registry.gates.evidence import (
     Bin,
     Calibration,
     ChampionSignature,
+    Change,
+    Changed,
     Compared,
     Comparison,
     Confusion,
@@ -70,6 +72,7 @@ class HeldOut:
         newest: Event time of the newest row, UTC.
         champion: Its signature and its answers to the same rows; ``None`` where there are none.
         champion_signature: What it takes, also where it cannot answer these rows.
+        champion_code: Digest of its definition's code.
     """
 
     signature: Signature
@@ -82,6 +85,7 @@ class HeldOut:
     newest: datetime
     champion: tuple[Signature, Scores] | None = None
     champion_signature: Signature | None = None
+    champion_code: str = ""
 
     @cached_property
     def served(self) -> Predictor:
@@ -316,6 +320,27 @@ def _size(_need: Size, rows: HeldOut) -> int:
     return len(rows.artifacts.get(rows.package.compiled or rows.package.native))
 
 
+def _change(_need: Change, rows: HeldOut) -> Changed | None:
+    before = rows.champion_signature
+    if before is None:
+        return None
+    code = rows.package.code != rows.champion_code
+    sides = [{field.name for field in signature.inputs} for signature in (rows.signature, before)]
+    inputs = tuple(sorted(sides[0] ^ sides[1]))
+    comparable = (rows.signature.task, rows.signature.classes) == (before.task, before.classes)
+    if rows.champion is None or not comparable or before.task == "other":
+        return Changed(0, None, None, code, inputs)
+    mine, theirs = (
+        scores.astype(np.float64).reshape(len(rows), -1) for scores in (rows.scores, rows.champion[1])
+    )
+    if not before.classes:
+        apart, spread = float(np.abs(mine - theirs).mean()), float(theirs.std())
+        return Changed(len(rows), None, apart / spread if spread else apart and math.inf, code, inputs)
+    flipped = float((mine.argmax(axis=1) != theirs.argmax(axis=1)).mean())
+    apart = float(np.abs(mine - theirs).sum(axis=1).mean() / 2)
+    return Changed(len(rows), flipped, apart, code, inputs)
+
+
 _LOOK: Mapping[type, Callable[[Any, HeldOut], Any]] = {
     Comparison: _comparison,
     Calibration: _calibration,
@@ -324,5 +349,6 @@ _LOOK: Mapping[type, Callable[[Any, HeldOut], Any]] = {
     Timing: _timing,
     Size: _size,
     NewestRow: lambda _need, rows: rows.newest,
+    Change: _change,
     ChampionSignature: lambda _need, rows: rows.champion_signature,
 }

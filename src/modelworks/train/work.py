@@ -244,6 +244,7 @@ class _Making:
                 from_microseconds(time[-1]),
                 None if task.champion is None or theirs is None else (task.champion.signature, theirs),
                 None if task.champion is None else task.champion.signature,
+                "" if task.champion is None else task.champion.code,
             )
             evidence = gather(plan.needs, seen)
         return Candidate(

@@ -22,6 +22,7 @@ class SegmentState:
         rows: Rows that a training could use.
         new_rows: Those of them that came since it was last trained.
         min_rows: Rows it needs for a model of its own.
+        refused: How often in a row nothing came of its training: it failed, a gate refused it, or it was taken back.
         answered: Predictions of the champion, in the days that monitoring looks at.
         days: Days with any of them.
         labelled: Those with an outcome.
@@ -41,6 +42,7 @@ class SegmentState:
     rows: int
     new_rows: int
     min_rows: int
+    refused: int = 0
     answered: int = 0
     days: int = 0
     labelled: int = 0

@@ -250,3 +250,29 @@ class NewestRow(Need[datetime]):
 @dataclass(frozen=True)
 class ChampionSignature(Need[Signature | None]):
     """What the champion takes and gives; ``None`` where there is no champion."""
+
+
+@dataclass(frozen=True)
+class Changed:
+    """How a candidate differs from the champion.
+
+    Attributes:
+        rows: Rows that both have answered.
+        answers: Share of them that are put into another class; ``None`` where answers are no classes.
+        difference: Mean difference of the answers: of probabilities half the sum over the classes (their total
+            variation), of numbers in standard deviations of the champion's; ``None`` where the champion does not
+            answer these rows.
+        code: Whether the definition's code is another.
+        inputs: Inputs that only one of them has.
+    """
+
+    rows: int
+    answers: float | None
+    difference: float | None
+    code: bool
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Change(Need[Changed | None]):
+    """How a candidate differs from the champion; ``None`` where there is none."""
