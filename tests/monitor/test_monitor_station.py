@@ -360,7 +360,7 @@ def test_decay_is_judged_on_days_whose_truth_is_all_there_and_told_of_then(tmp_p
         if any(alert["kind"] == "performance" for alert in there.alerts(world.MODEL)):
             alarmed.append(end)
         elif end <= worse:
-            recent = [one for one in there.daily(world.MODEL, end=at(end), days=28) if one["labelled"]]
+            recent = [one for one in there.history(world.MODEL, end=at(end), days=28)[0] if one["labelled"]]
             rows = sum(one["labelled"] for one in recent)
             naive.append(sum(one["loss"] * one["labelled"] for one in recent if one["loss"]) / rows)
     assert min(naive) > entropy * 1.3  # what the newest days seem to say, though nothing is wrong

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import nsmallest
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from modelworks.core.batch import Batch, Floats
 from modelworks.core.errors import Invalid
+from modelworks.core.packed import pack, unpack
 from modelworks.core.seen import Seen
 
 Ints = npt.NDArray[np.int64]
@@ -98,9 +99,7 @@ class Reference:
     @property
     def held(self) -> Doubles:
         """Rows of each bin of the output, and `judged` of them, shape (4, 20); no rows at all without that."""
-        if self.judged is None:
-            return np.zeros((4, OUTPUT_BINS))
-        return np.concatenate([self.outputs[None], self.judged])
+        return np.zeros((4, OUTPUT_BINS)) if self.judged is None else np.vstack([self.outputs, self.judged])
 
     @property
     def rows(self) -> int:
@@ -144,13 +143,13 @@ class Reference:
         bins = _output_bins(output_edges[None], None, scores)
         there = bins >= 0
         outputs = np.bincount(bins[there], minlength=OUTPUT_BINS)
-        judged = None
-        if truth is not None:
-            each = (truth[0], truth[1], np.square(truth[1]))
-            judged = np.stack([np.bincount(bins[there], one[there], OUTPUT_BINS) for one in each]).astype(
-                np.float64
-            )
-        return cls(edges, categories, output_edges, features, outputs, judged=judged)
+        made = cls(edges, categories, output_edges, features, outputs)
+        if truth is None:
+            return made
+        each = np.stack([truth[0], truth[1], np.square(truth[1])])[:, there]
+        return replace(
+            made, judged=np.stack([np.bincount(bins[there], one, OUTPUT_BINS) for one in each]) * 1.0
+        )
 
     def count(self, batch: Batch, scores: npt.NDArray[Any], y: npt.NDArray[Any] | None = None) -> Counts:
         """Count rows in the bins of this reference.
@@ -254,53 +253,6 @@ def count(
         _tally(bins, group, groups, FEATURE_BINS),
         _tally(cells, group[there], groups, LABELS * OUTPUT_BINS).reshape(groups, LABELS, OUTPUT_BINS),
     )
-
-
-def pack(cells: Ints) -> list[bytes]:
-    """Each row of counts as bytes: the width of a cell in the first byte, then the cells, little-endian.
-
-    Args:
-        cells: Counts, shape (rows, cells).
-    """
-    if not cells.size:
-        return [b"\x01"] * len(cells)
-    packed = [b""] * len(cells)
-    largest = cells.max(axis=1)
-    for width in (1, 2, 4, 8):
-        fits = np.flatnonzero((largest < 1 << 8 * width) & (largest >= (1 << 4 * width if width > 1 else 0)))
-        if not len(fits):
-            continue
-        content, size = cells[fits].astype(f"<u{width}").tobytes(), cells.shape[1] * width
-        for place, row in enumerate(fits.tolist()):
-            packed[row] = bytes([width]) + content[place * size : (place + 1) * size]
-    return packed
-
-
-def unpack(packed: Sequence[bytes], size: int) -> npt.NDArray[Any]:
-    """The inverse of `pack`.
-
-    Args:
-        packed: Rows of counts.
-        size: Number of cells of each.
-
-    Returns:
-        Unsigned integers as wide as the widest row needs, shape (rows, size); sum them as int64.
-
-    Raises:
-        ValueError: a row does not have that many cells.
-    """
-    widths = {content[:1] for content in packed}
-    if not widths <= {b"\x01", b"\x02", b"\x04", b"\x08"} or any(
-        len(content) != 1 + size * content[0] for content in packed
-    ):
-        raise ValueError(f"counts are not {size} cells")
-    if widths == {b"\x01"}:  # nearly always: a day of one segment
-        bytewise = np.frombuffer(b"".join(packed), np.uint8).reshape(len(packed), 1 + size)
-        return bytewise[:, 1:]
-    cells = np.zeros((len(packed), size), f"u{max((content[0] for content in packed), default=1)}")
-    for row, content in enumerate(packed):
-        cells[row] = np.frombuffer(content, f"<u{content[0]}", offset=1)
-    return cells
 
 
 def _cuts(columns: npt.NDArray[Any], cuts: int) -> npt.NDArray[Any]:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from modelworks.core.measure import FEATURE_BINS, LABELS, OUTPUT_BINS, Counts, Ints, pack, unpack
+from modelworks.core.measure import FEATURE_BINS, LABELS, OUTPUT_BINS, Counts, Ints
+from modelworks.core.packed import pack, unpack
 
 Doubles = npt.NDArray[np.float64]
 

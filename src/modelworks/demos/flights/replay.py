@@ -14,6 +14,8 @@ from modelworks.core.errors import Unavailable
 from modelworks.demos.flights.prepare import COLUMNS
 
 _CONNECTIONS = 4
+_TRIES, _LATER = 60, 1.0
+"""How often a server is asked that has more to do than it can, and seconds in between: the machine may be busy."""
 _ASKED = [name for name in COLUMNS if name != "late"]
 
 
@@ -72,18 +74,22 @@ class Booking:
         async def work(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             for number in left:
                 path, body = requests[number]
-                writer.write(
-                    f"POST {path} HTTP/1.1\r\nhost: {self._place[0]}\r\ncontent-type: application/json\r\n"
-                    f"content-length: {len(body)}\r\n\r\n".encode()
-                    + body
-                )
-                head = await reader.readuntil(b"\r\n\r\n")
-                size = next(
-                    int(line.split(b":")[1])
-                    for line in head.lower().split(b"\r\n")
-                    if line.startswith(b"content-length:")
-                )
-                content = await reader.readexactly(size)
+                for _ in range(_TRIES):
+                    writer.write(
+                        f"POST {path} HTTP/1.1\r\nhost: {self._place[0]}\r\ncontent-type: application/json\r\n"
+                        f"content-length: {len(body)}\r\n\r\n".encode()
+                        + body
+                    )
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    size = next(
+                        int(line.split(b":")[1])
+                        for line in head.lower().split(b"\r\n")
+                        if line.startswith(b"content-length:")
+                    )
+                    content = await reader.readexactly(size)
+                    if b" 503 " not in head[:16]:
+                        break
+                    await asyncio.sleep(_LATER)
                 if b" 200 " not in head[:16]:
                     raise Unavailable(
                         f"{path} was refused",
