@@ -147,9 +147,8 @@ class Reference:
         if truth is None:
             return made
         each = np.stack([truth[0], truth[1], np.square(truth[1])])[:, there]
-        return replace(
-            made, judged=np.stack([np.bincount(bins[there], one, OUTPUT_BINS) for one in each]) * 1.0
-        )
+        judged = [np.bincount(bins[there], one, OUTPUT_BINS) for one in each]
+        return replace(made, judged=np.array(judged, np.float64))
 
     def count(self, batch: Batch, scores: npt.NDArray[Any], y: npt.NDArray[Any] | None = None) -> Counts:
         """Count rows in the bins of this reference.
