@@ -149,6 +149,8 @@ def monitor(
         ],
         "nothing was observed yet; 'modelworks apply' does",
     )
+    if told["days"]:
+        show.OUT.print(f"  {_outcomes(told['outcomes'])}")
     show.table(
         "Champions with the most predictions",
         ["segment", "version#", "predictions#", "loss#", "at validation#", "drifted"],
@@ -165,6 +167,28 @@ def monitor(
         ],
     )
     return show.hint("modelworks alerts, modelworks decisions")
+
+
+def _outcomes(told: dict[str, Any]) -> str:
+    """How the truth came, one line."""
+    odd = {
+        "told again": told["repeated"],
+        "corrected": told["corrected"],
+        "by a clock that is ahead": told["ahead"],
+        "of days before what was predicted": told["before"],
+    }
+    some = "".join(f", {number:,} {what}" for what, number in odd.items() if number)
+    late = told["lag_days"]
+    until = (
+        "how late the truth usually comes is not known yet"
+        if late is None
+        else "days are complete at once"
+        if late <= 0
+        else f"days are complete after {late * 24:.0f} hours"
+        if late < 2
+        else f"days are complete after {late:.0f} days"
+    )
+    return f"{told['labelled']:,} of {told['rows']:,} have an outcome{some}; {until}"
 
 
 def alerts(
