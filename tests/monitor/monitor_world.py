@@ -124,9 +124,10 @@ class World:
         segment: str = "UA",
         version: int = 1,
         answered: datetime | None = None,
-        output: Sequence[float] | None = None,
+        output: Sequence[float | None] | None = None,
         outputs: Sequence[str] | None = None,
         keys: Sequence[str] | None = None,
+        arms: Sequence[str] | None = None,
     ) -> list[str]:
         """Log predictions; returns their ids."""
         ids = [f"{self.made + n:026x}-0" for n in range(len(sent))]
@@ -146,6 +147,8 @@ class World:
             },
             schema=_PREDICTIONS,
         )
+        if arms is not None:
+            frame = frame.with_columns(arm=pl.Series(list(arms)))
         self.stores.tables.append("predictions", frame)
         return ids
 

@@ -441,3 +441,39 @@ def test_outcomes_of_those_alone_that_were_acted_on_are_said_to_be_some(
     assert 150 < watch.labelled < 330 < watch.rows == 480
     assert watch.unlike is not None
     assert (watch.unlike > 0.2) == acted_on
+
+
+@pytest.mark.parametrize(("acts", "wrong"), [(True, False), (False, False), (True, True)])
+def test_answers_that_prevent_what_they_foretell_are_judged_by_the_holdout(
+    tmp_path: Path, acts: bool, wrong: bool
+) -> None:
+    """Whoever is foretold the event is looked after, and nothing happens; a tenth of the rows is not answered."""
+    rng = np.random.default_rng(5)
+    made = world.World(tmp_path, ["UA"], promised={"log_loss": 0.6})
+    there = station(made)
+    for day in range(10):
+        sent = world.rows(rng, 200)
+        chance = world.score(sent)
+        held = rng.random(200) < 0.2
+        happened = rng.random(200) < (chance / 4 if wrong else chance)
+        if acts:
+            happened &= held | (chance < 0.5) | (rng.random(200) < 0.2)
+        told = {"time": at(day + 0.5), "received": at(day + 0.9)}
+        for arm, here in (("champion", np.flatnonzero(~held)), ("holdout", np.flatnonzero(held))):
+            ids = made.predict(
+                [sent[place] for place in here],
+                [at(day + 0.5)] * len(here),
+                version=1 if arm == "champion" else 0,
+                arms=[arm] * len(here),
+                output=[float(chance[place]) if arm == "champion" else None for place in here],
+            )
+            came = zip(ids, happened[here].tolist(), strict=True)
+            made.tell([{"prediction_id": name, "value": float(one), **told} for name, one in came])
+        there.observe(world.MODEL, at(day + 1))
+    (watch,) = there.summary(world.MODEL, end=at(10))
+    assert ("feedback_loop" in kinds(there)) == acts
+    assert (
+        "performance" in kinds(there)
+    ) == wrong  # acting alone is no reason to alarm, or to train on what it left
+    assert (watch.loss is None) == (acts and not wrong)
+    made.stores.ledger.close()

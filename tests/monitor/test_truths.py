@@ -70,7 +70,12 @@ def test_what_is_told_again_or_otherwise_is_counted_and_delays_are_of_the_first_
     start = pl.datetime(2024, 3, 1, time_zone="UTC")
     noon = pl.select(start.cast(pl.Datetime("us", "UTC")) + timedelta(hours=12)).item()
     rows = pl.DataFrame(
-        {"id": ["a", "b", "c"], "key": ["x", "y", "z"], "arm": [None, None, "holdout"]}
+        {
+            "id": ["a", "b", "c"],
+            "key": ["x", "y", "z"],
+            "arm": [None, None, "holdout"],
+            "output": [0.25, 0.5, None],
+        }
     ).with_columns(time=pl.lit(noon), event_time=pl.lit(noon))
     hour = timedelta(hours=1)
 
@@ -97,3 +102,5 @@ def test_what_is_told_again_or_otherwise_is_counted_and_delays_are_of_the_first_
         assert day.delays[0] == 1  # before its prediction
         assert day.delays[int(np.searchsorted(EDGES, 2 / 24))] == 1
         assert day.last == noon + 2 * hour
+        # Of the first the correction counts.
+        assert (day.served, day.foretold, day.control) == ((2, 1.0, 1.0), (2, 0.75, 0.3125), (1, 1.0, 1.0))

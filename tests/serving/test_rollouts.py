@@ -227,3 +227,40 @@ def damage(works: Works, version: int) -> None:
         package: dict[str, Any] = dict(db.scalar(select(table.c.package).where(*here)))
         package.update({name: "0" * 64 for name in ("model", "compiled") if package.get(name)})
         db.execute(update(table).where(*here).values(package=package))
+
+
+def test_retries_and_corrections_over_http_count_once_and_decide_nothing_again(works: Works) -> None:
+    works.begin(Canary(steps=[50, 100], rows=10**6, hold="1s", guard=CALM), world.fit(seed=1))
+    works.follows(2)
+    answers = works.ask(40)
+
+    def tell(**more: Any) -> None:
+        with world.world.client(works.port) as client:
+            for by in ("prediction_id", "key"):
+                told = [
+                    {by: one["id"] if by == "prediction_id" else f"F{number}", "value": 1, **more}
+                    for number, one in enumerate(answers)
+                ]
+                reply = client.post("/outcomes", json={"outcomes": told + told[:5]})
+                assert reply.json() == {"accepted": 45}, reply.text
+        works.turn()
+
+    def sides() -> list[tuple[int, float]]:
+        evidence = works.rollout()["evidence"]
+        return [(evidence[arm]["outcomes"], evidence[arm]["loss"]) for arm in ("champion", "challenger")]
+
+    tell()
+    first = sides()
+    assert sum(number for number, _ in first) == 40
+    tell(time="2013-01-01T00:00:00+05:00")  # by a clock that is years behind
+    assert sides() == [(number, pytest.approx(loss)) for number, loss in first]
+    tell(value=0)
+    corrected = sides()
+    assert [number for number, _ in corrected] == [number for number, _ in first]
+    assert corrected[0][1] != pytest.approx(first[0][1])
+    works.factory.promote("late")
+    works.turn()
+    over = works.rollout()
+    tell()
+    assert works.rollout() == over
+    assert works.stations.deploy.state_of("late", ()).champion == 2

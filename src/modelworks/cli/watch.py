@@ -162,6 +162,8 @@ def monitor(
         "nothing was observed yet; 'modelworks apply' does",
     )
     _honest(told["expected"])
+    if told["days"]:
+        show.OUT.print(f"  {_outcomes(told['outcomes'])}")
     show.table(
         "Champions with the most predictions",
         ["segment", "version#", "predictions#", "loss#", "expected#", "at validation#", "drifted"],
@@ -203,6 +205,28 @@ def _honest(told: dict[str, Any]) -> None:
             f"  [yellow]that is no chance ({abs(off) / told['error']:.1f} standard errors): the same answers mean "
             "something else than at validation[/yellow]"
         )
+
+
+def _outcomes(told: dict[str, Any]) -> str:
+    """How the truth came, one line."""
+    odd = {
+        "told again": told["repeated"],
+        "corrected": told["corrected"],
+        "by a clock that is ahead": told["ahead"],
+        "of days before what was predicted": told["before"],
+    }
+    some = "".join(f", {number:,} {what}" for what, number in odd.items() if number)
+    late = told["lag_days"]
+    until = (
+        "how late the truth usually comes is not known yet"
+        if late is None
+        else "days are complete at once"
+        if late <= 0
+        else f"days are complete after {late * 24:.0f} hours"
+        if late < 2
+        else f"days are complete after {late:.0f} days"
+    )
+    return f"{told['labelled']:,} of {told['rows']:,} have an outcome{some}; {until}"
 
 
 def alerts(

@@ -18,7 +18,8 @@ from modelworks.monitor.watch import Traffic, Watch
 
 Kind = Literal[
     "feature_drift", "slight_drift", "prediction_drift", "performance", "volume",
-    "silent_outcomes", "selective_outcomes", "source", "quarantine", "lost", "contract", "stale", "rollout",
+    "silent_outcomes", "selective_outcomes", "feedback_loop",
+    "source", "quarantine", "lost", "contract", "stale", "rollout",
 ]  # fmt: skip
 KINDS: frozenset[Kind] = frozenset(
     {
@@ -29,6 +30,7 @@ KINDS: frozenset[Kind] = frozenset(
         "volume",
         "silent_outcomes",
         "selective_outcomes",
+        "feedback_loop",
     }
 )
 """What is judged of a model's windows."""

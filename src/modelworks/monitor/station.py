@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,9 +16,10 @@ from modelworks.core.plain import plain
 from modelworks.core.ref import Segment, parse_segment, segment_text
 from modelworks.data.version import IngestReport
 from modelworks.deploy.rollout import Underway
-from modelworks.monitor import intake, missing, truths
+from modelworks.monitor import feedback, intake, missing, truths
 from modelworks.monitor.alerting import KINDS, Finding, Kind, findings
 from modelworks.monitor.drift.rule import Drift
+from modelworks.monitor.feedback import Sides, sides
 from modelworks.monitor.fleet import share
 from modelworks.monitor.history import By, Honesty, history
 from modelworks.monitor.judge import judge
@@ -25,7 +27,7 @@ from modelworks.monitor.progress import Changed, Progress
 from modelworks.monitor.sketch import Sketches
 from modelworks.monitor.stored import StoredWindows, Window, windows_of
 from modelworks.monitor.trials import Gathered, gather
-from modelworks.monitor.truths import LOOK_BACK, Truths, days_of, lag_of
+from modelworks.monitor.truths import LOOK_BACK, Truths, days_of, lag_of, since_of
 from modelworks.monitor.versions import Versions
 from modelworks.monitor.watch import Observation, Traffic, Watch, finite
 from modelworks.monitor.window import DAY, SLACK, sketched
@@ -87,9 +89,12 @@ class MonitorStation:
         traffic = self._traffic(model, now)
         with self.stores.ledger.read() as db:
             came = truths.read(db, model, now - timedelta(days=LOOK_BACK), now)
+        both = _sides(came, now)
         found = findings(model, watches, traffic, now) + missing.findings(model, watches, came, now)
+        found += feedback.findings(model, both)
         lasting = findings(model, watches, traffic, now, lasting=True)
         lasting += missing.findings(model, watches, came, now, lasting=True)
+        lasting += feedback.findings(model, both, lasting=True)
         staying = {(one.segment, one.kind) for one in lasting}
         with self.stores.ledger.write() as db:
             opened = _settle(db, model, found, staying, now, KINDS)
@@ -164,7 +169,8 @@ class MonitorStation:
             everywhere = db.scalar(select(func.count()).select_from(deployments)) or 1
             rule = Drift.from_json(_told(db, model).get("drift"))
             asked = (model, end, days, Progress.of(db, model), champions, everywhere, rule)
-            lag = lag_of(truths.read(db, model, end - timedelta(days=LOOK_BACK), end), end)
+            came = truths.read(db, model, end - timedelta(days=LOOK_BACK), end)
+        lag = lag_of(came, end)
         if self._last is not None and self._last[0] == asked:
             return list(self._last[1])
         back = timedelta(days=days + (lag if lag <= LOOK_BACK else 0))
@@ -184,6 +190,9 @@ class MonitorStation:
             which = np.array([places[one[:2]] for one in part], np.int64)
             age = np.array([(end - one.start) / DAY for one in part])
             watches += judge(mine, stacked, which, age, rule, level, lag=lag, days=days)
+        if _sides(came, end).unjudged:
+            nothing: dict[str, Any] = {"loss": None, "loss_error": None, "decayed": False, "decaying": False}
+            watches = [replace(watch, **nothing) for watch in watches]
         watches.sort(key=lambda watch: watch.segment)
         self._last = (asked, watches)
         return list(watches)
@@ -259,6 +268,15 @@ class MonitorStation:
                 raise Conflict(f"alert {alert} is over", f"since {found['closed']:%Y-%m-%d %H:%M}", "")
             db.execute(update(alerts).where(alerts.c.id == alert).values(**values))
         return {**found, **values}
+
+
+def _sides(came: Sequence[Truths], now: datetime) -> Sides:
+    """Rows that were answered and rows of the holdout, of complete days of the last four weeks that are."""
+    lag = lag_of(came, now)
+    recent = [
+        one for one in came if (now - one.start) / DAY <= TRAILING_DAYS + (lag if lag <= LOOK_BACK else 0)
+    ]
+    return sides(recent, since_of(recent, now).tolist(), lag)
 
 
 def _told(db: Connection, model: str) -> Mapping[str, Any]:

@@ -29,13 +29,14 @@ _LEAST = 30
 _TOGETHER = 7
 """Days whose truth is looked at together: of one day with few rows it is chance what is there."""
 _DAY = timedelta(days=1)
+_LISTS = ("delays", "served", "control", "foretold")
 _AHEAD = timedelta(minutes=5)
 """How much later than it is told of something may say it happened: clocks differ."""
 
 
 @dataclass(frozen=True)
 class Truths:
-    """One day (UTC, of event time) of one model, all versions together, without its holdout.
+    """One day (UTC, of event time) of one model, all versions together; its holdout only where that is said.
 
     Attributes:
         start: When the day began.
@@ -47,6 +48,9 @@ class Truths:
         before: Outcomes that say they happened days before what was predicted.
         last: When the newest outcome came, as delays are counted; ``None`` without any.
         delays: First outcomes by how late they came, one number for each of `EDGES` and one for later.
+        served: Of the truths that are numbers: how many, their sum, the sum of their squares.
+        control: The same of the holdout.
+        foretold: The same of the outputs that belong to `served`.
     """
 
     start: datetime
@@ -58,6 +62,9 @@ class Truths:
     before: int
     last: datetime | None
     delays: tuple[int, ...]
+    served: tuple[float, float, float] = (0, 0.0, 0.0)
+    control: tuple[float, float, float] = (0, 0.0, 0.0)
+    foretold: tuple[float, float, float] = (0, 0.0, 0.0)
 
 
 def with_history(rows: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
@@ -94,13 +101,21 @@ def days_of(rows: pl.DataFrame, slack: timedelta) -> list[Truths]:
     """
     event = pl.col("event_time")
     late = (pl.col("first") - pl.max_horizontal("time", event)).clip(timedelta(0))
+    day = event.dt.truncate("1d").alias("start")
+    there = rows.filter(pl.col("value").is_not_null()).group_by(day, held=pl.col("arm").eq_missing("holdout"))
+    both = {
+        (start, held): (sums[:3], (sums[0], *sums[3:]))
+        for start, held, *sums in there.agg(
+            pl.len(), *(step for name in ("value", "output") for step in _sums(name))
+        ).iter_rows()
+    }
     rows = rows.filter(pl.col("arm").ne_missing("holdout")).with_columns(late=late)
     rows = rows.with_columns(
         place=pl.Series(
             np.searchsorted(EDGES, (rows["late"].dt.total_seconds() / 86_400).fill_null(0).to_numpy())
         )
     )
-    found = rows.group_by(event.dt.truncate("1d").alias("start"), maintain_order=True).agg(
+    found = rows.group_by(day, maintain_order=True).agg(
         pl.len().alias("rows"),
         pl.col("first").count().alias("labelled"),
         (pl.col("told") - 1 - pl.col("changed")).sum().alias("repeated"),
@@ -110,10 +125,20 @@ def days_of(rows: pl.DataFrame, slack: timedelta) -> list[Truths]:
         (event + pl.col("late")).max().alias("last"),
         pl.col("place").filter(pl.col("first").is_not_null()).alias("delays"),
     )
-    return [
-        Truths(**{**row, "delays": tuple(np.bincount(row["delays"], minlength=len(EDGES) + 1).tolist())})
-        for row in found.iter_rows(named=True)
-    ]
+    none = ((0, 0.0, 0.0), (0, 0.0, 0.0))
+    days = []
+    for row in found.iter_rows(named=True):
+        served, foretold = both.get((row["start"], False), none)
+        control, _ = both.get((row["start"], True), none)
+        delays = tuple(np.bincount(row["delays"], minlength=len(EDGES) + 1).tolist())
+        more = {"served": tuple(served), "foretold": tuple(foretold), "control": tuple(control)}
+        days.append(Truths(**{**row, "delays": delays, **more}))
+    return days
+
+
+def _sums(name: str) -> list[pl.Expr]:
+    """The sum of a column, and of its squares."""
+    return [pl.col(name).sum().alias(f"{name}_sum"), pl.col(name).pow(2).sum().alias(f"{name}_squares")]
 
 
 # -- until when all of it is there ----------------------------------------------------------------------
@@ -169,11 +194,16 @@ def lag(since: Doubles, rows: Ints, delays: Ints) -> float:
     return found
 
 
+def since_of(days: Sequence[Truths], now: datetime) -> Doubles:
+    """How many days ago each ended."""
+    return np.array([(now - one.start) / _DAY - 1 for one in days])
+
+
 def lag_of(days: Sequence[Truths], now: datetime) -> float:
     """The same of days as they stand in the ledger."""
     if not days:
         return float("inf")
-    since = np.array([(now - one.start) / _DAY - 1 for one in days])
+    since = since_of(days, now)
     return lag(since, np.array([one.rows for one in days]), np.array([one.delays for one in days]))
 
 
@@ -182,14 +212,16 @@ def lag_of(days: Sequence[Truths], now: datetime) -> float:
 
 def write(db: Connection, model: str, days: Sequence[Truths]) -> None:
     """Write days, over what stood in their place."""
-    upsert(db, truths, [{"model": model, **asdict(one), "delays": list(one.delays)} for one in days])
+    rows = [{"model": model, **asdict(one)} for one in days]
+    upsert(db, truths, [row | {name: list(row[name]) for name in _LISTS} for row in rows])
 
 
 def read(db: Connection, model: str, start: datetime, end: datetime) -> list[Truths]:
     """The days that begin from `start` until before `end`, in order."""
     mine = (truths.c.model == model, truths.c.start >= start, truths.c.start < end)
     query = select(*(one for one in truths.c if one.name != "model")).where(*mine).order_by(truths.c.start)
-    return [Truths(**{**row, "delays": tuple(row["delays"])}) for row in db.execute(query).mappings()]
+    rows = db.execute(query).mappings()
+    return [Truths(**{**row, **{name: tuple(row[name]) for name in _LISTS}}) for row in rows]
 
 
 def told(days: Sequence[Truths]) -> dict[str, Any]:

@@ -38,6 +38,10 @@ truths = Table(
     Column("before", Integer, nullable=False),
     Column("last", Utc),
     Column("delays", JSON, nullable=False),
+    # Numbers of truths, their sums and sums of squares: answered by the model, held out, and what it foretold.
+    Column("served", JSON, nullable=False),
+    Column("control", JSON, nullable=False),
+    Column("foretold", JSON, nullable=False),
 )
 watermarks = Table(
     # How far a process that goes over a growing table has come.
