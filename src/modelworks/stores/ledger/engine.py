@@ -143,5 +143,7 @@ class Ledger:
         return database.with_name(f"{database.name}-locks")
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Give leases and connections back."""
+        if "leases" in self.__dict__:
+            self.leases.close()
         self.engine.dispose()

@@ -68,9 +68,9 @@ class Lease:
         Raises:
             Conflict: somebody else has taken it over.
         """
-        mine = (leases.c.what == self.what, leases.c.token == self.token)
-        # An update that changes nothing: it holds the row until the transaction ends.
-        if not db.execute(update(leases).where(*mine).values(token=self.token)).rowcount:
+        # The row is held until the transaction ends; on SQLite who writes is alone in any case.
+        query = select(leases.c.token).where(leases.c.what == self.what).with_for_update()
+        if db.scalar(query) != self.token:
             raise Conflict(
                 f"{self.what!r} was taken over by another process",
                 "this one was silent for longer than its lease",
@@ -160,7 +160,11 @@ class Leases:
     def _let_go(self, lease: Lease) -> None:
         with self._guard:
             self._held.discard(lease.token)
-            if not self._held:
+
+    def close(self) -> None:
+        """Be gone: whoever looks sees nobody."""
+        with self._guard:
+            if self._there and self._pid == os.getpid():
                 self._stop.set()
                 self._present.close()
                 self._there = False
@@ -168,7 +172,7 @@ class Leases:
     # -- being there -----------------------------------------------------------------------------------------
 
     def _appear(self) -> None:
-        """Be seen to live, by a lock that death sets free, and begin to renew."""
+        """Be seen to live, by a lock that death sets free, and begin to renew; once a process."""
         if self._pid != os.getpid():  # a forked child has none of its parent's work
             self._held.clear()
             self._present, self._there, self._pid = ExitStack(), False, os.getpid()
@@ -187,6 +191,8 @@ class Leases:
         while not stop.wait(self.length.total_seconds() / 4):
             with self._guard:
                 mine = sorted(self._held)
+            if not mine:
+                continue
             try:
                 with self._database.write() as db:
                     until = _now(db) + self.length
