@@ -17,10 +17,11 @@ from modelworks.learn.policy import Decision, decide
 from modelworks.learn.states import Attempt
 from modelworks.models.definition import Definition
 from modelworks.monitor.watch import Watch
-from modelworks.pipelines import rollout
+from modelworks.pipelines import online, rollout
 from modelworks.pipelines import train as training
 from modelworks.pipelines.context import Progress, Stations, silent
 from modelworks.pipelines.ingest import ingest_all
+from modelworks.pipelines.online import OnlineReport
 from modelworks.pipelines.project import Model
 from modelworks.pipelines.rollout import Moved
 from modelworks.pipelines.train import TrainReport
@@ -37,6 +38,7 @@ class ApplyReport:
         trained: The campaigns that followed.
         alerts: Alerts that were opened.
         rollouts: Rollouts that were moved on, promoted or taken back.
+        learned: What models that learn online have learned from outcomes.
         seconds: Wall time of each step.
     """
 
@@ -46,6 +48,7 @@ class ApplyReport:
     trained: Sequence[TrainReport] = ()
     alerts: int = 0
     rollouts: Sequence[Moved] = ()
+    learned: Sequence[OnlineReport] = ()
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -93,6 +96,7 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
     watch.lap("rollouts")
     decisions: list[Decision] = []
     trained: list[TrainReport] = []
+    learned: list[OnlineReport] = []
     alerts = 0
     for one in models:
         seen = stations.monitor.observe(one.name, stations.clock())
@@ -117,7 +121,10 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
                 )
             )
             watch.lap("train")
-    return ApplyReport(ingested, drained, decisions, trained, alerts, moved, dict(watch.laps))
+        if one.definition.learn == "online":
+            learned.append(online.turn(stations, one))
+            watch.lap("learn")
+    return ApplyReport(ingested, drained, decisions, trained, alerts, moved, learned, dict(watch.laps))
 
 
 def _models(stations: Stations, model: str | None) -> list[Model]:

@@ -17,6 +17,7 @@ from modelworks.stores.ledger.tables.labels import arrivals, labels
 from modelworks.stores.ledger.tables.loop import alerts, decisions, notices, watermarks, windows
 from modelworks.stores.ledger.tables.models import (
     aliases,
+    checkpoints,
     deployment_history,
     deployments,
     model_versions,
@@ -42,6 +43,7 @@ __all__ = [
     "arrivals",
     "audit",
     "campaigns",
+    "checkpoints",
     "cursors",
     "dataset_pins",
     "dataset_profiles",
