@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from modelworks.core.ref import Segment
+from modelworks.learn.triggers.on_detector import OnDetector
 from modelworks.learn.triggers.port import Firing, SegmentState, Trigger, lasting
 
 
@@ -24,6 +25,11 @@ class Policy:
     triggers: tuple[Trigger, ...] = ()
     cooldown: timedelta = timedelta(days=1)
     most: int | None = None
+
+    @property
+    def streams(self) -> bool:
+        """Whether a trigger looks at the loss of every row."""
+        return any(isinstance(trigger, OnDetector) for trigger in self.triggers)
 
 
 @dataclass(frozen=True)

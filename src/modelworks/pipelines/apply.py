@@ -144,6 +144,7 @@ def _decide(stations: Stations, model: Model, watches: Sequence[Watch]) -> list[
         attempts=attempts,
         watches=watches,
         now=now,
+        losses=stations.monitor.streams(definition.name, now) if model.policy.streams else None,
     )
     return decide(model.policy, states)
 
