@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from modelworks.core.clock import FrozenClock
 from modelworks.core.errors import Invalid, NotReady
 from modelworks.core.plain import plain
 from modelworks.core.ref import Ref
@@ -50,6 +52,7 @@ def _workers() -> Iterator[None]:
 def project(folder: Path, split: str = "") -> Path:
     """Two hundred rows in which y follows x."""
     (folder / "data").mkdir(parents=True)
+    (folder / "modelworks.toml").write_text('[train]\nexecutor = "inline"\n')
     (folder / "factory.py").write_text(CODE.replace("SPLIT", split))
     random = np.random.default_rng(0)
     x = random.normal(size=200).round(3)
@@ -181,6 +184,28 @@ def test_each_segment_learns_its_own_rows_and_the_parent_all(tmp_path: Path) -> 
         assert sorted(report["versions"]) == ["guess@2", "guess[a]@2", "guess[b]@2"]
         rows = {one["segment"]: one["rows"] for one in factory.monitor("guess")["checkpoints"]}
         assert rows == {"": 100, "a": 50, "b": 50}
+
+
+def test_a_detector_that_sees_the_rows_turn_is_a_reason_to_train(tmp_path: Path) -> None:
+    project(tmp_path)
+    code = (tmp_path / "factory.py").read_text()
+    code = code.replace('learn="online", checkpoint=40,', 'retrain=[mw.OnDetector("adwin")], cooldown="1s",')
+    (tmp_path / "factory.py").write_text(code)
+    with Factory(tmp_path, clock=FrozenClock(datetime(2026, 2, 2, tzinfo=UTC))) as factory:
+        factory.ingest()
+        factory.train("guess")
+        text = (tmp_path / "data" / "a.csv").read_text()
+        (tmp_path / "data" / "b.csv").write_text(text.replace("\nr", "\ns"))
+        factory.ingest()
+        asked(factory, 300, 1, turned=False)
+        factory.observe()
+        assert plain(factory.plan("guess")) == []
+        asked(factory, 300, 2)
+        factory.observe()
+        (decision,) = plain(factory.plan("guess"))
+        evidence = decision["evidence"]["on_detector"]
+        assert evidence["outcomes"] == 600
+        assert 300 <= evidence["places"][-1] < 500
 
 
 KILLED = """
