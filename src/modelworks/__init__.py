@@ -57,6 +57,7 @@ _DOORS = {
     "Inputs": "modelworks.deploy.inputs",
     "Log": "modelworks.deploy.log",
     "Every": "modelworks.learn.triggers.every",
+    "OnDetector": "modelworks.learn.triggers.on_detector",
     "OnDrift": "modelworks.learn.triggers.on_drift",
     "OnDecay": "modelworks.learn.triggers.on_decay",
     "OnGain": "modelworks.learn.triggers.on_gain",

@@ -7,13 +7,15 @@ from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 
-from modelworks.core.errors import Invalid
+from modelworks.core.errors import Invalid, NotFound
 from modelworks.core.plain import plain
 from modelworks.learn.triggers import TRIGGERS
 from modelworks.learn.triggers.every import Every
 from modelworks.learn.triggers.on_decay import OnDecay
+from modelworks.learn.triggers.on_detector import OnDetector
 from modelworks.learn.triggers.on_drift import OnDrift
 from modelworks.learn.triggers.on_gain import OnGain
 from modelworks.learn.triggers.on_rows import OnRows
@@ -23,15 +25,16 @@ NOW = datetime(2024, 6, 1, tzinfo=UTC)
 HEALTHY = SegmentState(
     ("UA",), NOW, live=True, tried=NOW - timedelta(hours=1), rows=1000, new_rows=10, min_rows=100, labelled=400,
     answered=800, days=8, loss=0.5, loss_error=0.02, promised=0.5, promised_error=0.02,
-    psi={"wind": 0.05, "rain": 0.0},
+    psi={"wind": 0.05, "rain": 0.0}, losses=np.random.default_rng(0).exponential(0.5, 2000),
 )  # fmt: skip
 ILL = replace(
     HEALTHY, tried=NOW - timedelta(days=99), new_rows=9000, rows=9999, loss=2.0, shifted=("wind", "rain"),
-    psi={"wind": 0.9, "rain": 0.4},
+    psi={"wind": 0.9, "rain": 0.4}, losses=np.random.default_rng(0).exponential(np.repeat([0.5, 2.0], 1000)),
 )  # fmt: skip
 MAKE: dict[str, Callable[[], Trigger]] = {
     "every": lambda: Every("7d"),
     "on_decay": lambda: OnDecay("log_loss", by=0.1),
+    "on_detector": lambda: OnDetector("adwin"),
     "on_drift": OnDrift,
     "on_gain": lambda: OnGain(worth=20, cost=0.5),
     "on_rows": lambda: OnRows(5000),
@@ -188,3 +191,17 @@ def test_on_gain_weighs_what_is_won_back_against_the_cost() -> None:
 def test_on_gain_refuses_what_could_not_be(wrong: dict[str, Any]) -> None:
     with pytest.raises(Invalid):
         OnGain(**{"worth": 1, "cost": 1, **wrong})
+
+
+def test_on_detector_looks_at_the_rows_in_their_order() -> None:
+    fired = OnDetector("adwin").judge(ILL)
+    assert fired is not None
+    assert 1000 <= fired.evidence["places"][-1] < 1300
+    assert "rise of the loss" in fired.reason
+    assert OnDetector("ddm").judge(replace(ILL, loss_kind="squared_error")) is None
+    assert OnDetector("adwin").judge(replace(ILL, new_rows=0)) is None
+    assert OnDetector("page_hinkley", 1e9).judge(ILL) is None
+    with pytest.raises(NotFound):
+        OnDetector("tea_leaves")
+    with pytest.raises(Invalid):
+        OnDetector("adwin", 0)

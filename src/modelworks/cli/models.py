@@ -137,6 +137,7 @@ def apply(context: typer.Context, model: Model = None) -> None:
             ("alerts opened", told["alerts"]),
             ("rollouts moved", len(told["rollouts"])),
             ("decided to train", len(wanted)),
+            *[(f"{one['model']} learned from", f"{one['rows']:,} outcomes") for one in told["learned"]],
             ("time", show.seconds(sum(told["seconds"].values()))),
         ]
     )

@@ -180,6 +180,16 @@ def monitor(
             for c in told["champions"][:15]
         ],
     )
+    if told["checkpoints"]:
+        show.table(
+            "Learned from outcomes; the loss of each row is from before it was learned",
+            ["until", "segment", "version#", "outcomes#", "loss#", "champion's#"],
+            [
+                [show.when(c["received"]), c["segment"] or "(all)", c["version"], c["rows"], c["loss"],
+                 c["champion_loss"]]
+                for c in told["checkpoints"][:15]
+            ],
+        )  # fmt: skip
     return show.hint("modelworks alerts, modelworks decisions")
 
 

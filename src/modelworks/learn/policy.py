@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from modelworks.core.ref import Segment
 from modelworks.learn.budget import Budget, Spent
+from modelworks.learn.triggers.on_detector import OnDetector
 from modelworks.learn.triggers.port import Firing, SegmentState, Trigger, lasting
 
 
@@ -30,6 +31,11 @@ class Policy:
     most: int | None = None
     backoff: int = 3
     budget: Budget = field(default_factory=Budget)
+
+    @property
+    def streams(self) -> bool:
+        """Whether a trigger looks at the loss of every row."""
+        return any(isinstance(trigger, OnDetector) for trigger in self.triggers)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from modelworks.core.ref import Segment
 from modelworks.learn.policy import Policy
 from modelworks.learn.triggers.every import Every
 from modelworks.learn.triggers.on_decay import OnDecay
+from modelworks.learn.triggers.on_detector import OnDetector
 from modelworks.learn.triggers.on_drift import OnDrift
 from modelworks.learn.triggers.on_gain import OnGain
 from modelworks.learn.triggers.on_rows import OnRows
@@ -142,9 +143,9 @@ def policies(texts: Sequence[str], declared: Policy) -> dict[str, Policy]:
     """Policies by their names.
 
     They are ``never``, ``declared`` (the model's own), ``every=7d``, ``rows=5000``, ``drift``, ``drift=0.5`` (the least
-    PSI), ``decay``, ``decay=0.1`` (by how much), ``gain=20/0.05`` (what a unit of loss is worth for a prediction, and
-    what a training costs); several are joined by ``+``: ``every=28d+drift``. All have
-    the cool-down, back-off and budget of the model's own.
+    PSI), ``decay``, ``decay=0.1`` (by how much), ``detector=adwin``, ``detector=adwin/0.001`` (its setting),
+    ``gain=20/0.05`` (what a unit of loss is worth for a prediction, and what a training costs); several are joined by
+    ``+``: ``every=28d+drift``. All have the cool-down, back-off and budget of the model's own.
 
     Args:
         texts: The names.
@@ -175,6 +176,9 @@ def _trigger(text: str) -> Trigger:
         if name == "gain" and value:
             worth, _, cost = value.partition("/")
             return OnGain(float(worth), float(cost))
+        if name == "detector" and value:
+            which, _, setting = value.partition("/")
+            return OnDetector(which, float(setting) if setting else None)
         if name == "drift":
             return OnDrift(psi=float(value)) if value else OnDrift()
         if name == "decay":
@@ -184,7 +188,7 @@ def _trigger(text: str) -> Trigger:
     raise Invalid(
         f"{text!r} is no policy",
         "",
-        "write never, declared, every=7d, rows=5000, drift, drift=0.5, decay, decay=0.1, gain=20/0.05; "
+        "write never, declared, every=7d, rows=5000, drift, drift=0.5, decay, decay=0.1, detector=adwin, gain=20/0.05; "
         "or several joined by '+'",
     )
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from modelworks.core.ref import Segment
 from modelworks.learn.triggers.port import SegmentState
 from modelworks.models.definition import Definition
@@ -36,6 +39,7 @@ def states_of(
     attempts: Mapping[Segment, Attempt],
     watches: Sequence[Watch],
     now: datetime,
+    losses: Mapping[Segment, npt.NDArray[np.float64]] | None = None,
 ) -> list[SegmentState]:
     """What is known of every segment that has a model, or rows enough for one.
 
@@ -46,7 +50,9 @@ def states_of(
         attempts: The last training of each.
         watches: From the monitor.
         now: The moment of the decision.
+        losses: See `SegmentState.losses`.
     """
+    losses = losses or {}
     seen = {watch.segment: watch for watch in watches}
     enough = {segment for segment, (total, _) in rows.items() if total >= definition.min_rows}
     found = []
@@ -62,6 +68,7 @@ def states_of(
             new_rows=new,
             min_rows=definition.min_rows,
             refused=0 if attempt is None else attempt.refused,
+            losses=losses.get(segment),
             **_watched(seen.get(segment)),
         )
         found.append(state)

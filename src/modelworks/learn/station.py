@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from sqlalchemy import Connection, func, insert, select
 
 from modelworks.core.clock import Clock
@@ -78,12 +80,15 @@ class LearnStation:
         attempts: Mapping[Segment, Attempt],
         watches: Sequence[Watch],
         now: datetime,
+        losses: Mapping[Segment, npt.NDArray[np.float64]] | None = None,
     ) -> list[SegmentState]:
         """What is known of every segment that is live, or could be: see `states_of`."""
         query = select(deployments.c.segment).where(deployments.c.model == definition.name)
         with self.ledger.read() as db:
             live = {parse_segment(text) for text in db.scalars(query)}
-        return states_of(definition, live, rows=rows, attempts=attempts, watches=watches, now=now)
+        return states_of(
+            definition, live, rows=rows, attempts=attempts, watches=watches, now=now, losses=losses
+        )
 
     def record(self, db: Connection, model: str, decided: Sequence[Decision], campaign: str | None) -> None:
         """Keep decisions, in the caller's transaction.

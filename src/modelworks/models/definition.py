@@ -12,9 +12,9 @@ Fit = Callable[..., Any]
 Where a model learns "warm" or "incremental", ``fit(X, y, params, previous)``: the fitted model that it goes on from,
 ``None`` where there is none.
 """
-Learn = Literal["scratch", "warm", "incremental"]
+Learn = Literal["scratch", "warm", "incremental", "online"]
 """From all rows anew; from all rows, beginning where the champion stands; from the rows that the champion has not
-seen, going on from it."""
+seen, going on from it; from all rows once, and then from each outcome as it comes."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Definition:
         retries: How often a segment is begun again that failed for a passing reason; ``None`` as the settings say.
         limit: How long a segment may take, for instance ``"10m"``; ``None`` as the settings say.
         learn: See `Learn`.
+        checkpoint: Of a model that learns "online": outcomes, or the time (``"6h"``), after which it makes a version.
         code: Digest of the source of `fit` and of what shapes its result.
     """
 
@@ -55,4 +56,5 @@ class Definition:
     retries: int | None = None
     limit: str | None = None
     learn: Learn = "scratch"
+    checkpoint: int | str = 500
     code: str = ""

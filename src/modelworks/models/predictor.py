@@ -40,6 +40,27 @@ class Streaming(Predictor, Protocol):
         ...
 
 
+@runtime_checkable
+class Learning(Predictor, Protocol):
+    """One whose model goes on learning, row by row."""
+
+    def learn(self, batch: Batch, truth: Sequence[Any]) -> npt.NDArray[Any]:
+        """Answer each row of a batch, then learn from it, before the next.
+
+        Source: test-then-train, the prequential evaluation of Dawid, "Statistical Theory: The Prequential
+        Approach", JRSS A 147 (1984); Gama, Sebastiao and Rodrigues, "On evaluating stream learning algorithms",
+        Machine Learning 90 (2013).
+
+        Args:
+            batch: The rows, in the order in which they are to be learned.
+            truth: What each of them turned out to be, as the targets of the fit were.
+
+        Returns:
+            The answers, each given before its row was learned; as `predict` gives them.
+        """
+        ...
+
+
 def whole(pieces: Sequence[Any]) -> Any:
     """The answer that pieces make: of texts one text, of anything else a list; ``""`` of none."""
     return "".join(pieces) if all(isinstance(piece, str) for piece in pieces) else list(pieces)

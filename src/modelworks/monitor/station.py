@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from modelworks.core.clock import Clock
@@ -26,6 +27,7 @@ from modelworks.monitor.judge import judge
 from modelworks.monitor.progress import Changed, Progress
 from modelworks.monitor.sketch import Sketches
 from modelworks.monitor.stored import StoredWindows, Window, windows_of
+from modelworks.monitor.stream import streams
 from modelworks.monitor.trials import Gathered, gather
 from modelworks.monitor.truths import LOOK_BACK, Truths, days_of, lag_of, since_of
 from modelworks.monitor.versions import Versions
@@ -196,6 +198,13 @@ class MonitorStation:
         watches.sort(key=lambda watch: watch.segment)
         self._last = (asked, watches)
         return list(watches)
+
+    def streams(self, model: str, now: datetime) -> dict[Segment, npt.NDArray[np.float64]]:
+        """Losses of the champions' rows; see `monitor.stream`."""
+        query = select(deployments.c.segment, deployments.c.champion).where(deployments.c.model == model)
+        with self.stores.ledger.read() as db:
+            champions = [(segment, version) for segment, version in db.execute(query)]
+        return streams(self.stores.tables, self._versions, model, champions, now, TRAILING_DAYS)
 
     def seen_until(self, model: str) -> datetime | None:
         """The moment that the model's windows were last brought up to; ``None`` before the first time."""

@@ -18,10 +18,11 @@ from modelworks.learn.states import Attempt
 from modelworks.models.definition import Definition
 from modelworks.monitor.watch import Watch
 from modelworks.pipelines import campaign as campaigns
-from modelworks.pipelines import rollout
+from modelworks.pipelines import online, rollout
 from modelworks.pipelines import train as training
 from modelworks.pipelines.context import Progress, Stations, silent
 from modelworks.pipelines.ingest import ingest_all
+from modelworks.pipelines.online import OnlineReport
 from modelworks.pipelines.project import Model
 from modelworks.pipelines.rollout import Moved
 from modelworks.pipelines.trained import TrainReport
@@ -39,6 +40,7 @@ class ApplyReport:
         trained: The campaigns that followed.
         alerts: Alerts that were opened.
         rollouts: Rollouts that were moved on, promoted or taken back.
+        learned: What models that learn online have learned from outcomes.
         seconds: Wall time of each step.
     """
 
@@ -48,6 +50,7 @@ class ApplyReport:
     trained: Sequence[TrainReport] = ()
     alerts: int = 0
     rollouts: Sequence[Moved] = ()
+    learned: Sequence[OnlineReport] = ()
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -97,6 +100,7 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
     watch.lap("rollouts")
     decisions: list[Decision] = []
     trained: list[TrainReport] = []
+    learned: list[OnlineReport] = []
     alerts = 0
     if model is None:
         _close_undefined(stations)
@@ -116,7 +120,12 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
             told = training.go_on(stations, one, campaign, progress=progress)
             trained += [told] if told else []
             watch.lap("train")
-    return ApplyReport(ingested, drained, decisions, trained, alerts, moved, dict(watch.laps))
+        if one.definition.learn == "online":
+            with stations.stores.ledger.leases.take(_turn(one)) as lease:
+                if lease is not None:
+                    learned.append(online.turn(stations, one))
+            watch.lap("learn")
+    return ApplyReport(ingested, drained, decisions, trained, alerts, moved, learned, dict(watch.laps))
 
 
 def resume(stations: Stations, model: Model, progress: Progress = silent) -> list[TrainReport]:
@@ -214,6 +223,7 @@ def _decide(stations: Stations, model: Model, watches: Sequence[Watch]) -> list[
         attempts=attempts,
         watches=watches,
         now=now,
+        losses=stations.monitor.streams(definition.name, now) if model.policy.streams else None,
     )
     under_way = {parse_segment(text) for one in busy for text in one.segments or ()}
     ready = [state for state in states if state.segment not in under_way]

@@ -25,6 +25,7 @@ from modelworks.models.predictor import Predictor
 from modelworks.monitor.drift.rule import Drift
 from modelworks.monitor.fleet import share
 from modelworks.monitor.judge import judge
+from modelworks.monitor.performance import log_losses
 from modelworks.monitor.sketch import Sketches
 from modelworks.monitor.station import TRAILING_DAYS
 from modelworks.monitor.truths import EDGES, LOOK_BACK, lag
@@ -137,6 +138,7 @@ class PolicyRun:
             },
             watches=self._watches(now) if self._sighted else (),
             now=from_microseconds(now),
+            losses=self._streams(now) if self.policy.streams else None,
         )
         return decide(self.policy, states, self._spent(now))
 
@@ -250,6 +252,24 @@ class PolicyRun:
                 self._days[day, layout] = list(together), both.merge(group, len(together))
             else:
                 self._days[day, layout] = fresh, Sketches(sums, Counts(features, outputs))
+
+    def _streams(self, now: int) -> dict[Segment, Doubles]:
+        """What `monitor.stream` gives: losses of the champions' rows, in the order in which the truths came."""
+        asked = self.past.asked
+        found: dict[Segment, Doubles] = {}
+        places = np.flatnonzero((asked.known <= now) & (asked.events >= now - TRAILING_DAYS * DAY))
+        places = places[np.argsort(asked.known[places], kind="stable")]
+        for segment, version in self.champions.items():
+            mine = places[self._by[places] == version.uid]
+            truth, output = asked.truth[mine], self.answers[mine]
+            signature = version.package.signature
+            if signature.task == "regression":
+                loss = np.square(truth - output)
+            else:
+                event = truth == float(signature.classes[1])
+                loss = log_losses(np.where(event, output, 1.0 - output))
+            found[segment] = loss[np.isfinite(truth)]
+        return found
 
     def _watches(self, now: int) -> list[Watch]:
         """What monitoring says of the champions; see `monitor.station.MonitorStation.summary`."""

@@ -151,6 +151,7 @@ def model(
     params: Mapping[str, Any] | None = None,
     tune: Tune | None = None,
     learn: Learn = "scratch",
+    checkpoint: int | str = 500,
     retries: int | None = None,
     limit: str | None = None,
     name: str | None = None,
@@ -185,7 +186,10 @@ def model(
         tune: How `modelworks tune` searches for better ones, which trainings then use.
         learn: ``"warm"`` where the function goes on from the champion, ``fit(X, y, params, previous)``, on all
             rows; ``"incremental"`` where it does so on the rows alone that the champion has not seen. `previous`
-            is ``None`` where there is none, or where definition or features have changed.
+            is ``None`` where there is none, or where definition or features have changed. ``"online"`` where the
+            model, one of River's, learns from each outcome as it comes after the function has begun it.
+        checkpoint: With ``learn="online"``: how many outcomes, or which time (``"6h"``), until what was learned is a
+            version that goes through the gates.
         retries: How often a segment is begun again whose worker died, or whose fit raised what passes (a connection
             that broke, a time-out); as the setting ``train.retries`` says by default.
         limit: How long a segment may take, for instance ``"10m"``, before it is ended and given up; as the setting
@@ -248,6 +252,8 @@ def model(
             raise Invalid(f"model {label!r} has a backoff of {backoff}", "", f"use 0 to {_DOUBLED}")
         if learn not in get_args(Learn):
             raise Invalid(f"model {label!r} learns {learn!r}", "", f"use one of {', '.join(get_args(Learn))}")
+        if learn == "online":
+            _online(label, dataset, features, checkpoint)
         if tune is not None and not (tune.metric or metrics):
             raise Invalid(
                 f"model {label!r} is to be tuned, but nothing says what is better",
@@ -285,6 +291,7 @@ def model(
             retries,
             limit,
             learn,
+            checkpoint,
         )
         return Model(
             replace(definition, code=code_digest(definition)),
@@ -301,6 +308,30 @@ def model(
         )
 
     return define
+
+
+def _online(label: str, dataset: Dataset, features: Sequence[str], checkpoint: int | str) -> None:
+    """Refuse what could not be learned from the log.
+
+    Raises:
+        Invalid: a feature is not in the log as it was sent, or `checkpoint` is neither a number nor a time.
+    """
+    for name in features:
+        if name in dataset.features or dataset.contract[name].sensitive:
+            what = "computed" if name in dataset.features else "sensitive"
+            raise Invalid(
+                f"model {label!r} cannot learn online from {name!r}",
+                f"the column is {what}, so the log does not hold it",
+                'leave it out of features, or use learn="incremental", which reads the dataset',
+            )
+    if isinstance(checkpoint, str):
+        duration(checkpoint)
+    elif checkpoint < 2:
+        raise Invalid(
+            f"model {label!r} has a checkpoint after {checkpoint} outcomes",
+            "a loss of fewer than two rows says nothing",
+            "use some hundred",
+        )
 
 
 def load_project(root: Path) -> Project:

@@ -63,10 +63,11 @@ def record(
     db: Connection,
     stations: Stations,
     model: Model,
-    campaign: str,
+    campaign: str | None,
     dataset_version: int,
     candidates: Sequence[Candidate],
-    rests_on: str,
+    rests_on: str | None,
+    kind: str = "training",
 ) -> list[Result]:
     """Write everything that candidates became: runs, versions, verdicts, deployments, decisions.
 
@@ -76,10 +77,11 @@ def record(
         db: The transaction.
         stations: The belt.
         model: What was trained.
-        campaign: In which campaign.
+        campaign: In which campaign, if in one.
         dataset_version: On which version of its dataset.
         candidates: What came of it.
-        rests_on: Digest of the training's `Basis`.
+        rests_on: Digest of the training's `Basis`; ``None`` where it was not rows of a dataset.
+        kind: Of the runs.
     """
     now = stations.clock()
     ids = [new_id() for _ in candidates]
@@ -92,12 +94,12 @@ def record(
                 "name": model.name,
                 "segment": segment_text(one.segment),
                 "campaign": campaign,
-                "kind": "training",
+                "kind": kind,
                 "status": one.status,
                 "params": one.params,
                 "metrics": one.metrics,
                 "tags": _tags(one),
-                "artifacts": {**one.artifacts, ARTIFACT: rests_on},
+                "artifacts": {**one.artifacts, **({ARTIFACT: rests_on} if rests_on else {})},
                 "dataset": model.definition.dataset,
                 "dataset_version": dataset_version,
                 "error": one.error,

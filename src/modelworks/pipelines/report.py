@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from modelworks.core.errors import Invalid, NotFound
 from modelworks.core.ref import Ref, parse_segment, segment_text
 from modelworks.monitor.history import By
-from modelworks.pipelines import campaign
+from modelworks.pipelines import campaign, online
 from modelworks.pipelines.context import Stations
 from modelworks.registry import labels
 from modelworks.registry.model_version import ModelVersion
@@ -263,4 +263,5 @@ def monitor(
             }
             for watch in sorted(watches, key=lambda watch: -watch.rows)
         ],
+        "checkpoints": online.history(stations, name, segment),
     }

@@ -136,10 +136,12 @@ def _basis(stations: Stations, version: ModelVersion) -> tuple[Mapping[str, Any]
         run = db.execute(select(runs).where(runs.c.id == version.run)).mappings().one()
     digest = run["artifacts"].get(ARTIFACT)
     if digest is None:
-        how = {"import": "it was imported"}.get(run["kind"], "a run logged it by itself")
+        how = {"import": "it was imported", "online": "it learned from outcomes as they came"}.get(
+            run["kind"], "a run logged it by itself"
+        )
         raise NotReady(
             f"{version.ref} cannot be trained again",
-            f"{how}, so there is no definition of how it is made",
+            f"{how}, so there is no training that could be repeated",
             f"'modelworks runs show {version.run}' says where it came from",
         )
     return dict(run), Basis.read(stations.stores.artifacts.get(digest))

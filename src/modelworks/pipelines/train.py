@@ -257,7 +257,7 @@ def standing(db: Connection, model: Model) -> dict[Segment, Tuned]:
 
 def _previous(definition: Definition, live: Iterable[ModelVersion]) -> dict[Segment, Previous]:
     """What segments go on from: their champions, where the same definition has made them from rows of the dataset."""
-    if definition.learn == "scratch":
+    if definition.learn in ("scratch", "online"):
         return {}
     return {
         one.segment: Previous.of(one)

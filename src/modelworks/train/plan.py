@@ -116,7 +116,7 @@ def fitted(
     Raises:
         Invalid: it returned nothing.
     """
-    more = () if plan.learn == "scratch" else (previous,)
+    more = () if plan.learn in ("scratch", "online") else (previous,)
     model = loaded(plan.fit)(frame, y, dict(params), *more)
     if model is None:
         raise Invalid("its fit returned nothing", "", "return the fitted model")

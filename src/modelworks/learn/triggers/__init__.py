@@ -8,6 +8,7 @@ TRIGGERS: Catalog[type[Trigger]] = Catalog(
     {
         "every": "modelworks.learn.triggers.every:Every",
         "on_decay": "modelworks.learn.triggers.on_decay:OnDecay",
+        "on_detector": "modelworks.learn.triggers.on_detector:OnDetector",
         "on_drift": "modelworks.learn.triggers.on_drift:OnDrift",
         "on_gain": "modelworks.learn.triggers.on_gain:OnGain",
         "on_rows": "modelworks.learn.triggers.on_rows:OnRows",

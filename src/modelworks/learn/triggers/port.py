@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from modelworks.core.ref import Segment
 
 
@@ -33,6 +36,8 @@ class SegmentState:
         promised_error: Its standard error.
         shifted: Features that have shifted, as `monitor` judged the whole fleet.
         psi: Shift of every feature, as a population stability index.
+        losses: Loss of each of the champion's rows, in the order in which the truths came; ``None`` where no
+            trigger looks at them.
     """
 
     segment: Segment
@@ -53,6 +58,7 @@ class SegmentState:
     promised_error: float | None = None
     shifted: tuple[str, ...] = ()
     psi: Mapping[str, float] = field(default_factory=dict)
+    losses: npt.NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

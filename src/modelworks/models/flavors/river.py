@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,18 +32,35 @@ class RiverPredictor:
 
     def predict(self, batch: Batch) -> npt.NDArray[Any]:
         """See `Predictor.predict`."""
-        rows = to_rows(batch, self.signature)
+        return self._given([self._ask(row) for row in to_rows(batch, self.signature)])
+
+    def learn(self, batch: Batch, truth: Sequence[Any]) -> npt.NDArray[Any]:
+        """See `Learning.learn`."""
+        if _is(self.model, "detector"):
+            raise Invalid("an anomaly detector does not learn from outcomes", "", "use another model")
+        given = []
+        for row, true in zip(to_rows(batch, self.signature), truth, strict=True):
+            given.append(self._ask(row))
+            self.model.learn_one(row, true)
+        return self._given(given)
+
+    def _ask(self, row: dict[str, Any]) -> Any:
+        if self.signature.classes:
+            return dict(self.model.predict_proba_one(row))
+        return self.model.score_one(row) if _is(self.model, "detector") else self.model.predict_one(row)
+
+    def _given(self, said: list[Any]) -> npt.NDArray[Any]:
+        """What the model said of each row, in the shape that `Predictor.predict` promises."""
         if self.signature.classes:
             classes = self.signature.classes
-            found = [self.model.predict_proba_one(row) for row in rows]
-            answers = np.array([[one.get(label, 0.0) for label in classes] for one in found], np.float64)
+            answers = np.array([[one.get(label, 0.0) for label in classes] for one in said], np.float64)
+            answers = answers.reshape(-1, len(classes))
             sums = answers.sum(axis=1, keepdims=True)
             # One that has learned nothing yet says nothing: all are equal then.
             return np.where(sums > 0, answers / np.where(sums > 0, sums, 1), 1 / len(classes)).astype(
                 np.float32
             )
-        ask = self.model.score_one if _is(self.model, "detector") else self.model.predict_one
-        return shaped([ask(row) for row in rows], self.signature, len(batch))
+        return shaped(said, self.signature, len(said))
 
 
 class RiverFlavor:

@@ -25,6 +25,7 @@ from modelworks.stores.ledger.tables.loop import (
 )
 from modelworks.stores.ledger.tables.models import (
     aliases,
+    checkpoints,
     deployment_history,
     deployments,
     model_versions,
@@ -50,6 +51,7 @@ __all__ = [
     "arrivals",
     "audit",
     "campaigns",
+    "checkpoints",
     "cursors",
     "dataset_pins",
     "dataset_profiles",

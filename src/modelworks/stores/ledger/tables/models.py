@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Index, Integer, Table, Text
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Index, Integer, Table, Text
 
 from modelworks.stores.ledger.tables.kinds import Digest, Id, Name, Segment, Serial, Utc, metadata
 
@@ -57,6 +57,22 @@ verdicts = Table(
     Column("evidence", JSON, nullable=False),
     Column("created", Utc, nullable=False),
     Index(None, "model", "segment", "version"),
+)
+checkpoints = Table(
+    # How far a model that learns from outcomes has come: a row for each version that it became, written with it.
+    "checkpoints",
+    metadata,
+    Column("model", Name, primary_key=True),
+    Column("segment", Segment, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("continues", Integer, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("begun", Utc, nullable=False),  # no outcome that was received before is learned
+    Column("received", Utc, nullable=False),  # the newest that was learned
+    Column("learned", Digest, nullable=False),  # artifact: which rows, in order
+    # Means over the rows, each before it was learned; the champion's on the same rows.
+    Column("loss", Float),
+    Column("champion_loss", Float),
 )
 deployments = Table(
     "deployments",
