@@ -18,7 +18,7 @@ from modelworks.monitor.watch import Traffic, Watch
 
 Kind = Literal[
     "feature_drift", "slight_drift", "prediction_drift", "performance", "volume",
-    "silent_outcomes", "selective_outcomes", "feedback_loop",
+    "silent_outcomes", "selective_outcomes", "feedback_loop", "negative_value", "value_unknown",
     "source", "quarantine", "lost", "contract", "stale", "rollout",
 ]  # fmt: skip
 KINDS: frozenset[Kind] = frozenset(
@@ -31,6 +31,8 @@ KINDS: frozenset[Kind] = frozenset(
         "silent_outcomes",
         "selective_outcomes",
         "feedback_loop",
+        "negative_value",
+        "value_unknown",
     }
 )
 """What is judged of a model's windows."""
