@@ -12,6 +12,8 @@ from modelworks.console import terminal as show
 
 _SHOWN = 10
 """Segments that are shown from each end."""
+_MANY = 1000
+"""Returns above that are not worth a number."""
 
 
 def register(app: typer.Typer) -> None:
@@ -34,8 +36,8 @@ def value(
     if door.json:
         return show.raw(told)
     show.table(
-        "What models bring",
-        ["model", "by", "predictions#", "each#", "earned#", "computing#", "pays"],
+        "What models bring: by prediction with a 95 % interval that holds whenever you look, and in all",
+        ["model", "by", "predictions#", "brings#", "earned#", "computing#", "pays"],
         [
             [one["model"], _BASIS[one["basis"]], one["rows"], _about(one), _money(one["earned"], one["unit"]),
              _money(one["cost"], one["unit"] or ""), one["verdict"]]
@@ -64,9 +66,9 @@ def _model(told: Mapping[str, Any]) -> None:
     unit = one["unit"] or ""
     show.table(
         "By time",
-        ["", "predictions#", "held out#", "each#", "held out each#", "brings#", "earned#"],
+        ["", "predictions#", "worth#", "held out#", "worth#", "brings#", "earned#"],
         [
-            [span["span"], span["rows"], span["held"], _small(span["mean"]), _small(span["held_mean"]), _about(span),
+            [span["span"], span["rows"], _small(span["mean"]), span["held"], _small(span["held_mean"]), _about(span),
              _money(span["earned"], "")]
             for span in told["spans"]
         ],
@@ -101,10 +103,11 @@ def _said(one: Mapping[str, Any], unit: str) -> list[str]:
     spent = one["seconds"]
     lines = []
     if one["earned"] is not None and one["earned_low"] is not None:
-        times = "" if one["return"] is None else f", {one['return']:,.0f} times what computing cost"
+        times = one["return"]
         lines.append(
             f"net {_money(one['net'], unit)} ({one['earned_low'] - one['cost']:,.0f} to "
-            f"{one['earned_high'] - one['cost']:,.0f}, 95 %, whenever you look){times}"
+            f"{one['earned_high'] - one['cost']:,.0f})"
+            + ("" if times is None or times > _MANY else f", {times:,.1f} times what computing cost")
         )
     lines.append(
         "computing: "
@@ -118,6 +121,11 @@ def _said(one: Mapping[str, Any], unit: str) -> list[str]:
     else:
         lines.append(
             "[yellow]counted as if answers changed nothing but who acts[/yellow]; a holdout shows whether that is so"
+        )
+    if one["feedback"]:
+        lines.append(
+            "[yellow]answers change what happens: mw.Payoff takes what was prevented for a false alarm[/yellow]; count "
+            "what came instead, by mw.Worth"
         )
     return lines
 
@@ -147,4 +155,6 @@ def _small(value: float | None) -> str | None:
 def _money(value: float | None, unit: str) -> str | None:
     if value is None:
         return None
+    if 0 < abs(value) < 0.005:
+        return f"under 0.01 {unit}".rstrip()
     return f"{value:,.{0 if abs(value) >= 100 else 2}f} {unit}".rstrip()

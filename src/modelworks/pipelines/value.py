@@ -18,7 +18,7 @@ from modelworks.monitor.returns import Effect
 from modelworks.pipelines.context import Stations
 from modelworks.pipelines.project import Model
 from modelworks.stores.ledger import usage
-from modelworks.stores.ledger.tables import campaigns, runs
+from modelworks.stores.ledger.tables import alerts, campaigns, runs
 
 Basis = Literal["holdout", "counted", "nothing"]
 """What a model brings is seen beside its holdout; or counted, if answers change nothing but who acts; or unknown."""
@@ -58,6 +58,10 @@ def value(
         spent = _spent(db, start, end)
         days = {one.name: earnings.read(db, one.name, start, end) for one in some}
         told = [_model(one, days[one.name], spent.get(one.name, {}), cpu_hour) for one in some]
+        acting = select(alerts.c.model).where(alerts.c.kind == "feedback_loop", alerts.c.closed.is_(None))
+        feeding = set(db.scalars(acting))
+        for one, entry in zip(some, told, strict=True):
+            entry["feedback"] = one.payoff is not None and one.name in feeding
         found: dict[str, Any] = {"cpu_hour": cpu_hour, "since": since, "until": until, "models": told}
         if model is None:
             found["factory"] = _factory(told, spent.get("", {}), cpu_hour)
@@ -170,7 +174,7 @@ def _segments(
         runs.c.name == model, runs.c.campaign.is_not(None), runs.c.started >= start, runs.c.started < end
     )
     times: dict[str, int] = {row[0]: row[1] for row in db.execute(trained.group_by(runs.c.segment))}
-    seconds, rows = told["seconds"], max(int(found["rows"].sum() + found["held"].sum()), 1)
+    seconds, rows = told["seconds"], max(sum(found.select("rows", "held").sum().row(0)), 1)
     each_training = seconds["train"] / max(sum(times.values()), 1)
     told_of = returns.by_segment(found, luck).with_columns(
         trainings=pl.Series([times.get(segment, 0) for segment in found["segment"]], dtype=pl.Int64)

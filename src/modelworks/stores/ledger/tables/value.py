@@ -34,7 +34,7 @@ segment_earnings = Table(
     Column("held", Integer, nullable=False),
     Column("held_total", Float, nullable=False),
     Column("held_squares", Float, nullable=False),
-    Index(None, "model", "segment", "start"),
+    Index("ix_segment_earnings_model_segment_start", "model", "segment", "start"),
 )
 usage = Table(
     # Seconds of processors that a model's work took on a day, by kind; see stores.usage. Of no model: what served all.
