@@ -98,6 +98,20 @@ def test_the_command_says_it_in_words(lived: Path) -> None:
     assert "no outcomes yet" in empty
 
 
+@pytest.mark.browser
+def test_the_console_draws_it(lived: Path, page: Any) -> None:
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    with start(lived) as server:
+        page.goto(f"{server.url}/#returns")
+        page.get_by_text("beside its holdout").wait_for()
+        section = page.locator("section", has=page.get_by_role("heading", name="What it brings"))
+        assert section.locator("svg rect").count() == 2  # two months
+        assert section.get_by_role("row").filter(has_text="north,a").count() == 1
+        assert section.get_by_text("pays", exact=True).first.is_visible()
+    assert problems == []
+
+
 def test_without_a_holdout_it_is_counted_and_that_is_said(tmp_path: Path) -> None:
     root = world.make_project(tmp_path / "shop", FIRST)
     clock = FrozenClock(world.START + timedelta(days=FIRST))
