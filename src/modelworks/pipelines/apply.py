@@ -164,7 +164,10 @@ def resume(stations: Stations, model: Model, progress: Progress = silent) -> lis
         if one.running or one.stopped:
             continue
         if one.code != model.definition.code:
-            _close(stations, one, f"the definition of {model.name} has changed since it was decided")
+            changed = f"the definition of {model.name} has changed since it was decided"
+            _close(
+                stations, one, changed if one.code else "an earlier version began it and kept no plan of it"
+            )
             continue
         try:
             report = training.go_on(stations, model, one.campaign, progress=progress)

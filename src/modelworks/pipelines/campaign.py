@@ -81,7 +81,7 @@ class Going:
             goes on with it.
         stopped: Whether a person has stopped it; then only a training of the same goes on with it.
         segments: Those that it trains, as text; ``None`` for all.
-        code: Digest of the definition that it was decided for.
+        code: Digest of the definition that it was decided for; ``""`` where its plan was not kept.
     """
 
     model: str
@@ -119,10 +119,13 @@ def begin(
         *([params] if params else []),
     ]
     key = sha256(to_json([*what, new_id()] if force or plan.scratch else what)).hexdigest()
-    found = db.execute(select(campaigns.c.id, campaigns.c.status).where(campaigns.c.key == key)).one_or_none()
+    kept = select(campaigns.c.id, campaigns.c.status, campaigns.c.plan).where(campaigns.c.key == key)
+    found = db.execute(kept).one_or_none()
     if found is not None:
         if found.status in ("stopped", "closed"):  # it is wanted again
             keep(db, found.id, status="running", finished=None, closed=None)
+        if not found.plan:  # it was begun when plans were not kept
+            keep(db, found.id, plan=plan.to_json())
         return found.id, found.status == "finished"
     identifier = new_id()
     db.execute(

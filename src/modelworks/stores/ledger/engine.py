@@ -12,11 +12,11 @@ import orjson
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
-from modelworks.core.errors import Unavailable
+from modelworks.core.errors import Conflict, Unavailable
 from modelworks.core.plain import to_json
 from modelworks.stores.ledger.alone import among_files, among_sessions, held_among_files, held_among_sessions
 from modelworks.stores.ledger.lease import Leases
-from modelworks.stores.ledger.revisions import HEAD, revision
+from modelworks.stores.ledger.revisions import HEAD, copies, revision
 from modelworks.stores.ledger.together import Together
 
 _JSON: dict[str, Any] = {
@@ -44,11 +44,15 @@ class Ledger:
         try:
             self._migrate()
         except DBAPIError as error:
+            self.engine.dispose()
             raise Unavailable(
                 "the ledger cannot be opened",
                 str(error.orig),
                 f"check that {self.engine.url!r} exists and answers",
             ) from error
+        except Conflict:
+            self.engine.dispose()
+            raise
 
     @cached_property
     def engine(self) -> Engine:
@@ -96,6 +100,11 @@ class Ledger:
         """
         with self.read() as db:
             return revision(db)
+
+    @property
+    def copies(self) -> list[Path]:
+        """Of an embedded ledger: the copy from before the last upgrade, if there was one."""
+        return copies(Path(self.engine.url.database or "")) if self.engine.dialect.name == "sqlite" else []
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

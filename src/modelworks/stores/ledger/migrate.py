@@ -13,7 +13,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection
 
-from modelworks.stores.ledger.revisions import HEAD, MIGRATIONS, revision
+from modelworks.stores.ledger.revisions import HEAD, MIGRATIONS, copies, revision
 
 _log = logging.getLogger("modelworks.ledger")
 
@@ -29,7 +29,7 @@ def config(db: Connection) -> Config:
 def upgrade(write: Callable[[], AbstractContextManager[Connection]]) -> None:
     """Run the migrations that are missing, all in one transaction of `write`: a kill leaves the old or the new ledger.
 
-    Of an embedded ledger that has something in it, a copy as it was stays beside it: see `copies`.
+    Of an embedded ledger that has something in it, a copy as it was stays beside it: see `revisions.copies`.
     """
     with write() as db:
         before = revision(db)
@@ -39,11 +39,6 @@ def upgrade(write: Callable[[], AbstractContextManager[Connection]]) -> None:
         command.upgrade(config(db), "head")
     if before is not None:
         _log.info("the ledger was upgraded from revision %s to %s", before, HEAD)
-
-
-def copies(database: Path) -> list[Path]:
-    """Copies of an embedded ledger from before an upgrade: the newest is kept."""
-    return sorted(database.parent.glob(f"{database.stem}-before-[0-9]*.db"))
 
 
 def _copy(database: Path) -> None:

@@ -31,3 +31,8 @@ def revision(db: Connection) -> str | None:
             "install the Modelworks that last opened it, or a newer one: pip install --upgrade modelworks",
         )
     return found
+
+
+def copies(database: Path) -> list[Path]:
+    """Copies of an embedded ledger from before an upgrade: the newest is kept."""
+    return sorted(database.parent.glob(f"{database.stem}-before-[0-9]*.db"))
