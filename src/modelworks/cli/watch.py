@@ -166,7 +166,7 @@ def monitor(
         show.OUT.print(f"  {_outcomes(told['outcomes'])}")
     show.table(
         "Champions with the most predictions",
-        ["segment", "version#", "predictions#", "loss#", "expected#", "at validation#", "drifted"],
+        ["segment", "version#", "predictions#", "loss#", "expected#", "at validation#", "what drives it"],
         [
             [
                 c["segment"] or "(all)",
@@ -175,7 +175,7 @@ def monitor(
                 c["loss"],
                 c["expected_loss"],
                 c["promised"],
-                ", ".join(c["shifted"]),
+                ", ".join(_driver(name, c["effects"].get(name)) for name in c["shifted"]),
             ]
             for c in told["champions"][:15]
         ],
@@ -191,6 +191,11 @@ def monitor(
             ],
         )  # fmt: skip
     return show.hint("modelworks alerts, modelworks decisions")
+
+
+def _driver(name: str, effect: float | None) -> str:
+    """A feature that has shifted, and by how much that moves the answers, where it is known."""
+    return name if effect is None else f"{name} {effect:+.2g}" if effect else f"{name} ±0"
 
 
 def _about(span: dict[str, Any], what: str) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from modelworks.core.ref import Ref, Segment, segment_text
+from modelworks.monitor.attribution import by_effect
 from modelworks.monitor.drift.port import benjamini_hochberg
 from modelworks.monitor.fleet import FALSE_ALARMS
 from modelworks.monitor.watch import Traffic, Watch
@@ -98,18 +99,23 @@ def _feature_drift(model: str, watches: Sequence[Watch], lasting: bool) -> list[
     touched = sum(1 for _, names in seen if common & set(names))
     found = []
     if touched:
-        named, listed = _by_number({name: spread[name] for name in common})
+        driven = _over_all([(watch, common.intersection(names)) for watch, names in seen])
+        named, listed = _by_number({name: spread[name] for name in common}, driven)
         seen_by = f"{touched} of {len(watches)} segments of {model}"
         message = f"{seen_by} see other inputs than when they were trained: {listed}"
-        evidence = {"segments": touched, "of": len(watches), "features": named}
+        evidence = {"segments": touched, "of": len(watches), "features": named, "effects": driven}
         found.append(Finding((), "feature_drift", "warning", message, evidence))
     for watch, names in seen:
         own = {name: watch.drift[name] for name in names if name not in common}
         if own and not (touched and not watch.segment):  # the global one shares its place with the many
-            ordered = sorted(own.items(), key=lambda item: -item[1])[:_NAMED]
-            listed = ", ".join(f"{name} ({_far(watch.drift_test, value)})" for name, value in ordered)
+            ordered = by_effect(own, watch.effects)
+            listed = ", ".join(
+                f"{name} ({_far(watch.drift_test, own[name])}{_driven(watch.effects.get(name))})"
+                for name in ordered[:_NAMED]
+            )
             message = f"{Ref(model, watch.segment)} sees other inputs than when it was trained: {listed}"
-            evidence = {watch.drift_test: own, "rows": watch.rows}
+            effects = {name: watch.effects[name] for name in ordered if name in watch.effects}
+            evidence = {watch.drift_test: own, "rows": watch.rows, "effects": effects}
             found.append(Finding(watch.segment, "feature_drift", "warning", message, evidence))
     return found
 
@@ -117,24 +123,26 @@ def _feature_drift(model: str, watches: Sequence[Watch], lasting: bool) -> list[
 def _slight_drift(model: str, watches: Sequence[Watch], lasting: bool) -> list[Finding]:
     """Small shifts that are beyond chance are one thing to know of a model, however many there are."""
     spread: Counter[str] = Counter()
-    touched = []
+    told = []
     for watch in watches:
         names = watch.slight_lasting if lasting else watch.slight
         if names:
-            touched.append(watch)
+            told.append((watch, set(names)))
             spread.update(names)
-    if not touched:
+    if not told:
         return []
-    named, listed = _by_number(spread)
+    driven = _over_all(told)
+    named, listed = _by_number(spread, driven)
     message = (
-        f"{len(touched)} of {len(watches)} segments of {model} see slightly other inputs than when they were trained, "
+        f"{len(told)} of {len(watches)} segments of {model} see slightly other inputs than when they were trained, "
         f"and not by chance: {listed}"
     )
     evidence = {
-        "segments": len(touched),
+        "segments": len(told),
         "of": len(watches),
         "features": named,
-        "first": [segment_text(watch.segment) for watch in touched[:_NAMED]],
+        "effects": driven,
+        "first": [segment_text(watch.segment) for watch, _ in told[:_NAMED]],
     }
     return [Finding((), "slight_drift", "info", message, evidence)]
 
@@ -222,12 +230,32 @@ def _grouped(
     return [Finding((), first[0].kind, first[0].severity, message, evidence)]
 
 
-def _by_number(spread: Mapping[str, int]) -> tuple[dict[str, int], str]:
-    """Features by the number of segments, those of the most first; and the same in words."""
-    named = dict(sorted(spread.items(), key=lambda item: (-item[1], item[0])))
-    listed = ", ".join(f"{name} in {segments}" for name, segments in list(named.items())[:_NAMED])
-    more = f" and {len(named) - _NAMED} more features" if len(named) > _NAMED else ""
-    return named, listed + more
+def _by_number(spread: Mapping[str, int], driven: Mapping[str, float]) -> tuple[dict[str, int], str]:
+    """Features, those first that move the answers most, then those of the most segments; and the same in words."""
+    ordered = by_effect(spread, driven)
+    listed = ", ".join(
+        f"{name} in {spread[name]}{_driven(driven.get(name), ' (', ')')}" for name in ordered[:_NAMED]
+    )
+    more = f" and {len(ordered) - _NAMED} more features" if len(ordered) > _NAMED else ""
+    return {name: spread[name] for name in ordered}, listed + more
+
+
+def _over_all(seen: Sequence[tuple[Watch, Set[str]]]) -> dict[str, float]:
+    """How far each feature moves the mean answer of the rows of segments in which it has shifted, where known."""
+    sums: dict[str, tuple[float, int]] = {}
+    for watch, names in seen:
+        for name in names & watch.effects.keys():
+            total, rows = sums.get(name, (0.0, 0))
+            sums[name] = (total + watch.effects[name] * watch.rows, rows + watch.rows)
+    return {name: total / rows for name, (total, rows) in sums.items() if rows}
+
+
+def _driven(effect: float | None, begin: str = ", ", end: str = "") -> str:
+    """What a shift does to the answers, in words; nothing where it is not known."""
+    if effect is None:
+        return ""
+    told = f"moves the answers by {effect:+.2g}" if effect else "hardly moves the answers"
+    return f"{begin}{told}{end}"
 
 
 def _farthest(watch: Watch) -> float:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from modelworks.core.measure import FEATURE_BINS, OUTPUT_BINS, Ints
+from modelworks.core.measure import FEATURE_BINS, OUTPUT_BINS, Doubles, Ints, Reference
 from modelworks.core.ref import parse_segment
+from modelworks.monitor.attribution import attributed, by_effect, sure
 from modelworks.monitor.drift.rule import Drift
 from modelworks.monitor.fleet import FALSE_ALARMS, Between, Flags, decay, effects, shift
 from modelworks.monitor.history import expect
@@ -93,6 +94,12 @@ def judge(
         found: npt.NDArray[Any] = np.take_along_axis(values, chosen[None], axis=0)[0]
         return found
 
+    moved, moved_error = attributed(
+        reference[:, :-1, :FEATURE_BINS],
+        np.take_along_axis(live, chosen[None, ..., None], axis=0)[0, :, :-1, :FEATURE_BINS],
+        np.stack([_main_effects(one) for one in references], axis=1),
+        told(compared.dispersion)[:, :-1],
+    )
     loss, error = mean_loss(truths.sums)
     labelled = truths.sums[:, 1]
     error = np.fmax(error, clustered_error(truths.sums, per_day.windows, per_day.loss))
@@ -115,10 +122,12 @@ def judge(
     psi = drift
     if rule.test != "psi":
         psi = np.round(told(np.stack([effects("psi", reference, one) for one in live])), 4)
+    driven = sure(moved, moved_error)
     watches = []
     for place, ((segment, version), entry) in enumerate(known.items()):
         names = entry.features
         rows = sums[place, 0]
+        how_far, moving = _named(names, drift[place]), _named(names, driven[place])
         watches.append(
             Watch(
                 segment=parse_segment(segment),
@@ -139,9 +148,13 @@ def judge(
                 psi=_named(names, psi[place]),
                 output_psi=finite(psi[place, -1]),
                 drift_test=rule.test,
-                drift=_named(names, drift[place]),
+                drift=how_far,
                 output_drift=finite(drift[place, -1]),
-                shifted=_flagged(names, alarms[place]),
+                effects=moving,
+                effect_errors=_named(names, moved_error[place]),
+                shifted=tuple(
+                    by_effect({name: how_far[name] for name in _flagged(names, alarms[place])}, moving)
+                ),
                 output_shifted=alarms[place][-1],
                 decayed=bool(worse[place]),
                 shifting=_flagged(names, lastings[place]),
@@ -155,6 +168,13 @@ def judge(
             )
         )
     return watches
+
+
+def _main_effects(reference: Reference) -> Doubles:
+    """Those of the reference; NaN where it has none."""
+    if reference.main_effects is None:
+        return np.full((2, *reference.features.shape), np.nan)
+    return reference.main_effects
 
 
 def _flagged(names: Sequence[str], flags: Sequence[bool], but: Sequence[bool] = ()) -> tuple[str, ...]:

@@ -259,6 +259,8 @@ def monitor(
                 "drift": watch.drift,
                 "output_drift": watch.output_drift,
                 "shifted": watch.shifted,
+                "effects": watch.effects,
+                "effect_errors": watch.effect_errors,
                 "decayed": watch.decayed,
             }
             for watch in sorted(watches, key=lambda watch: -watch.rows)
