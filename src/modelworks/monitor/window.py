@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from operator import attrgetter
@@ -71,6 +71,13 @@ class Known:
     def features(self) -> tuple[str, ...]:
         """Names in the order of the counts."""
         return self.signature.numbers + self.signature.texts
+
+    @cached_property
+    def outputs_alone(self) -> Known:
+        """The same version of which inputs are not looked at."""
+        return replace(
+            self, signature=replace(self.signature, inputs=()), reference=self.reference.outputs_alone()
+        )
 
 
 def read_predictions(tables: Tables, model: str, where: pl.Expr) -> pl.DataFrame:

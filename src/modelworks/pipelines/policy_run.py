@@ -18,6 +18,9 @@ from modelworks.learn.policy import Decision, Policy, decide
 from modelworks.learn.simulation import Event
 from modelworks.learn.states import Attempt, states_of
 from modelworks.learn.triggers.every import Every
+from modelworks.learn.triggers.on_decay import OnDecay
+from modelworks.learn.triggers.on_detector import OnDetector
+from modelworks.learn.triggers.on_gain import OnGain
 from modelworks.learn.triggers.on_rows import OnRows
 from modelworks.models.definition import Definition
 from modelworks.models.package import Package
@@ -37,6 +40,8 @@ _AHEAD = 28 * DAY
 """How far ahead a version answers at once: it is asked seldom, and for many rows."""
 _BLIND = (Every, OnRows)
 """Triggers that do not look at what monitoring says."""
+_OF_ANSWERS = (*_BLIND, OnDecay, OnGain, OnDetector)
+"""Triggers that do not look at what it says of inputs."""
 
 Doubles = npt.NDArray[np.float64]
 
@@ -103,6 +108,7 @@ class PolicyRun:
         self._unlabelled: Ints = np.zeros(0, np.int64)  # rows that were answered and whose truth has not come
         self._routes: Ints | None = None
         self._sighted = not all(isinstance(trigger, _BLIND) for trigger in policy.triggers)
+        self._inputs = not all(isinstance(trigger, _OF_ANSWERS) for trigger in policy.triggers)
 
     def take(self, segment: Segment, now: int, event: Event, seconds: float, made: Version | None) -> None:
         """A segment was trained.
@@ -121,7 +127,8 @@ class PolicyRun:
         if event.action != "fail":
             self._made[segment] = self._made.get(segment, 0) + 1
         if made is not None:
-            self.champions[segment] = replace(made, number=self._made[segment])
+            known = made.known if self._inputs else made.known.outputs_alone
+            self.champions[segment] = replace(made, number=self._made[segment], known=known)
             self._routes = None
 
     def decide(self, now: int) -> list[Decision]:
@@ -158,8 +165,9 @@ class PolicyRun:
         rows = self.past.asked
         low, high = map(int, np.searchsorted(rows.events, [since, until]))
         asked = self._routing()[rows.at[-1][low:high]]
-        if (self._by[low:high] != asked).any():
-            self._ahead(low, int(np.searchsorted(rows.events, since + _AHEAD)))
+        stale = asked[self._by[low:high] != asked]
+        if len(stale):
+            self._ahead(np.unique(stale), low, int(np.searchsorted(rows.events, since + _AHEAD)))
         if self._sighted:
             places = np.arange(low, high)
             told = rows.known[places] <= until
@@ -181,11 +189,11 @@ class PolicyRun:
             self._routes = np.array(nearest)
         return self._routes
 
-    def _ahead(self, low: int, high: int) -> None:
-        """Answer all rows of a span that are not answered as things stand."""
+    def _ahead(self, uids: Ints, low: int, high: int) -> None:
+        """Let some versions answer all rows of a span that they would as things stand, and have not yet."""
         rows = self.past.asked
         asked = self._routing()[rows.at[-1][low:high]]
-        stale = np.flatnonzero(self._by[low:high] != asked)
+        stale = np.flatnonzero((self._by[low:high] != asked) & np.isin(asked, uids))
         versions = {one.uid: one for one in self.champions.values()}
         order = stale[np.argsort(asked[stale], kind="stable")]
         for part in np.split(order, np.flatnonzero(np.diff(asked[order])) + 1):
