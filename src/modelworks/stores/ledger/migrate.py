@@ -32,16 +32,15 @@ def upgrade(write: Callable[[], AbstractContextManager[Connection]]) -> None:
     Of an embedded ledger that has something in it, a copy as it was stays beside it: see `revisions.copies`.
     """
     with write() as db:
-        before = revision(db)
-        database = db.engine.url.database
+        before, database, copied = revision(db), db.engine.url.database, ""
         if before is not None and db.dialect.name == "sqlite" and database:
-            _copy(Path(database))
+            copied = f"; as it was before: {_copy(Path(database))}"
         command.upgrade(config(db), "head")
-    if before is not None:
-        _log.info("the ledger was upgraded from revision %s to %s", before, HEAD)
+    if before is not None:  # it happens once a version, and who has a reason to wonder should have read it
+        _log.warning("the ledger was upgraded from revision %s to %s%s", before, HEAD, copied)
 
 
-def _copy(database: Path) -> None:
+def _copy(database: Path) -> Path:
     """Copy what is committed; nobody else writes, since the caller's transaction is the one that may."""
     place = database.with_name(f"{database.stem}-before-{HEAD}.db")
     part = place.with_suffix(".part")
@@ -54,4 +53,4 @@ def _copy(database: Path) -> None:
     for older in copies(database):
         if older != place:
             older.unlink()
-    _log.info("a copy of the ledger from before the upgrade is at %s", place)
+    return place
