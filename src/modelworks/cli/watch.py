@@ -180,6 +180,8 @@ def monitor(
             for c in told["champions"][:15]
         ],
     )
+    if told["champions"] and told["reference"] != "training":
+        show.OUT.print(f"  {_compared(told['reference'], [c['reference'] for c in told['champions']])}")
     if told["checkpoints"]:
         show.table(
             "Learned from outcomes; the loss of each row is from before it was learned",
@@ -191,6 +193,16 @@ def monitor(
             ],
         )  # fmt: skip
     return show.hint("modelworks alerts, modelworks decisions")
+
+
+def _compared(asked: str, found: list[str]) -> str:
+    """What inputs are compared with, one line."""
+    than = {"trailing": "what was answered on the days before", "seasonal": "what was answered a year before"}
+    fell_back = sum(one != asked for one in found)
+    but = (
+        f"; {fell_back} of {len(found)}, which did not answer then, with their training" if fell_back else ""
+    )
+    return f"compared with {than[asked]}{but}"
 
 
 def _driver(name: str, effect: float | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
@@ -14,6 +14,7 @@ import numpy as np
 from modelworks.core.ref import Ref, Segment, segment_text
 from modelworks.monitor.attribution import by_effect
 from modelworks.monitor.drift.port import benjamini_hochberg
+from modelworks.monitor.drift.rule import Compared
 from modelworks.monitor.fleet import FALSE_ALARMS
 from modelworks.monitor.watch import Traffic, Watch
 
@@ -48,6 +49,15 @@ _DAY = timedelta(days=1)
 _WEEK = timedelta(days=7)
 _NAMED = 5
 """Features or segments that a message names."""
+_BEFORE: dict[Compared | None, str] = {
+    "trailing": "on the days before",
+    "seasonal": "a year before",
+    None: "before",
+}
+_THAN = {"training": "when it was trained", **_BEFORE}
+_THAN_MANY = {"training": "when they were trained", **_BEFORE}
+_THAN_ANSWERS = {"training": "at validation", **_BEFORE}
+"""What inputs or answers are compared with, in words."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +112,8 @@ def _feature_drift(model: str, watches: Sequence[Watch], lasting: bool) -> list[
         driven = _over_all([(watch, common.intersection(names)) for watch, names in seen])
         named, listed = _by_number({name: spread[name] for name in common}, driven)
         seen_by = f"{touched} of {len(watches)} segments of {model}"
-        message = f"{seen_by} see other inputs than when they were trained: {listed}"
+        than = _THAN_MANY[_reference(watch for watch, names in seen if common.intersection(names))]
+        message = f"{seen_by} see other inputs than {than}: {listed}"
         evidence = {"segments": touched, "of": len(watches), "features": named, "effects": driven}
         found.append(Finding((), "feature_drift", "warning", message, evidence))
     for watch, names in seen:
@@ -113,7 +124,8 @@ def _feature_drift(model: str, watches: Sequence[Watch], lasting: bool) -> list[
                 f"{name} ({_far(watch.drift_test, own[name])}{_driven(watch.effects.get(name))})"
                 for name in ordered[:_NAMED]
             )
-            message = f"{Ref(model, watch.segment)} sees other inputs than when it was trained: {listed}"
+            than = _THAN[watch.reference]
+            message = f"{Ref(model, watch.segment)} sees other inputs than {than}: {listed}"
             effects = {name: watch.effects[name] for name in ordered if name in watch.effects}
             evidence = {watch.drift_test: own, "rows": watch.rows, "effects": effects}
             found.append(Finding(watch.segment, "feature_drift", "warning", message, evidence))
@@ -134,8 +146,8 @@ def _slight_drift(model: str, watches: Sequence[Watch], lasting: bool) -> list[F
     driven = _over_all(told)
     named, listed = _by_number(spread, driven)
     message = (
-        f"{len(told)} of {len(watches)} segments of {model} see slightly other inputs than when they were trained, "
-        f"and not by chance: {listed}"
+        f"{len(told)} of {len(watches)} segments of {model} see slightly other inputs than "
+        f"{_THAN_MANY[_reference(watch for watch, _ in told)]}, and not by chance: {listed}"
     )
     evidence = {
         "segments": len(told),
@@ -150,7 +162,7 @@ def _slight_drift(model: str, watches: Sequence[Watch], lasting: bool) -> list[F
 def _prediction_drift(model: str, watches: Sequence[Watch], lasting: bool) -> list[Finding]:
     def one(watch: Watch) -> Finding:
         message = (
-            f"{Ref(model, watch.segment)} gives other answers than at validation "
+            f"{Ref(model, watch.segment)} gives other answers than {_THAN_ANSWERS[watch.reference]} "
             f"({_far(watch.drift_test, watch.output_drift or 0.0)} over {watch.rows} predictions)"
         )
         evidence = {
@@ -161,7 +173,8 @@ def _prediction_drift(model: str, watches: Sequence[Watch], lasting: bool) -> li
         return Finding(watch.segment, "prediction_drift", "warning", message, evidence)
 
     moved = [watch for watch in watches if (watch.output_shifting if lasting else watch.output_shifted)]
-    return _grouped(model, moved, len(watches), one, "give other answers than at validation", _farthest)
+    says = f"give other answers than {_THAN_ANSWERS[_reference(moved)]}"
+    return _grouped(model, moved, len(watches), one, says, _farthest)
 
 
 def _performance(model: str, watches: Sequence[Watch], lasting: bool) -> list[Finding]:
@@ -238,6 +251,12 @@ def _by_number(spread: Mapping[str, int], driven: Mapping[str, float]) -> tuple[
     )
     more = f" and {len(ordered) - _NAMED} more features" if len(ordered) > _NAMED else ""
     return {name: spread[name] for name in ordered}, listed + more
+
+
+def _reference(watches: Iterable[Watch]) -> Compared | None:
+    """What all of them are compared with, if it is the same."""
+    found = {watch.reference for watch in watches}
+    return found.pop() if len(found) == 1 else None
 
 
 def _over_all(seen: Sequence[tuple[Watch, Set[str]]]) -> dict[str, float]:

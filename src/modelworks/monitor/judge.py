@@ -13,7 +13,7 @@ from modelworks.core.measure import FEATURE_BINS, OUTPUT_BINS, Doubles, Ints, Re
 from modelworks.core.ref import parse_segment
 from modelworks.monitor.attribution import attributed, by_effect, sure
 from modelworks.monitor.drift.rule import Drift
-from modelworks.monitor.fleet import FALSE_ALARMS, Between, Flags, decay, effects, shift
+from modelworks.monitor.fleet import FALSE_ALARMS, MIN_ROWS, Between, Flags, decay, effects, shift
 from modelworks.monitor.history import expect
 from modelworks.monitor.moves import moves, scores
 from modelworks.monitor.performance import binned_auc, clustered_error, mean_loss
@@ -27,6 +27,8 @@ VIEWS = (7.0, 3.0)
 A shift that began yesterday is a small part of four weeks. A single day would not do: Sundays are unlike other
 days, and come every week.
 """
+_FEWEST_DAYS = 7
+"""Days with predictions from which a reference of days is one: days of the week differ."""
 _BINS = max(FEATURE_BINS, OUTPUT_BINS)
 
 
@@ -45,7 +47,7 @@ def judge(
 
     Args:
         known: The champions.
-        windows: What they answered, day by day.
+        windows: What they answered, day by day; also on the days that the rule compares with.
         of: Whose each window is, as a place in `known`, shape (windows,).
         age: How many days ago the day of each window began, shape (windows,).
         rule: How large a shift must be.
@@ -57,8 +59,10 @@ def judge(
     if not known:
         return []
     rule = rule or Drift()
-    complete, seen = np.flatnonzero(age >= lag + 1), np.flatnonzero(age <= days)
+    complete = np.flatnonzero((age >= lag + 1) & (age <= days + lag))
+    seen = np.flatnonzero(age <= days + min(lag, 0.0))
     truth, truth_of = windows.answers().take(complete), of[complete]
+    reference, compared_with = _compared_with(known, windows, of, age, rule.before(days))
     if len(seen) < len(age):
         windows, of, age = windows.take(seen), of[seen], age[seen]
     truths, per_day = truth.merge(truth_of, len(known)), truth.spread(truth_of, len(known))
@@ -69,9 +73,6 @@ def judge(
         recent = np.flatnonzero((age >= 1) & (age < days + 1))
         views.append(windows.take(recent).merge(of[recent], len(known)))
     references = [entry.reference for entry in known.values()]
-    reference = _together(
-        np.stack([one.features for one in references]), np.stack([one.outputs for one in references])
-    )
     live = np.stack([_together(one.counts.features, one.counts.outputs.sum(axis=1)) for one in views])
     lasted = spread.windows[:, None]
     places = scores(reference, live[0], _ordered(known.values()))
@@ -148,6 +149,7 @@ def judge(
                 psi=_named(names, psi[place]),
                 output_psi=finite(psi[place, -1]),
                 drift_test=rule.test,
+                reference=rule.reference if compared_with[place] else "training",
                 drift=how_far,
                 output_drift=finite(drift[place, -1]),
                 effects=moving,
@@ -168,6 +170,31 @@ def judge(
             )
         )
     return watches
+
+
+def _compared_with(
+    known: Mapping[Key, Known],
+    windows: Sketches,
+    of: Ints,
+    age: npt.NDArray[np.float64],
+    before: tuple[float, float] | None,
+) -> tuple[Ints, Flags]:
+    """Rows that champions are compared with, shape (models, features + 1, bins), and whether those are of `before`.
+
+    They are of the training where there is too little of the days that it ought to be. Days of a reference differ as
+    those do that are judged with it, which the tests take into account by scaling both with the same dispersion.
+    """
+    training = [entry.reference for entry in known.values()]
+    rows = _together(
+        np.stack([one.features for one in training]), np.stack([one.outputs for one in training])
+    )
+    if before is None:
+        return rows, np.zeros(len(known), np.bool_)
+    then = np.flatnonzero((age > before[0]) & (age <= before[1]))
+    past = windows.take(then).merge(of[then], len(known))
+    there = (past.sums[:, 0] >= MIN_ROWS) & (np.bincount(of[then], minlength=len(known)) >= _FEWEST_DAYS)
+    then_rows = _together(past.counts.features, past.counts.outputs.sum(axis=1))
+    return np.where(there[:, None, None], then_rows, rows), there
 
 
 def _main_effects(reference: Reference) -> Doubles:

@@ -192,6 +192,7 @@ class MonitorStation:
         stored = self._stored.read(model, end - back, end)
         answered = [one for one in stored if one[:2] in champions]
         known = self._versions.of(model, list(dict.fromkeys(one[:2] for one in answered)))
+        answered += self._before(model, rule.before(days), end, answered)
         level = share(len(champions), everywhere)
         watches: list[Watch] = []
         # Sketches of one shape are summed and judged together: usually all.
@@ -211,6 +212,16 @@ class MonitorStation:
         watches.sort(key=lambda watch: watch.segment)
         self._last = (asked, watches)
         return list(watches)
+
+    def _before(
+        self, model: str, days: tuple[float, float] | None, end: datetime, read: Sequence[Window]
+    ) -> list[Window]:
+        """Windows of the days that a rule compares with, without those that were `read`; see `Drift.before`."""
+        if days is None:
+            return []
+        there = {one[:3] for one in read}
+        found = self._stored.earlier(model, end - days[1] * DAY, end - days[0] * DAY)
+        return [one for one in found if one[:3] not in there]
 
     def streams(self, model: str, now: datetime) -> dict[Segment, npt.NDArray[np.float64]]:
         """Losses of the champions' rows; see `monitor.stream`."""

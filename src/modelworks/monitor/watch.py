@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelworks.core.ref import Segment
+from modelworks.monitor.drift.rule import Compared
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Watch:
         slight: Features whose shift is not by chance either, but not large.
         slight_lasting: `slight` by easier limits.
         drift_test: The test by which the model's definition measures shifts; see `Drift`.
+        reference: What its inputs and outputs are compared with; its training also where the definition says
+            otherwise but it did not answer then.
         drift: Shift of each feature by that test.
         output_drift: The same for the main output.
         effects: By how much the shift of each feature moves the mean output, in its unit, as features and output go
@@ -81,6 +84,7 @@ class Watch:
     slight: tuple[str, ...] = ()
     slight_lasting: tuple[str, ...] = ()
     drift_test: str = "psi"
+    reference: Compared = "training"
     drift: Mapping[str, float] = field(default_factory=dict)
     output_drift: float | None = None
     effects: Mapping[str, float] = field(default_factory=dict)

@@ -284,17 +284,27 @@ class PolicyRun:
         champions = {one.key: one.known for one in self.champions.values()}
         level = share(len(champions), len(champions) + self.others)
         late = self._lag(now)
-        first = now / DAY - TRAILING_DAYS - (late if np.isfinite(late) else LOOK_BACK)
+        before = self.rule.before(TRAILING_DAYS)
+        oldest = TRAILING_DAYS + (late if np.isfinite(late) else LOOK_BACK)
+        first = now / DAY - max(oldest, before[1] if before else 0.0)
         for key in [key for key in self._days if key[0] < first]:
             del self._days[key]
         found: list[Watch] = []
         for layout in {key[1] for key in self._days}:
             parts = [(day, *part) for (day, of), part in sorted(self._days.items(), key=_day) if of == layout]
             keys = [key for _, some, _ in parts for key in some]
-            days = np.concatenate([np.full(len(some), day) for day, some, _ in parts])
-            mine = np.array([place for place, key in enumerate(keys) if key in champions], np.int64)
+            age = now / DAY - np.concatenate([np.full(len(some), day) for day, some, _ in parts])
+            near = age <= TRAILING_DAYS + late
             places: dict[Key, int] = {}
-            of = np.array([places.setdefault(keys[place], len(places)) for place in mine], np.int64)
+            for place in np.flatnonzero(near).tolist():
+                if keys[place] in champions:
+                    places.setdefault(keys[place], len(places))
+            if before is not None:
+                near |= (age > before[0]) & (age <= before[1])
+            mine = np.array(
+                [place for place in np.flatnonzero(near).tolist() if keys[place] in places], np.int64
+            )
+            of = np.array([places[keys[place]] for place in mine], np.int64)
             windows = Sketches(
                 np.concatenate([one.sums for *_, one in parts])[mine],
                 Counts(
@@ -303,11 +313,7 @@ class PolicyRun:
                 ),
             )
             known = {key: champions[key] for key in places}
-            age = now / DAY - days[mine]
-            near = np.flatnonzero(age <= TRAILING_DAYS + late)
-            found += judge(
-                known, windows.take(near), of[near], age[near], self.rule, level, lag=late, days=TRAILING_DAYS
-            )
+            found += judge(known, windows, of, age[mine], self.rule, level, lag=late, days=TRAILING_DAYS)
         return found
 
     def _lag(self, now: int) -> float:

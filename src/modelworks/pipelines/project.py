@@ -184,7 +184,8 @@ def model(
         inputs: What is done with requests that hold what the training did not see; by default they are answered,
             and what is odd is said.
         log: What of its answers is kept; by default all.
-        drift: How large a shift of its inputs or answers must be to be told of; by default a PSI of 0.2.
+        drift: How large a shift of its inputs or answers must be to be told of, and from what; by default a PSI of
+            0.2 from the training.
         holdout: Share of the rows, the newest, that judges instead of teaching.
         window: How far back training looks, for instance ``"120d"``; everything by default.
         params: Passed to the function.
