@@ -116,9 +116,9 @@ def test_the_doctor_says_the_ledger_s_revision_and_when_it_is_too_new(
     with closing(sqlite3.connect(database)) as db, db:
         db.execute("update alembic_version set version_num = '9999'")
     code, findings = doctor()
-    assert (code, findings["project"]["ok"]) == (1, False)
-    assert "newer than this Modelworks" in findings["project"]["found"]
-    assert "pip install --upgrade modelworks" in findings["project"]["fix"]
+    assert (code, findings["ledger"]["ok"], findings["project"]["ok"]) == (1, False, True)
+    assert "newer than this Modelworks" in findings["ledger"]["found"]
+    assert "pip install --upgrade modelworks" in findings["ledger"]["fix"]
     code, _, err = run(capsys, monkeypatch, "--project", str(tmp_path / "p"), "models", "list")
     assert (code, "newer than this Modelworks" in err, "Traceback" in err) == (1, True, False)
 

@@ -191,6 +191,15 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
     engine.dispose()
 
 
+def test_the_tables_of_somebody_else_are_not_touched(url: str, engine: Engine) -> None:
+    with engine.begin() as db:
+        db.execute(text("create table runs (id integer primary key, distance float)"))
+        db.execute(text("insert into runs values (1, 42.195)"))
+    with pytest.raises(Unavailable, match="already exists"):
+        Ledger(url)
+    assert content(engine) == {"runs": [{"id": 1, "distance": 42.195}]}
+
+
 def _open(url: str, gate: Any, results: Any) -> None:
     """Open it together with others, and say how many statements changed the schema."""
     changes: list[str] = []

@@ -134,7 +134,8 @@ class Root:
         training.close()
         if "_telling" in self.__dict__:
             self._telling.close()
-        self.stores.ledger.close()
+        if "stores" in self.__dict__:  # never opened, or they could not be: that was said by who tried
+            self.stores.ledger.close()
 
     def __enter__(self) -> Self:
         return self

@@ -21,7 +21,7 @@ from modelworks.monitor.watch import Traffic, Watch
 Kind = Literal[
     "feature_drift", "slight_drift", "prediction_drift", "performance", "volume",
     "silent_outcomes", "selective_outcomes", "feedback_loop", "negative_value", "value_unknown",
-    "source", "quarantine", "lost", "contract", "stale", "rollout",
+    "source", "quarantine", "lost", "contract", "stale", "rollout", "training",
 ]  # fmt: skip
 KINDS: frozenset[Kind] = frozenset(
     {

@@ -166,6 +166,13 @@ class MonitorStation:
         told = {"severity": "critical", "message": message, "evidence": plain(evidence)}
         db.execute(insert(alerts).values(**place, **told))
 
+    def tell_training(
+        self, db: Connection, model: str, wrong: str | None, evidence: Mapping[str, Any] | None = None
+    ) -> None:
+        """Open an alert that a training of a model was given up, or close it where one has come to its end."""
+        found = [Finding((), "training", "critical", wrong, evidence or {})] if wrong else []
+        _settle(db, model, found, set(), self.clock(), frozenset({"training"}))
+
     def rollouts_over(self, db: Connection, model: str, segments: Sequence[Segment]) -> None:
         """Close what was told of earlier rollouts of segments: another version is on its way, or live."""
         mine = (alerts.c.model == model, alerts.c.kind == "rollout", alerts.c.closed.is_(None))

@@ -128,7 +128,7 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
     spent: _Spent = {}
     if model is None:
         _close_undefined(stations)
-    for one in models:
+    for one in _dangerous_last(stations, models):
         trained += resume(stations, one, progress)
         watch.lap("train")
         with stations.stores.ledger.leases.take(_turn(one)) as lease:
@@ -176,6 +176,14 @@ def resume(stations: Stations, model: Model, progress: Progress = silent) -> lis
             continue
         told += [report] if report else []
     return told
+
+
+def _dangerous_last(stations: Stations, models: Sequence[Model]) -> list[Model]:
+    """The models, those last whose training was cut off: where it ends the process again, the others had their turn."""
+    cut_off = {
+        one.model for one in campaigns.going(stations.stores.ledger) if one.attempts and not one.running
+    }
+    return sorted(models, key=lambda one: one.name in cut_off)
 
 
 def _close_undefined(stations: Stations) -> None:

@@ -9,5 +9,5 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Create every table."""
-    schema.create_all(op.get_bind())
+    """Create every table; tables of somebody else that have such a name are not taken for ours."""
+    schema.create_all(op.get_bind(), checkfirst=False)
