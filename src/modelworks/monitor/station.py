@@ -171,7 +171,7 @@ class MonitorStation:
     ) -> None:
         """Open an alert that a training of a model was given up, or close it where one has come to its end."""
         found = [Finding((), "training", "critical", wrong, evidence or {})] if wrong else []
-        _settle(db, model, found, set(), self.clock(), frozenset({"training"}))
+        settle(db, model, found, set(), self.clock(), frozenset({"training"}))
 
     def rollouts_over(self, db: Connection, model: str, segments: Sequence[Segment]) -> None:
         """Close what was told of earlier rollouts of segments: another version is on its way, or live."""
