@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 from modelworks.core.ref import Segment
 
+LossKind = Literal["log_loss", "squared_error"]
+
 
 @dataclass(frozen=True)
 class Watch:
@@ -60,7 +62,7 @@ class Watch:
     rows: int
     labelled: int
     output_mean: float | None
-    loss_kind: Literal["log_loss", "squared_error"]
+    loss_kind: LossKind
     loss: float | None
     loss_error: float | None
     promised: float | None
