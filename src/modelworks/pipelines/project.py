@@ -144,6 +144,7 @@ def model(
     retrain: Sequence[Trigger] = (),
     cooldown: str = "1d",
     backoff: int = 3,
+    siblings: bool = False,
     budget: Budget | None = None,
     approval: Approval = "auto",
     value: Value | None = None,
@@ -176,6 +177,8 @@ def model(
         retrain: When to retrain; without a trigger only by hand.
         cooldown: Least time between two trainings of one segment.
         backoff: How often that time is doubled at most while nothing comes of a segment's trainings; 0 for never.
+        siblings: Whether a segment that decays or drifts takes those siblings along that share its reason, though
+            they cannot say so by themselves.
         budget: What retraining may spend in a day; anything by default.
         approval: ``"manual"`` where a person has to approve what passed its gates; ``mw.LargeChange(...)`` where
             only a large change is asked for.
@@ -303,7 +306,13 @@ def model(
             replace(definition, code=code_digest(definition)),
             tuple(gate),
             rollout or Direct(),
-            Policy(tuple(retrain), duration(cooldown), backoff=backoff, budget=budget or Budget()),
+            Policy(
+                tuple(retrain),
+                duration(cooldown),
+                backoff=backoff,
+                budget=budget or Budget(),
+                siblings=siblings,
+            ),
             approval,
             value,
             tune,
