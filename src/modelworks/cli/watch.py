@@ -166,7 +166,7 @@ def monitor(
         show.OUT.print(f"  {_outcomes(told['outcomes'])}")
     show.table(
         "Champions with the most predictions",
-        ["segment", "version#", "predictions#", "loss#", "expected#", "at validation#", "drifted"],
+        ["segment", "version#", "predictions#", "loss#", "expected#", "at validation#", "what drives it"],
         [
             [
                 c["segment"] or "(all)",
@@ -175,11 +175,13 @@ def monitor(
                 c["loss"],
                 c["expected_loss"],
                 c["promised"],
-                ", ".join(c["shifted"]),
+                ", ".join(_driver(name, c["effects"].get(name)) for name in c["shifted"]),
             ]
             for c in told["champions"][:15]
         ],
     )
+    if told["champions"] and told["reference"] != "training":
+        show.OUT.print(f"  {_compared(told['reference'], [c['reference'] for c in told['champions']])}")
     if told["checkpoints"]:
         show.table(
             "Learned from outcomes; the loss of each row is from before it was learned",
@@ -191,6 +193,21 @@ def monitor(
             ],
         )  # fmt: skip
     return show.hint("modelworks alerts, modelworks decisions")
+
+
+def _compared(asked: str, found: list[str]) -> str:
+    """What inputs are compared with, one line."""
+    than = {"trailing": "what was answered on the days before", "seasonal": "what was answered a year before"}
+    fell_back = sum(one != asked for one in found)
+    but = (
+        f"; {fell_back} of {len(found)}, which did not answer then, with their training" if fell_back else ""
+    )
+    return f"compared with {than[asked]}{but}"
+
+
+def _driver(name: str, effect: float | None) -> str:
+    """A feature that has shifted, and by how much that moves the answers, where it is known."""
+    return name if effect is None else f"{name} {effect:+.2g}" if effect else f"{name} ±0"
 
 
 def _about(span: dict[str, Any], what: str) -> str | None:

@@ -13,6 +13,7 @@ from modelworks.pipelines import apply as applying
 from modelworks.pipelines import notify as notifying
 from modelworks.pipelines import report
 from modelworks.pipelines import simulate as simulating
+from modelworks.pipelines import value as valuing
 from modelworks.pipelines.context import Progress, silent
 
 
@@ -25,6 +26,25 @@ class Loop(Root):
     ) -> Plain:
         """Volume, drift and performance of a model over the last days (28; 366 by month)."""
         return report.monitor(self.stations, model, segment, days, by)
+
+    @verb("GET", "/api/value")
+    def value(
+        self,
+        model: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        by: str = "month",
+    ) -> Plain:
+        """What models bring beside their holdouts, less what computing cost; of one its months and segments too."""
+        now = self.stations.clock()
+        return valuing.value(
+            self.stations,
+            model,
+            since=None if since is None else moment(since, now),
+            until=None if until is None else moment(until, now),
+            by=by,
+            cpu_hour=self.config.settings.value_cpu_hour,
+        )
 
     @verb("GET", "/api/alerts")
     def alerts(self, model: str | None = None, open_only: bool = True, limit: int = 100) -> Plain:

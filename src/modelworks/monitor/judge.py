@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from modelworks.core.measure import FEATURE_BINS, OUTPUT_BINS, Ints
+from modelworks.core.measure import FEATURE_BINS, OUTPUT_BINS, Doubles, Ints, Reference
 from modelworks.core.ref import parse_segment
+from modelworks.monitor.attribution import attributed, by_effect, sure
 from modelworks.monitor.drift.rule import Drift
-from modelworks.monitor.fleet import FALSE_ALARMS, Between, Flags, decay, effects, shift
+from modelworks.monitor.fleet import FALSE_ALARMS, MIN_ROWS, Between, Flags, decay, effects, shift
 from modelworks.monitor.history import expect
 from modelworks.monitor.moves import moves, scores
 from modelworks.monitor.performance import binned_auc, clustered_error, mean_loss
@@ -26,6 +27,8 @@ VIEWS = (7.0, 3.0)
 A shift that began yesterday is a small part of four weeks. A single day would not do: Sundays are unlike other
 days, and come every week.
 """
+_FEWEST_DAYS = 7
+"""Days with predictions from which a reference of days is one: days of the week differ."""
 _BINS = max(FEATURE_BINS, OUTPUT_BINS)
 
 
@@ -44,7 +47,7 @@ def judge(
 
     Args:
         known: The champions.
-        windows: What they answered, day by day.
+        windows: What they answered, day by day; also on the days that the rule compares with.
         of: Whose each window is, as a place in `known`, shape (windows,).
         age: How many days ago the day of each window began, shape (windows,).
         rule: How large a shift must be.
@@ -56,8 +59,10 @@ def judge(
     if not known:
         return []
     rule = rule or Drift()
-    complete, seen = np.flatnonzero(age >= lag + 1), np.flatnonzero(age <= days)
+    complete = np.flatnonzero((age >= lag + 1) & (age <= days + lag))
+    seen = np.flatnonzero(age <= days + min(lag, 0.0))
     truth, truth_of = windows.answers().take(complete), of[complete]
+    reference, compared_with = _compared_with(known, windows, of, age, rule.before(days))
     if len(seen) < len(age):
         windows, of, age = windows.take(seen), of[seen], age[seen]
     truths, per_day = truth.merge(truth_of, len(known)), truth.spread(truth_of, len(known))
@@ -68,9 +73,6 @@ def judge(
         recent = np.flatnonzero((age >= 1) & (age < days + 1))
         views.append(windows.take(recent).merge(of[recent], len(known)))
     references = [entry.reference for entry in known.values()]
-    reference = _together(
-        np.stack([one.features for one in references]), np.stack([one.outputs for one in references])
-    )
     live = np.stack([_together(one.counts.features, one.counts.outputs.sum(axis=1)) for one in views])
     lasted = spread.windows[:, None]
     places = scores(reference, live[0], _ordered(known.values()))
@@ -93,6 +95,12 @@ def judge(
         found: npt.NDArray[Any] = np.take_along_axis(values, chosen[None], axis=0)[0]
         return found
 
+    moved, moved_error = attributed(
+        reference[:, :-1, :FEATURE_BINS],
+        np.take_along_axis(live, chosen[None, ..., None], axis=0)[0, :, :-1, :FEATURE_BINS],
+        np.stack([_main_effects(one) for one in references], axis=1),
+        told(compared.dispersion)[:, :-1],
+    )
     loss, error = mean_loss(truths.sums)
     labelled = truths.sums[:, 1]
     error = np.fmax(error, clustered_error(truths.sums, per_day.windows, per_day.loss))
@@ -115,10 +123,12 @@ def judge(
     psi = drift
     if rule.test != "psi":
         psi = np.round(told(np.stack([effects("psi", reference, one) for one in live])), 4)
+    driven = sure(moved, moved_error)
     watches = []
     for place, ((segment, version), entry) in enumerate(known.items()):
         names = entry.features
         rows = sums[place, 0]
+        how_far, moving = _named(names, drift[place]), _named(names, driven[place])
         watches.append(
             Watch(
                 segment=parse_segment(segment),
@@ -139,9 +149,14 @@ def judge(
                 psi=_named(names, psi[place]),
                 output_psi=finite(psi[place, -1]),
                 drift_test=rule.test,
-                drift=_named(names, drift[place]),
+                reference=rule.reference if compared_with[place] else "training",
+                drift=how_far,
                 output_drift=finite(drift[place, -1]),
-                shifted=_flagged(names, alarms[place]),
+                effects=moving,
+                effect_errors=_named(names, moved_error[place]),
+                shifted=tuple(
+                    by_effect({name: how_far[name] for name in _flagged(names, alarms[place])}, moving)
+                ),
                 output_shifted=alarms[place][-1],
                 decayed=bool(worse[place]),
                 shifting=_flagged(names, lastings[place]),
@@ -155,6 +170,38 @@ def judge(
             )
         )
     return watches
+
+
+def _compared_with(
+    known: Mapping[Key, Known],
+    windows: Sketches,
+    of: Ints,
+    age: npt.NDArray[np.float64],
+    before: tuple[float, float] | None,
+) -> tuple[Ints, Flags]:
+    """Rows that champions are compared with, shape (models, features + 1, bins), and whether those are of `before`.
+
+    They are of the training where there is too little of the days that it ought to be. Days of a reference differ as
+    those do that are judged with it, which the tests take into account by scaling both with the same dispersion.
+    """
+    training = [entry.reference for entry in known.values()]
+    rows = _together(
+        np.stack([one.features for one in training]), np.stack([one.outputs for one in training])
+    )
+    if before is None:
+        return rows, np.zeros(len(known), np.bool_)
+    then = np.flatnonzero((age > before[0]) & (age <= before[1]))
+    past = windows.take(then).merge(of[then], len(known))
+    there = (past.sums[:, 0] >= MIN_ROWS) & (np.bincount(of[then], minlength=len(known)) >= _FEWEST_DAYS)
+    then_rows = _together(past.counts.features, past.counts.outputs.sum(axis=1))
+    return np.where(there[:, None, None], then_rows, rows), there
+
+
+def _main_effects(reference: Reference) -> Doubles:
+    """Those of the reference; NaN where it has none."""
+    if reference.main_effects is None:
+        return np.full((2, *reference.features.shape), np.nan)
+    return reference.main_effects
 
 
 def _flagged(names: Sequence[str], flags: Sequence[bool], but: Sequence[bool] = ()) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from modelworks.data.version import IngestReport
 from modelworks.deploy.rollout import Underway
 from modelworks.monitor import feedback, intake, missing, truths
 from modelworks.monitor.alerting import KINDS, Finding, Kind, findings
+from modelworks.monitor.counting import Counting
 from modelworks.monitor.drift.rule import Drift
 from modelworks.monitor.feedback import Sides, sides
 from modelworks.monitor.fleet import share
@@ -30,6 +31,7 @@ from modelworks.monitor.stored import StoredWindows, Window, windows_of
 from modelworks.monitor.stream import streams
 from modelworks.monitor.trials import Gathered, gather
 from modelworks.monitor.truths import LOOK_BACK, Truths, days_of, lag_of, since_of
+from modelworks.monitor.value import Value
 from modelworks.monitor.versions import Versions
 from modelworks.monitor.watch import Observation, Traffic, Watch, finite
 from modelworks.monitor.window import DAY, SLACK, sketched
@@ -59,7 +61,12 @@ class MonitorStation:
         self._last: tuple[tuple[Any, ...], list[Watch]] | None = None
 
     def observe(
-        self, model: str, now: datetime | None = None, horizon_days: float = HORIZON_DAYS
+        self,
+        model: str,
+        now: datetime | None = None,
+        horizon_days: float = HORIZON_DAYS,
+        value: Value | None = None,
+        by: str | None = None,
     ) -> Observation:
         """Bring a model's windows up to date with its predictions and outcomes; judge; open and close alerts.
 
@@ -72,10 +79,14 @@ class MonitorStation:
             model: Name of the model.
             now: Later events are left for later; the clock's time by default.
             horizon_days: Days before `now`, or before the last call if that is longer ago.
+            value: What its predictions are worth, if that is known. By another one than last time all days are
+                counted anew.
+            by: The column that its holdout is drawn by; the dataset's key by default.
         """
         now = now or self.clock()
+        counting = Counting(self.stores.ledger, model, value, by)
         with self.stores.ledger.read() as db:
-            progress = Progress.of(db, model)
+            progress = Progress() if counting.anew else Progress.of(db, model)
         changed = Changed(self.stores.tables, model, progress, now, timedelta(days=horizon_days))
         made: list[Window] = []
         days: list[Truths] = []
@@ -85,7 +96,9 @@ class MonitorStation:
             for keys, sketches in sketched(part, known):
                 made += windows_of(keys, sketches)
             days += days_of(part, SLACK)
+            counting.take(part, known)
             rows += len(part)
+        counting.write()
         self._stored.write(model, made, changed.progress, days)
         watches = self.summary(model, end=now)
         traffic = self._traffic(model, now)
@@ -93,10 +106,10 @@ class MonitorStation:
             came = truths.read(db, model, now - timedelta(days=LOOK_BACK), now)
         both = _sides(came, now)
         found = findings(model, watches, traffic, now) + missing.findings(model, watches, came, now)
-        found += feedback.findings(model, both)
+        found += feedback.findings(model, both) + counting.findings(now)
         lasting = findings(model, watches, traffic, now, lasting=True)
         lasting += missing.findings(model, watches, came, now, lasting=True)
-        lasting += feedback.findings(model, both, lasting=True)
+        lasting += feedback.findings(model, both, lasting=True) + counting.findings(now, lasting=True)
         staying = {(one.segment, one.kind) for one in lasting}
         with self.stores.ledger.write() as db:
             opened = _settle(db, model, found, staying, now, KINDS)
@@ -186,6 +199,7 @@ class MonitorStation:
         stored = self._stored.read(model, end - back, end)
         answered = [one for one in stored if one[:2] in champions]
         known = self._versions.of(model, list(dict.fromkeys(one[:2] for one in answered)))
+        answered += self._before(model, rule.before(days), end, answered)
         level = share(len(champions), everywhere)
         watches: list[Watch] = []
         # Sketches of one shape are summed and judged together: usually all.
@@ -205,6 +219,16 @@ class MonitorStation:
         watches.sort(key=lambda watch: watch.segment)
         self._last = (asked, watches)
         return list(watches)
+
+    def _before(
+        self, model: str, days: tuple[float, float] | None, end: datetime, read: Sequence[Window]
+    ) -> list[Window]:
+        """Windows of the days that a rule compares with, without those that were `read`; see `Drift.before`."""
+        if days is None:
+            return []
+        there = {one[:3] for one in read}
+        found = self._stored.earlier(model, end - days[1] * DAY, end - days[0] * DAY)
+        return [one for one in found if one[:3] not in there]
 
     def streams(self, model: str, now: datetime) -> dict[Segment, npt.NDArray[np.float64]]:
         """Losses of the champions' rows; see `monitor.stream`."""

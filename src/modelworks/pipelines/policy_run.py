@@ -18,6 +18,9 @@ from modelworks.learn.policy import Decision, Policy, decide
 from modelworks.learn.simulation import Event
 from modelworks.learn.states import Attempt, states_of
 from modelworks.learn.triggers.every import Every
+from modelworks.learn.triggers.on_decay import OnDecay
+from modelworks.learn.triggers.on_detector import OnDetector
+from modelworks.learn.triggers.on_gain import OnGain
 from modelworks.learn.triggers.on_rows import OnRows
 from modelworks.models.definition import Definition
 from modelworks.models.package import Package
@@ -37,6 +40,8 @@ _AHEAD = 28 * DAY
 """How far ahead a version answers at once: it is asked seldom, and for many rows."""
 _BLIND = (Every, OnRows)
 """Triggers that do not look at what monitoring says."""
+_OF_ANSWERS = (*_BLIND, OnDecay, OnGain, OnDetector)
+"""Triggers that do not look at what it says of inputs."""
 
 Doubles = npt.NDArray[np.float64]
 
@@ -103,6 +108,7 @@ class PolicyRun:
         self._unlabelled: Ints = np.zeros(0, np.int64)  # rows that were answered and whose truth has not come
         self._routes: Ints | None = None
         self._sighted = not all(isinstance(trigger, _BLIND) for trigger in policy.triggers)
+        self._inputs = not all(isinstance(trigger, _OF_ANSWERS) for trigger in policy.triggers)
 
     def take(self, segment: Segment, now: int, event: Event, seconds: float, made: Version | None) -> None:
         """A segment was trained.
@@ -121,7 +127,8 @@ class PolicyRun:
         if event.action != "fail":
             self._made[segment] = self._made.get(segment, 0) + 1
         if made is not None:
-            self.champions[segment] = replace(made, number=self._made[segment])
+            known = made.known if self._inputs else made.known.outputs_alone
+            self.champions[segment] = replace(made, number=self._made[segment], known=known)
             self._routes = None
 
     def decide(self, now: int) -> list[Decision]:
@@ -158,8 +165,9 @@ class PolicyRun:
         rows = self.past.asked
         low, high = map(int, np.searchsorted(rows.events, [since, until]))
         asked = self._routing()[rows.at[-1][low:high]]
-        if (self._by[low:high] != asked).any():
-            self._ahead(low, int(np.searchsorted(rows.events, since + _AHEAD)))
+        stale = asked[self._by[low:high] != asked]
+        if len(stale):
+            self._ahead(np.unique(stale), low, int(np.searchsorted(rows.events, since + _AHEAD)))
         if self._sighted:
             places = np.arange(low, high)
             told = rows.known[places] <= until
@@ -181,11 +189,11 @@ class PolicyRun:
             self._routes = np.array(nearest)
         return self._routes
 
-    def _ahead(self, low: int, high: int) -> None:
-        """Answer all rows of a span that are not answered as things stand."""
+    def _ahead(self, uids: Ints, low: int, high: int) -> None:
+        """Let some versions answer all rows of a span that they would as things stand, and have not yet."""
         rows = self.past.asked
         asked = self._routing()[rows.at[-1][low:high]]
-        stale = np.flatnonzero(self._by[low:high] != asked)
+        stale = np.flatnonzero((self._by[low:high] != asked) & np.isin(asked, uids))
         versions = {one.uid: one for one in self.champions.values()}
         order = stale[np.argsort(asked[stale], kind="stable")]
         for part in np.split(order, np.flatnonzero(np.diff(asked[order])) + 1):
@@ -276,17 +284,27 @@ class PolicyRun:
         champions = {one.key: one.known for one in self.champions.values()}
         level = share(len(champions), len(champions) + self.others)
         late = self._lag(now)
-        first = now / DAY - TRAILING_DAYS - (late if np.isfinite(late) else LOOK_BACK)
+        before = self.rule.before(TRAILING_DAYS)
+        oldest = TRAILING_DAYS + (late if np.isfinite(late) else LOOK_BACK)
+        first = now / DAY - max(oldest, before[1] if before else 0.0)
         for key in [key for key in self._days if key[0] < first]:
             del self._days[key]
         found: list[Watch] = []
         for layout in {key[1] for key in self._days}:
             parts = [(day, *part) for (day, of), part in sorted(self._days.items(), key=_day) if of == layout]
             keys = [key for _, some, _ in parts for key in some]
-            days = np.concatenate([np.full(len(some), day) for day, some, _ in parts])
-            mine = np.array([place for place, key in enumerate(keys) if key in champions], np.int64)
+            age = now / DAY - np.concatenate([np.full(len(some), day) for day, some, _ in parts])
+            near = age <= TRAILING_DAYS + late
             places: dict[Key, int] = {}
-            of = np.array([places.setdefault(keys[place], len(places)) for place in mine], np.int64)
+            for place in np.flatnonzero(near).tolist():
+                if keys[place] in champions:
+                    places.setdefault(keys[place], len(places))
+            if before is not None:
+                near |= (age > before[0]) & (age <= before[1])
+            mine = np.array(
+                [place for place in np.flatnonzero(near).tolist() if keys[place] in places], np.int64
+            )
+            of = np.array([places[keys[place]] for place in mine], np.int64)
             windows = Sketches(
                 np.concatenate([one.sums for *_, one in parts])[mine],
                 Counts(
@@ -295,11 +313,7 @@ class PolicyRun:
                 ),
             )
             known = {key: champions[key] for key in places}
-            age = now / DAY - days[mine]
-            near = np.flatnonzero(age <= TRAILING_DAYS + late)
-            found += judge(
-                known, windows.take(near), of[near], age[near], self.rule, level, lag=late, days=TRAILING_DAYS
-            )
+            found += judge(known, windows, of, age[mine], self.rule, level, lag=late, days=TRAILING_DAYS)
         return found
 
     def _lag(self, now: int) -> float:

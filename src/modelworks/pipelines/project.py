@@ -26,7 +26,7 @@ from modelworks.learn.triggers.port import Trigger
 from modelworks.models.definition import Definition, Fit, Learn
 from modelworks.models.metrics import METRICS
 from modelworks.monitor.drift.rule import Drift
-from modelworks.monitor.value import Payoff
+from modelworks.monitor.value import Payoff, Value
 from modelworks.pipelines import sources
 from modelworks.registry.approval import Approval, LargeChange
 from modelworks.registry.gates import needed
@@ -65,7 +65,7 @@ class Model:
     strategy: Strategy
     policy: Policy
     approval: Approval
-    value: Payoff | None
+    value: Value | None
     tune: Tune | None = None
     control: Holdout | None = None
     inputs: Inputs = field(default_factory=Inputs)
@@ -82,6 +82,11 @@ class Model:
     def name(self) -> str:
         """Name of the model."""
         return self.definition.name
+
+    @property
+    def payoff(self) -> Payoff | None:
+        """What each kind of its answers is worth, if that is how its value is counted."""
+        return self.value if isinstance(self.value, Payoff) else None
 
 
 @dataclass(frozen=True)
@@ -141,7 +146,7 @@ def model(
     backoff: int = 3,
     budget: Budget | None = None,
     approval: Approval = "auto",
-    value: Payoff | None = None,
+    value: Value | None = None,
     control: Holdout | None = None,
     inputs: Inputs | None = None,
     log: Log | None = None,
@@ -174,12 +179,13 @@ def model(
         budget: What retraining may spend in a day; anything by default.
         approval: ``"manual"`` where a person has to approve what passed its gates; ``mw.LargeChange(...)`` where
             only a large change is asked for.
-        value: What its predictions are worth.
+        value: What its predictions are worth: ``mw.Payoff(...)``, or ``mw.Worth(function)``.
         control: The share of its traffic that it does not serve, to know what it is worth.
         inputs: What is done with requests that hold what the training did not see; by default they are answered,
             and what is odd is said.
         log: What of its answers is kept; by default all.
-        drift: How large a shift of its inputs or answers must be to be told of; by default a PSI of 0.2.
+        drift: How large a shift of its inputs or answers must be to be told of, and from what; by default a PSI of
+            0.2 from the training.
         holdout: Share of the rows, the newest, that judges instead of teaching.
         window: How far back training looks, for instance ``"120d"``; everything by default.
         params: Passed to the function.

@@ -126,7 +126,7 @@ def simulate(
         since,
         until,
         "log_loss" if binary else "squared_error",
-        "" if model.value is None else model.value.unit,
+        "" if model.payoff is None else model.payoff.unit,
         courses,
         monotonic() - started,
     )
@@ -265,7 +265,7 @@ def _courses(
                     name,
                     int(here.sum()),
                     _measured(model, truth[here], scores, signature),
-                    None if model.value is None else model.value.total(truth[here], scores),
+                    None if model.payoff is None else model.payoff.total(truth[here], scores),
                     sum(in_span(one.at) for one in run.events if one.trigger != "start"),
                     sum(
                         in_span(one.at)

@@ -74,7 +74,7 @@ def described(model: Model) -> dict[str, object]:
         "retrain": [repr(trigger) for trigger in model.policy.triggers],
         **({"budget": repr(model.policy.budget)} if model.policy.budget != Budget() else {}),
         "approval": model.approval if isinstance(model.approval, str) else repr(model.approval),
-        "value": None if model.value is None else repr(model.value),
+        "value": repr(model.payoff) if model.payoff else getattr(model.value, "rule", None),
     }
 
 
