@@ -123,6 +123,25 @@ def test_the_doctor_says_the_ledger_s_revision_and_when_it_is_too_new(
     assert (code, "newer than this Modelworks" in err, "Traceback" in err) == (1, True, False)
 
 
+def test_what_waits_for_a_person_is_the_next_step(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path / "p")
+    code = (tmp_path / "p" / "factory.py").read_text()
+    (tmp_path / "p" / "factory.py").write_text(code.replace("@mw.model(", '@mw.model(approval="manual",', 1))
+    monkeypatch.chdir(tmp_path / "p")
+    assert run(capsys, monkeypatch, "ingest")[0] == 0
+    code, _, err = run(capsys, monkeypatch, "train")
+    assert (code, "next: modelworks approve 'diagnosis@1', or modelworks reject 'diagnosis@1'" in err) == (
+        0,
+        True,
+    )
+    code, _, err = run(capsys, monkeypatch, "apply")
+    assert (code, "next: modelworks decisions" in err) == (0, True)  # nothing new waits
+    code, out, _ = run(capsys, monkeypatch, "approve", "diagnosis@1")
+    assert (code, "diagnosis@1 is the champion now" in out) == (0, True)
+
+
 def test_a_card_goes_to_the_terminal_or_into_a_file(mw: Any, server: str, tmp_path: Path) -> None:
     code, out, _ = mw("models", "card", "diagnosis@1")
     assert (code, out.startswith("# diagnosis@1")) == (0, True)
