@@ -24,7 +24,7 @@ def simulate(
         list[str] | None,
         typer.Option(
             help="never, declared, every=7d, rows=5000, drift, drift=0.5, decay, decay=0.1, gain=20/0.05, "
-            "or several joined by '+'; again for another one."
+            "or several joined by '+' (decay+siblings takes siblings along); again for another one."
         ),
     ] = None,
     since: Annotated[str | None, typer.Option(help="When the first models are trained.")] = None,

@@ -47,27 +47,39 @@ class Loop(Root):
         )
 
     @verb("GET", "/api/alerts")
-    def alerts(self, model: str | None = None, open_only: bool = True, limit: int = 100) -> Plain:
+    def alerts(
+        self,
+        model: str | None = None,
+        open_only: bool = True,
+        limit: int = 100,
+        incident: int | None = None,
+    ) -> Plain:
         """Alerts, the newest first."""
-        return self.stations.monitor.alerts(model, open_only, limit)
+        return self.stations.monitor.alerts(model, open_only, limit, incident)
+
+    @verb("GET", "/api/incidents")
+    def incidents(self, open_only: bool = True, limit: int = 100) -> Plain:
+        """Alerts of one cause taken together, the newest first."""
+        return self.stations.monitor.incidents(open_only, limit)
 
     @verb("POST", "/api/alerts/acknowledge")
-    def acknowledge(self, alert: int) -> Plain:
-        """Say that you look after an alert."""
-        self.audited("acknowledge", f"alert:{alert}")
-        return self.stations.monitor.mark(alert, acknowledged=self.clock(), acknowledged_by=self.who)
+    def acknowledge(self, alert: int, incident: bool = False) -> Plain:
+        """Say that you look after an alert, or all of its incident."""
+        self.audited("acknowledge", f"alert:{alert}", {"incident": incident})
+        mine = {"acknowledged": self.clock(), "acknowledged_by": self.who}
+        return self.stations.monitor.mark(alert, incident, **mine)
 
     @verb("POST", "/api/alerts/snooze")
-    def snooze(self, alert: int, lasting: str = "1d") -> Plain:
-        """Let nobody be told of an alert for a while."""
-        self.audited("snooze", f"alert:{alert}", {"lasting": lasting})
-        return self.stations.monitor.mark(alert, snoozed=self.clock() + duration(lasting))
+    def snooze(self, alert: int, lasting: str = "1d", incident: bool = False) -> Plain:
+        """Let nobody be told of an alert, or of all of its incident, for a while."""
+        self.audited("snooze", f"alert:{alert}", {"lasting": lasting, "incident": incident})
+        return self.stations.monitor.mark(alert, incident, snoozed=self.clock() + duration(lasting))
 
     @verb("POST", "/api/alerts/resolve")
-    def resolve(self, alert: int) -> Plain:
-        """Close an alert; what is still so opens another one."""
-        self.audited("resolve", f"alert:{alert}")
-        return self.stations.monitor.mark(alert, closed=self.clock())
+    def resolve(self, alert: int, incident: bool = False) -> Plain:
+        """Close an alert, or all of its incident; what is still so opens another one."""
+        self.audited("resolve", f"alert:{alert}", {"incident": incident})
+        return self.stations.monitor.mark(alert, incident, closed=self.clock())
 
     @verb("POST", "/api/alerts/test")
     def test_channels(self) -> Plain:

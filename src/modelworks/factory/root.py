@@ -21,7 +21,8 @@ from modelworks.lineage.receiver import Telling
 from modelworks.monitor.station import MonitorStation
 from modelworks.pipelines import train as training
 from modelworks.pipelines.context import Also, Stations
-from modelworks.pipelines.project import Project, load_project
+from modelworks.pipelines.load import load_project
+from modelworks.pipelines.project import Project
 from modelworks.registry.station import RegistryStation
 from modelworks.serving.station import ServeStation
 from modelworks.stores import Stores, open_stores

@@ -145,7 +145,8 @@ def policies(texts: Sequence[str], declared: Policy) -> dict[str, Policy]:
     They are ``never``, ``declared`` (the model's own), ``every=7d``, ``rows=5000``, ``drift``, ``drift=0.5`` (the least
     PSI), ``decay``, ``decay=0.1`` (by how much), ``detector=adwin``, ``detector=adwin/0.001`` (its setting),
     ``gain=20/0.05`` (what a unit of loss is worth for a prediction, and what a training costs); several are joined by
-    ``+``: ``every=28d+drift``. All have the cool-down, back-off and budget of the model's own.
+    ``+``: ``every=28d+drift``; ``decay+siblings`` takes siblings along. All have the cool-down, back-off and budget of
+    the model's own.
 
     Args:
         texts: The names.
@@ -161,8 +162,9 @@ def policies(texts: Sequence[str], declared: Policy) -> dict[str, Policy]:
         elif text == "never":
             found[text] = replace(declared, triggers=())
         else:
-            triggers = tuple(_trigger(part) for part in text.split("+"))
-            found[text] = replace(declared, triggers=triggers)
+            parts = text.split("+")
+            triggers = tuple(_trigger(part) for part in parts if part != "siblings" or len(parts) == 1)
+            found[text] = replace(declared, triggers=triggers, siblings="siblings" in parts)
     return found
 
 

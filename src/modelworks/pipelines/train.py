@@ -73,6 +73,7 @@ def described(model: Model) -> dict[str, object]:
         "drift": model.drift.to_json(),
         "retrain": [repr(trigger) for trigger in model.policy.triggers],
         **({"budget": repr(model.policy.budget)} if model.policy.budget != Budget() else {}),
+        **({"siblings": True} if model.policy.siblings else {}),
         "approval": model.approval if isinstance(model.approval, str) else repr(model.approval),
         "value": repr(model.payoff) if model.payoff else getattr(model.value, "rule", None),
     }

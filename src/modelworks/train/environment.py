@@ -7,6 +7,7 @@ import inspect
 import json
 import re
 import textwrap
+from functools import lru_cache
 from hashlib import sha256
 from types import CodeType, FunctionType
 from typing import Any
@@ -81,6 +82,7 @@ def _plain(value: Any) -> str:
     return re.sub(r" at 0x[0-9a-f]+", "", text)  # an address differs from process to process
 
 
+@lru_cache(maxsize=256)
 def _source(value: Any) -> str:
     """Source without comments and decorators; the bytecode where there is no source."""
     try:
