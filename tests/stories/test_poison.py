@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 from pathlib import Path
 
@@ -14,9 +13,6 @@ from modelworks.core.plain import plain
 from modelworks.factory import Factory
 from modelworks.pipelines.campaign import ATTEMPTS
 from modelworks.stores.ledger.tables import campaigns, runs
-
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["modelworks.factory", "sklearn.linear_model"])
 
 
 @pytest.fixture
@@ -31,28 +27,21 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _turn(root: Path) -> None:
-    with Factory(root) as factory:
-        factory.apply()
-
-
-def turn(root: Path, monkeypatch: pytest.MonkeyPatch) -> int | None:
+def turn(root: Path) -> int | None:
     """A turn of the loop in a process of its own: how that ended."""
-    monkeypatch.chdir(root)
-    process = PROCESSES.Process(target=_turn, args=(root,))
-    process.start()
+    process = world.start(root, "apply")
     process.join()
     return process.exitcode
 
 
 @pytest.mark.fault
-def test_a_training_that_kills_its_process_is_given_up(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert turn(root, monkeypatch) == -signal.SIGKILL
+def test_a_training_that_kills_its_process_is_given_up(root: Path) -> None:
+    assert turn(root) == -signal.SIGKILL
     for _ in range(ATTEMPTS - 1):
-        assert turn(root, monkeypatch) == -signal.SIGKILL
+        assert turn(root) == -signal.SIGKILL
         with Factory(root) as factory:  # from the second turn on the others come first
             assert {row["segment"] for row in plain(factory.deployments("refunds"))} == {"", *world.SHOPS}
-    assert turn(root, monkeypatch) == 0
+    assert turn(root) == 0
     why = f"its training has ended the process {ATTEMPTS} times before anything was written down"
     with Factory(root) as factory:
         assert plain(factory.status())["training"] == []
@@ -71,7 +60,7 @@ def test_a_training_that_kills_its_process_is_given_up(root: Path, monkeypatch: 
         )
 
         world.write(root, 1, 12)  # it would be time again, and the segments back off
-    assert turn(root, monkeypatch) == 0
+    assert turn(root) == 0
     with Factory(root) as factory:
         held = [row for row in plain(factory.decisions("returns", 100)) if row["action"] == "hold"]
         assert {row["segment"] for row in held} == {"", *world.SHOPS}
@@ -88,7 +77,7 @@ def test_a_training_that_kills_its_process_is_given_up(root: Path, monkeypatch: 
 
 
 @pytest.mark.fault
-def test_what_was_done_before_it_died_stays_and_counts(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_done_before_it_died_stays_and_counts(root: Path) -> None:
     """Only shop d is poison: the others are written one by one once a process has died, and d alone fails."""
     code = (root / "factory.py").read_text()
     (root / "factory.py").write_text(
@@ -100,7 +89,7 @@ def test_what_was_done_before_it_died_stays_and_counts(root: Path, monkeypatch: 
         if line[2] == "d":
             line[3] = "5000.0"
     (root / "data" / "000.csv").write_text("\n".join(",".join(line) for line in day))
-    ended = [turn(root, monkeypatch) for _ in range(ATTEMPTS + 2)]
+    ended = [turn(root) for _ in range(ATTEMPTS + 2)]
     assert ended[-1] == 0
     assert set(ended[:-1]) <= {-signal.SIGKILL, 0}
     with Factory(root) as factory:
