@@ -15,6 +15,7 @@ from modelworks.cli import (
     export,
     labels,
     models,
+    monitor,
     project,
     proof,
     runs,
@@ -59,6 +60,6 @@ def options(
     context.obj = Door(project, server, token, json)
 
 
-for module in (project, data, models, cards, runs, ask, watch, simulate, proof, export, access):
+for module in (project, data, models, cards, runs, ask, watch, monitor, simulate, proof, export, access):
     module.register(app)
 labels.register(models.models)

@@ -10,6 +10,7 @@ from modelworks.core.verbs import verb
 from modelworks.factory.root import Plain, Root
 from modelworks.monitor.channels.port import Channel
 from modelworks.pipelines import apply as applying
+from modelworks.pipelines import joint as jointly
 from modelworks.pipelines import notify as notifying
 from modelworks.pipelines import report
 from modelworks.pipelines import simulate as simulating
@@ -25,6 +26,11 @@ class Loop(Root):
     ) -> Plain:
         """Volume, drift and performance of a model over the last days (28; 366 by month)."""
         return report.monitor(self.stations, model, segment, days, by)
+
+    @verb("GET", "/api/monitor/joint")
+    def joint_drift(self, model: str, segment: str | None = None, days: int | None = None) -> Plain:
+        """Whether what a segment was asked lately can be told from its training, all inputs together."""
+        return jointly.joint(self.stations, model, segment, days)
 
     @verb("GET", "/api/alerts")
     def alerts(self, model: str | None = None, open_only: bool = True, limit: int = 100) -> Plain:
