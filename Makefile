@@ -13,7 +13,7 @@ CLIENTS_STAMP := .venv-clients/.set-up-$(shell cat $(CLIENTS_LOCK) | cksum | tr 
 MLFLOW_STAMP := .venv-mlflow/.set-up-$(shell cat $(MLFLOW_LOCK) | cksum | tr ' ' '-')
 STAMP := .venv/.set-up-$(shell cat requirements.lock pyproject.toml | cksum | tr ' ' '-')
 
-.PHONY: help setup test demo demo-ner bench-serve bench-monitor bench-alarms bench-many bench-overload bench-changes bench-fanout bench-features bench-ingest bench-segments bench-simulate bench-steps bench-stream bench-track bench-register bench-predict bench-log fuzz kill-loop check-parity mlflow clients peers proto lock clean
+.PHONY: help setup test demo demo-ner bench-serve bench-monitor bench-alarms bench-many bench-overload bench-changes bench-fanout bench-features bench-ingest bench-segments bench-simulate bench-steps bench-stream bench-track bench-register bench-predict bench-log fuzz kill-loop check-parity check-estimates mlflow clients peers proto lock clean
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ kill-loop: setup  ## The loop killed at 50 random instants, on SQLite and on Pos
 
 check-parity: setup  ## A thousand rows of every model of the flight demo over HTTP, as scikit-learn answers them
 	$(BIN)/python benchmarks/check_parity.py $(ARGS)
+
+check-estimates: setup peers  ## Drift tests and the AUC without outcomes beside NannyML's, on the same rows
+	$(BIN)/python benchmarks/check_estimates.py $(ARGS)
 
 peers:  ## The products that bench-serve, bench-monitor and bench-alarms are measured beside, each in an environment of its own
 	@for lock in benchmarks/peers/*.lock; do \

@@ -11,6 +11,7 @@ import json
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 NAMES = ("evidently", "nannyml")
@@ -36,12 +37,17 @@ def missing(name: str) -> str:
 
 def ask(name: str, folder: Path, about: str = "drift") -> dict[str, Said]:
     """Let a peer judge all cases of a folder."""
+    return {case: Said(**one) for case, one in told(name, folder, about).items()}
+
+
+def told(name: str, folder: Path, about: str) -> dict[str, Any]:
+    """What a peer's script says of each case of a folder."""
     command = [_python(name), "-W", "ignore", HERE / "peers" / f"{name}_{about}.py", folder]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{name} failed: {done.stderr[-2000:]}")
-    told = json.loads((folder / f"{name}.json").read_text())
-    return {case: Said(**one) for case, one in told.items()}
+    found: dict[str, Any] = json.loads((folder / f"{name}.json").read_text())
+    return found
 
 
 def _python(name: str) -> Path:

@@ -15,6 +15,7 @@ from modelworks.cli import (
     export,
     labels,
     models,
+    monitor,
     project,
     proof,
     runs,
@@ -60,6 +61,20 @@ def options(
     context.obj = Door(project, server, token, json)
 
 
-for module in (project, data, models, cards, runs, ask, watch, value, simulate, proof, export, access):
+for module in (
+    project,
+    data,
+    models,
+    cards,
+    runs,
+    ask,
+    watch,
+    value,
+    monitor,
+    simulate,
+    proof,
+    export,
+    access,
+):
     module.register(app)
 labels.register(models.models)

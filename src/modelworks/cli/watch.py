@@ -1,4 +1,4 @@
-"""Commands about what is served: monitor, alerts, decisions, why."""
+"""Commands about what is served: predictions, rollouts, alerts, decisions, why."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Until = Annotated[str | None, typer.Option(help="Only before this time, or befor
 def register(app: typer.Typer) -> None:
     """Put the commands into the application."""
     for command in (
-        status, predictions, rollouts, monitor, alerts, incidents, acknowledge, snooze, resolve, notify, decisions,
+        status, predictions, rollouts, alerts, incidents, acknowledge, snooze, resolve, notify, decisions,
         why, audit,
     ):  # fmt: skip
         app.command(command.__name__)(command)
@@ -131,131 +131,6 @@ def _side(evidence: dict[str, Any]) -> list[Any]:
     both = [f"{side['loss']:.3f}" if side["loss"] is not None else "-" for side in (one, other)]
     failed = one["failed"] + one["rejected"]
     return [one["rows"], failed, " against ".join(both) if one["outcomes"] else None]
-
-
-def monitor(
-    context: typer.Context,
-    model: str,
-    segment: Annotated[str | None, typer.Option(help="Only this segment, for instance UA,EWR.")] = None,
-    days: Annotated[int | None, typer.Option(help="How many days; 28, or 366 by month.")] = None,
-    by: Annotated[str, typer.Option(help="day or month.")] = "day",
-) -> None:
-    """Volume, drift and performance of a model over the last days."""
-    door: Door = context.obj
-    told = door.call("monitor", model=model, segment=segment, days=days, by=by)
-    if door.json:
-        return show.raw(told)
-    show.table(
-        f"{model}, by {by}",
-        [by, "predictions#", "with outcome#", "mean#", "loss#", "expected#", "AUC#", "expected#"],
-        [
-            [
-                d["day"][: 10 if by == "day" else 7],
-                d["rows"],
-                d["labelled"],
-                d["output_mean"],
-                d["loss"],
-                _about(d, "loss"),
-                d["auc"],
-                _about(d, "auc"),
-            ]
-            for d in told["days"]
-        ],
-        "nothing was observed yet; 'modelworks apply' does",
-    )
-    _honest(told["expected"])
-    if told["days"]:
-        show.OUT.print(f"  {_outcomes(told['outcomes'])}")
-    show.table(
-        "Champions with the most predictions",
-        ["segment", "version#", "predictions#", "loss#", "expected#", "at validation#", "what drives it"],
-        [
-            [
-                c["segment"] or "(all)",
-                c["version"],
-                c["rows"],
-                c["loss"],
-                c["expected_loss"],
-                c["promised"],
-                ", ".join(_driver(name, c["effects"].get(name)) for name in c["shifted"]),
-            ]
-            for c in told["champions"][:15]
-        ],
-    )
-    if told["champions"] and told["reference"] != "training":
-        show.OUT.print(f"  {_compared(told['reference'], [c['reference'] for c in told['champions']])}")
-    if told["checkpoints"]:
-        show.table(
-            "Learned from outcomes; the loss of each row is from before it was learned",
-            ["until", "segment", "version#", "outcomes#", "loss#", "champion's#"],
-            [
-                [show.when(c["received"]), c["segment"] or "(all)", c["version"], c["rows"], c["loss"],
-                 c["champion_loss"]]
-                for c in told["checkpoints"][:15]
-            ],
-        )  # fmt: skip
-    return show.hint("modelworks alerts, modelworks decisions")
-
-
-def _compared(asked: str, found: list[str]) -> str:
-    """What inputs are compared with, one line."""
-    than = {"trailing": "what was answered on the days before", "seasonal": "what was answered a year before"}
-    fell_back = sum(one != asked for one in found)
-    but = (
-        f"; {fell_back} of {len(found)}, which did not answer then, with their training" if fell_back else ""
-    )
-    return f"compared with {than[asked]}{but}"
-
-
-def _driver(name: str, effect: float | None) -> str:
-    """A feature that has shifted, and by how much that moves the answers, where it is known."""
-    return name if effect is None else f"{name} {effect:+.2g}" if effect else f"{name} ±0"
-
-
-def _about(span: dict[str, Any], what: str) -> str | None:
-    """What was expected, with two standard errors."""
-    value, error = span[f"expected_{what}"], span[f"expected_{what}_error"]
-    return None if value is None or error is None else f"{value:.3f} ± {2 * error:.3f}"
-
-
-def _honest(told: dict[str, Any]) -> None:
-    """Whether what was expected is what came."""
-    if told["trusted"] is None:
-        return
-    off = told["measured"] - told["expected"]
-    show.OUT.print(
-        f"  {told['rows']:,} outcomes have come: the loss was expected to be {told['expected']:.3f}, "
-        f"it is {told['measured']:.3f}"
-    )
-    if told["trusted"]:
-        show.OUT.print(f"  that is chance ({abs(off) / told['error']:.1f} standard errors)")
-    else:
-        show.OUT.print(
-            f"  [yellow]that is no chance ({abs(off) / told['error']:.1f} standard errors): the same answers mean "
-            "something else than at validation[/yellow]"
-        )
-
-
-def _outcomes(told: dict[str, Any]) -> str:
-    """How the truth came, one line."""
-    odd = {
-        "told again": told["repeated"],
-        "corrected": told["corrected"],
-        "by a clock that is ahead": told["ahead"],
-        "of days before what was predicted": told["before"],
-    }
-    some = "".join(f", {number:,} {what}" for what, number in odd.items() if number)
-    late = told["lag_days"]
-    until = (
-        "how late the truth usually comes is not known yet"
-        if late is None
-        else "days are complete at once"
-        if late <= 0
-        else f"days are complete after {late * 24:.0f} hours"
-        if late < 2
-        else f"days are complete after {late:.0f} days"
-    )
-    return f"{told['labelled']:,} of {told['rows']:,} have an outcome{some}; {until}"
 
 
 def alerts(

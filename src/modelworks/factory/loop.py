@@ -10,6 +10,7 @@ from modelworks.core.verbs import verb
 from modelworks.factory.root import Plain, Root
 from modelworks.monitor.channels.port import Channel
 from modelworks.pipelines import apply as applying
+from modelworks.pipelines import joint as jointly
 from modelworks.pipelines import notify as notifying
 from modelworks.pipelines import report
 from modelworks.pipelines import simulate as simulating
@@ -45,6 +46,11 @@ class Loop(Root):
             by=by,
             cpu_hour=self.config.settings.value_cpu_hour,
         )
+
+    @verb("GET", "/api/monitor/joint")
+    def joint_drift(self, model: str, segment: str | None = None, days: int | None = None) -> Plain:
+        """Whether what a segment was asked lately can be told from its training, all inputs together."""
+        return jointly.joint(self.stations, model, segment, days)
 
     @verb("GET", "/api/alerts")
     def alerts(

@@ -25,6 +25,7 @@ from modelworks.monitor.drift.rule import Drift
 from modelworks.monitor.feedback import Sides, sides
 from modelworks.monitor.fleet import share
 from modelworks.monitor.history import By, Honesty, history
+from modelworks.monitor.joint import Rows, Together, asked, together
 from modelworks.monitor.judge import judge
 from modelworks.monitor.progress import Changed, Progress
 from modelworks.monitor.sketch import Sketches
@@ -35,7 +36,7 @@ from modelworks.monitor.truths import LOOK_BACK, Truths, days_of, lag_of, since_
 from modelworks.monitor.value import Value
 from modelworks.monitor.versions import Versions
 from modelworks.monitor.watch import Observation, Traffic, Watch, finite
-from modelworks.monitor.window import DAY, SLACK, sketched
+from modelworks.monitor.window import DAY, SLACK, Key, sketched
 from modelworks.stores import Stores
 from modelworks.stores.ledger.portable import chunks
 from modelworks.stores.ledger.tables import alerts, dataset_versions, deployments, models
@@ -191,10 +192,10 @@ class MonitorStation:
             champions = {(segment, version) for segment, version in db.execute(query)}
             everywhere = db.scalar(select(func.count()).select_from(deployments)) or 1
             rule = Drift.from_json(_told(db, model).get("drift"))
-            asked = (model, end, days, Progress.of(db, model), champions, everywhere, rule)
+            question = (model, end, days, Progress.of(db, model), champions, everywhere, rule)
             came = truths.read(db, model, end - timedelta(days=LOOK_BACK), end)
         lag = lag_of(came, end)
-        if self._last is not None and self._last[0] == asked:
+        if self._last is not None and self._last[0] == question:
             return list(self._last[1])
         back = timedelta(days=days + (lag if lag <= LOOK_BACK else 0))
         stored = self._stored.read(model, end - back, end)
@@ -218,7 +219,7 @@ class MonitorStation:
             nothing: dict[str, Any] = {"loss": None, "loss_error": None, "decayed": False, "decaying": False}
             watches = [replace(watch, **nothing) for watch in watches]
         watches.sort(key=lambda watch: watch.segment)
-        self._last = (asked, watches)
+        self._last = (question, watches)
         return list(watches)
 
     def _before(
@@ -237,6 +238,16 @@ class MonitorStation:
         with self.stores.ledger.read() as db:
             champions = [(segment, version) for segment, version in db.execute(query)]
         return streams(self.stores.tables, self._versions, model, champions, now, TRAILING_DAYS)
+
+    def together(self, model: str, key: Key, before: Rows, *, end: datetime, days: int) -> Together:
+        """What a segment was asked about in the last `days`, beside `before`, rows that its version was made of.
+
+        Raises:
+            NotReady: there are too few rows or days of one of them.
+        """
+        (known,) = self._versions.of(model, [key]).values()
+        now = asked(self.stores.tables, model, key, known, end - timedelta(days=days), end)
+        return together(before, now, known)
 
     def seen_until(self, model: str) -> datetime | None:
         """The moment that the model's windows were last brought up to; ``None`` before the first time."""

@@ -6,7 +6,8 @@ nothing about them has to be worked out while it is trained: whoever wants to kn
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -75,26 +76,15 @@ def look_back(
         NotFound: nothing says which rows they were, or they are not kept any more.
         Invalid: the dataset lacks a column by now.
     """
-    model = stations.project.models.get(version.model)
-    if model is None or version.dataset is None or "time <" not in version.rows_filter:
-        raise NotFound(f"it is not known which rows {version.ref} was made of", "", "")
-    names = [field.name for field in version.package.signature.inputs]
     theirs = [] if beside is None else [field.name for field in beside.package.signature.inputs]
-    definition = replace(model.definition, features=tuple(names), window=None)
-    wanted = list(dict.fromkeys([*more, *definition.per, *_known(stations, definition.dataset, theirs)]))
-    source = stations.data.version_of(Ref(version.dataset, at=version.dataset_version))
-    found = frame(stations, definition, [version.segment], {source.dataset: source.version}, wanted)
-    rows = select(definition, found, time=time_of(stations, definition), extra=wanted).frame.sort(
-        TIME, maintain_order=True
-    )
-    with TemporaryDirectory(prefix="modelworks-look-") as folder:
-        columns = Columns(write(rows, Path(folder, "rows.arrow")))
+    there = [] if version.dataset is None else _known(stations, version.dataset, theirs)
+    with rows_of(stations, version, [*more, *there]) as (columns, begin, cut):
         time = columns.raw[TIME]
-        begin = int(np.searchsorted(time, _microseconds(version.rows_filter.get("time >=", ""))))
-        cut = int(np.searchsorted(time, _microseconds(version.rows_filter["time <"])))
         learned, held = np.arange(begin, cut), np.arange(cut, len(time))
         if not len(held):
-            raise NotFound(f"the rows that judged {version.ref} are not in {source.dataset} any more", "", "")
+            raise NotFound(
+                f"the rows that judged {version.ref} are not in {version.dataset} any more", "", ""
+            )
         kept = {name: columns.values(name, held) for name in columns.raw if name not in (TIME, TARGET)}
         truth = columns.values(TARGET, held)
         inputs, outside = {}, {}
@@ -123,6 +113,42 @@ def look_back(
     )
     first, until = from_microseconds(time[begin]), from_microseconds(time[cut])
     return LookBack(seen, len(learned), first, until, inputs, outside)
+
+
+@contextmanager
+def rows_of(
+    stations: Stations, version: ModelVersion, more: Sequence[str] = ()
+) -> Iterator[tuple[Columns, int, int]]:
+    """The rows that a version was made of and judged with, in the order of time.
+
+    Args:
+        stations: The belt.
+        version: Whose rows.
+        more: Further columns of the dataset.
+
+    Returns:
+        Its inputs, its target and `more`; the first row that it learned from, and the first that was held out.
+
+    Raises:
+        NotFound: nothing says which rows they were, or they are not kept any more.
+        Invalid: the dataset lacks a column by now.
+    """
+    model = stations.project.models.get(version.model)
+    if model is None or version.dataset is None or "time <" not in version.rows_filter:
+        raise NotFound(f"it is not known which rows {version.ref} was made of", "", "")
+    names = tuple(field.name for field in version.package.signature.inputs)
+    definition = replace(model.definition, features=names, window=None)
+    wanted = list(dict.fromkeys([*definition.per, *more]))
+    source = stations.data.version_of(Ref(version.dataset, at=version.dataset_version))
+    found = frame(stations, definition, [version.segment], {source.dataset: source.version}, wanted)
+    rows = select(definition, found, time=time_of(stations, definition), extra=wanted).frame.sort(
+        TIME, maintain_order=True
+    )
+    with TemporaryDirectory(prefix="modelworks-look-") as folder:
+        columns = Columns(write(rows, Path(folder, "rows.arrow")))
+        bounds = (version.rows_filter.get("time >=", ""), version.rows_filter["time <"])
+        begin, cut = (int(np.searchsorted(columns.raw[TIME], _microseconds(one))) for one in bounds)
+        yield columns, begin, cut
 
 
 def _known(stations: Stations, dataset: str, names: Sequence[str]) -> list[str]:
