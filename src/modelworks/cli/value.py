@@ -64,12 +64,13 @@ def _factory(told: Mapping[str, Any]) -> None:
 def _model(told: Mapping[str, Any]) -> None:
     one = told["models"][0]
     unit = one["unit"] or ""
+    held = one["basis"] == "holdout"
     show.table(
         "By time",
-        ["", "predictions#", "worth#", "held out#", "worth#", "brings#", "earned#"],
+        ["", "predictions#", "worth#", *(["held out#", "worth#"] if held else []), "brings#", "earned#"],
         [
-            [span["span"], span["rows"], _small(span["mean"]), span["held"], _small(span["held_mean"]), _about(span),
-             _money(span["earned"], "")]
+            [span["span"], span["rows"], _small(span["mean"]),
+             *([span["held"], _small(span["held_mean"])] if held else []), _about(span), _money(span["earned"], "")]
             for span in told["spans"]
         ],
         "no outcome has come yet",
@@ -84,10 +85,12 @@ def _model(told: Mapping[str, Any]) -> None:
         )
         show.table(
             title,
-            ["segment", "predictions#", "held out#", "brings#", "earned#", "trained#", "computing#", "surely"],
+            ["segment", "predictions#", *(["held out#"] if held else []), "brings#", "earned#", "trained#",
+             "computing#", *(["surely"] if held else [])],
             [
-                [part["segment"] or "(all)", part["rows"], part["held"], _about(part), _money(part["earned"], ""),
-                 part["trainings"], _money(part["cost"], ""), part["surely"]]
+                [part["segment"] or "(all)", part["rows"], *([part["held"]] if held else []), _about(part),
+                 _money(part["earned"], ""), part["trainings"], _money(part["cost"], ""),
+                 *([part["surely"]] if held else [])]
                 for part in shown
             ],
         )  # fmt: skip

@@ -3,7 +3,7 @@
 const money=(v,unit)=>v===null||v===undefined?'-':(v&&Math.abs(v)<.005?'under 0.01':num(v,Math.abs(v)>=100?0:2))+(unit?' '+unit:'')
 const brings=o=>o.each===null?'-':o.low===null?num(o.each,2):`${o.each>0?'+':''}${num(o.each,2)} ± ${num((o.high-o.low)/2,2)}`
 const BASIS={holdout:'beside its holdout',counted:'counted as if answers changed nothing but who acts',nothing:''}
-const paid=v=>tag(v,v.startsWith('pays')?'promote':v==='does not pay'?'refuse':'soft')
+const paid=v=>tag(v.split(',')[0],v.startsWith('pays')?'promote':v==='does not pay'?'refuse':'soft')
 function gains(spans,unit){
  const shown=spans.filter(s=>s.each!==null);if(shown.length<2)return null
  const w=760,h=190,left=60,right=12,top=22,bottom=26,at=s=>s.low===null?[s.each]:[s.low,s.high,s.each],all=[0,...shown.flatMap(at)],lo=Math.min(...all),hi=Math.max(...all)
@@ -19,10 +19,10 @@ function gains(spans,unit){
 async function valueSection(model){
  const t=await get('/api/value',{model}),o=t.models[0]
  if(!o.unit||o.basis==='nothing')return null
- const few=t.segments.length>12?[...t.segments.slice(0,6),...t.segments.slice(-6)]:t.segments.length>1?t.segments:[]
+ const held=o.basis==='holdout',few=t.segments.length>12?[...t.segments.slice(0,6),...t.segments.slice(-6)]:t.segments.length>1?t.segments:[]
  return section('What it brings',el('div',{className:'cards'},...[[money(o.earned,o.unit),'earned'],[brings(o),`${o.unit} an answer`],[money(o.cost,o.unit),'computing'],[paid(o.verdict),BASIS[o.basis]]].map(([n,s])=>el('div',{className:'card'},el('b',{},n),el('span',{},s)))),
   o.feedback?el('p',{className:'warning'},'Answers change what happens: mw.Payoff takes what was prevented for a false alarm. Count what came instead, by mw.Worth.'):null,
-  gains(t.spans,o.unit),few.length?table(['segment','answers#','held out#','brings#','earned#','trained#','computing#','surely'],few.map(s=>[el('a',{href:'#'+encodeURIComponent(refOf(model,s.segment))},seg(s.segment)),num(s.rows),num(s.held),brings(s),money(s.earned),num(s.trainings),money(s.cost),tag(s.surely,s.surely==='costs'?'refuse':'promote')])):null,
+  gains(t.spans,o.unit),few.length?table(['segment','answers#',...(held?['held out#']:[]),'brings#','earned#','trained#','computing#',...(held?['surely']:[])],few.map(s=>[el('a',{href:'#'+encodeURIComponent(refOf(model,s.segment))},seg(s.segment)),num(s.rows),...(held?[num(s.held)]:[]),brings(s),money(s.earned),num(s.trainings),money(s.cost),...(held?[tag(s.surely,s.surely==='costs'?'refuse':'promote')]:[])])):null,
   few.length&&few.length<t.segments.length?el('p',{className:'soft'},`Those of ${num(t.segments.length)} segments that bring most and least.`):null)}
 async function valueOverview(){
  const t=await get('/api/value'),some=t.models.filter(o=>o.basis!=='nothing'&&o.unit)
