@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 
@@ -15,6 +16,7 @@ import loop_world as world
 import pytest
 from sqlalchemy import select
 
+from modelworks.core.clock import system_clock
 from modelworks.core.errors import Conflict
 from modelworks.core.plain import plain
 from modelworks.factory import Factory
@@ -124,6 +126,8 @@ def test_what_was_cut_off_is_finished_as_it_was_planned(still: Path) -> None:
     with Factory(still) as factory:
         cut_off(still, factory)
         world.write(still, 1, 12)
+    later = system_clock() + timedelta(minutes=1)  # the cool-down of what was decided first is over
+    with Factory(still, clock=lambda: later) as factory:
         first, second = plain(factory.apply("returns"))["trained"]
         assert (first["dataset"], first["trained"]) == ("orders@1", 5)
         assert (second["dataset"], second["trained"]) == ("orders@2", 5)
