@@ -344,7 +344,7 @@ def _reference(
         outputs = evaluate.main(takes, CompiledPredictor(graph).predict(batch))
     outputs = outputs[-_ASKED_ROWS:]
     asked = batch.take(np.flatnonzero(np.isfinite(outputs)) + len(batch) - len(outputs))
-    effects = main_effects(built.bins(asked), outputs[np.isfinite(outputs)])
+    effects = main_effects(built.bins(asked), outputs[np.isfinite(outputs)], len(takes.numbers))
     return replace(built, seen=seen, main_effects=effects).to_bytes()
 
 
