@@ -13,7 +13,7 @@ CLIENTS_STAMP := .venv-clients/.set-up-$(shell cat $(CLIENTS_LOCK) | cksum | tr 
 MLFLOW_STAMP := .venv-mlflow/.set-up-$(shell cat $(MLFLOW_LOCK) | cksum | tr ' ' '-')
 STAMP := .venv/.set-up-$(shell cat requirements.lock pyproject.toml | cksum | tr ' ' '-')
 
-.PHONY: help setup test demo demo-ner bench-serve bench-monitor bench-alarms bench-many bench-overload bench-changes bench-fanout bench-features bench-ingest bench-segments bench-steps bench-stream bench-track bench-register bench-predict bench-log fuzz kill-loop check-parity check-estimates mlflow clients peers proto lock clean
+.PHONY: help setup test demo demo-ner bench-serve bench-monitor bench-alarms bench-many bench-overload bench-changes bench-fanout bench-features bench-ingest bench-segments bench-simulate bench-steps bench-stream bench-track bench-register bench-predict bench-log fuzz kill-loop check-parity check-estimates mlflow clients peers proto lock clean
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -120,6 +120,9 @@ bench-segments: setup  ## Five million rows by a thousand segments, against a ba
 
 bench-stream: setup  ## NATS JetStream into a table, against a bare consume loop
 	$(BIN)/python benchmarks/bench_stream.py $(ARGS)
+
+bench-simulate: setup  ## Five policies of retraining on ten months of flights, against their bare fits
+	$(BIN)/python benchmarks/bench_simulate.py $(ARGS)
 
 bench-steps: setup  ## What a step of the loop costs: its lease, its fence, its transaction
 	$(BIN)/python benchmarks/bench_steps.py $(ARGS)

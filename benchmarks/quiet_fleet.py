@@ -84,16 +84,15 @@ class Fleet:
         self._kept = [*self._kept[1 - TRAILING :], Sketches(sums, Counts(features, outputs))]
         self.days += 1
 
+    def seen(self, last: int = TRAILING) -> tuple[Sketches, npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """The windows of `last` days at the end of the last one: whose they are, and how long ago they began."""
+        kept: Sequence[Sketches] = self._kept[-last:]
+        age = np.repeat(np.arange(len(kept), 0, -1.0), self.models)
+        return Sketches.joined(kept), np.tile(np.arange(self.models), len(kept)), age
+
     def judged(self, rule: Drift | None = None, last: int = TRAILING) -> list[Watch]:
         """As it looks at the end of the last day, from `last` days."""
-        kept: Sequence[Sketches] = self._kept[-last:]
-        counts = Counts(
-            np.concatenate([one.counts.features for one in kept]),
-            np.concatenate([one.counts.outputs for one in kept]),
-        )
-        windows = Sketches(np.concatenate([one.sums for one in kept]), counts)
-        age = np.repeat(np.arange(len(kept), 0, -1.0), self.models)
-        return judge(self.known, windows, np.tile(np.arange(self.models), len(kept)), age, rule)
+        return judge(self.known, *self.seen(last), rule)
 
 
 def sums_of(losses: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

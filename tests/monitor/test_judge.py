@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -68,3 +69,40 @@ def test_the_rule_says_what_matters_and_how_it_is_told() -> None:
     assert finer.drift_test == "wasserstein"
     assert finer.drift["n0"] == pytest.approx(0.4, abs=0.1)
     assert finer.psi["n0"] < Drift().limit
+
+
+def test_answers_alone_are_judged_as_beside_all_the_rest() -> None:
+    fleet = after(Fleet(30, features=3), TRAILING)
+    windows, of, age = fleet.seen()
+    windows.sums[::7, 1] -= 10  # some outcomes did not come
+    windows.sums[of == 0, 3] *= 1.5
+    whole = judging.judge(fleet.known, windows, of, age, lag=3.0, days=20.0)
+    known = {key: entry.outputs_alone for key, entry in fleet.known.items()}
+    alone = judging.judge_answers(known, windows, of, age, lag=3.0, days=20.0)
+    said = (
+        "segment",
+        "version",
+        "rows",
+        "days",
+        "labelled",
+        "output_mean",
+        "loss_kind",
+        "loss",
+        "loss_error",
+    )
+    said += ("promised", "promised_error", "decayed", "decaying")
+    assert [[getattr(one, name) for name in said] for one in alone] == [
+        [getattr(one, name) for name in said] for one in whole
+    ]
+    assert [one.decayed for one in alone] == [True, *[False] * 29]
+    assert judging.judge_answers({}, windows, of, age) == []
+
+
+def test_a_version_whose_inputs_are_not_looked_at_counts_its_outputs_all_the_same() -> None:
+    fleet = after(Fleet(1, features=3), 1)
+    (entry,) = fleet.known.values()
+    alone = entry.outputs_alone
+    assert alone.features == ()
+    assert alone.reference.features.shape == (0, 11)
+    assert (alone.reference.outputs == entry.reference.outputs).all()
+    assert replace(alone.signature, inputs=entry.signature.inputs) == entry.signature

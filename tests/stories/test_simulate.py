@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -99,16 +100,42 @@ def test_policies_stand_side_by_side(lived: tuple[Factory, list[float]]) -> None
     told = plain(factory.simulate("returns", ["never", "every=3d", "decay"], since=BEGIN.isoformat()))
     never, often, decay = told["courses"]
     assert never["spans"][-1]["trained"] == 0
-    assert never["apart"] is None
+    assert never["spans"][-1]["apart"] is None
     assert often["spans"][-1]["trained"] > decay["spans"][-1]["trained"] > 0
     # The world turned round: whoever learns again is better, beyond doubt.
-    assert often["apart"]["high"] < 0
+    assert often["spans"][-1]["apart"]["high"] < 0
     assert often["spans"][-1]["metrics"]["log_loss"] < never["spans"][-1]["metrics"]["log_loss"]
     assert often["spans"][-1]["value"] > never["spans"][-1]["value"]
     assert never["efficient"]  # nobody trains less
     assert [span["name"] for span in never["spans"]] == ["2024-01", "2024-02", "all"]
     assert sum(span["trained"] for span in often["spans"][:-1]) == often["spans"][-1]["trained"]
     assert plain(factory.status()) == {**before, "now": plain(factory.status())["now"]}  # nothing was changed
+
+
+def test_what_several_policies_ask_for_is_trained_once(lived: tuple[Factory, list[float]]) -> None:
+    factory, _ = lived
+    told = plain(factory.simulate("returns", ["every=4d", "every=4d+rows=9999"], since=BEGIN.isoformat()))
+    one, same = (course["spans"][-1] for course in told["courses"])
+    assert one["trained"] > 0
+    for name in ("seconds", "trained", "promoted", "metrics", "value"):
+        assert one[name] == same[name]  # the very seconds that a training took
+    assert [same[name]["mean"] for name in ("apart", "gain")] == [0, 0]
+    assert told["courses"][0]["events"] == told["courses"][1]["events"]
+
+
+def test_it_ends_when_somebody_ends_it(lived: tuple[Factory, list[float]]) -> None:
+    factory, _ = lived
+    said: list[tuple[int, int]] = []
+
+    def tell(what: str, done: int, total: int | None, left: float | None = None) -> None:
+        if what.startswith("simulate"):
+            said.append((done, total or 0))
+            raise TimeoutError("enough")
+
+    with pytest.raises(TimeoutError, match="enough"):
+        factory.simulate("returns", ["never", "every=3d"], since=BEGIN.isoformat(), progress=tell)
+    assert said == [(1, 2 * DAYS)]
+    assert not [one for one in threading.enumerate() if one.name.startswith("policy")]
 
 
 def test_the_truth_may_be_said_to_come_late(lived: tuple[Factory, list[float]]) -> None:

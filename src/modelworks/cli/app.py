@@ -20,6 +20,7 @@ from modelworks.cli import (
     proof,
     runs,
     simulate,
+    value,
     watch,
 )
 from modelworks.cli.door import Door
@@ -60,6 +61,20 @@ def options(
     context.obj = Door(project, server, token, json)
 
 
-for module in (project, data, models, cards, runs, ask, watch, monitor, simulate, proof, export, access):
+for module in (
+    project,
+    data,
+    models,
+    cards,
+    runs,
+    ask,
+    watch,
+    monitor,
+    value,
+    simulate,
+    proof,
+    export,
+    access,
+):
     module.register(app)
 labels.register(models.models)

@@ -110,6 +110,10 @@ class Reference:
         """Number of rows whose outputs it was made of."""
         return int(self.outputs.sum())
 
+    def outputs_alone(self) -> Reference:
+        """The same without the features."""
+        return replace(self, edges=self.edges[:0], categories=(), features=self.features[:0])
+
     @classmethod
     def build(
         cls,

@@ -43,6 +43,7 @@ def segment_text(segment: Segment) -> str:
     return ",".join(quote(value, safe=" :+*!()'~$;=&?|<>{}\"^`\\#") or _EMPTY for value in segment)
 
 
+@lru_cache(maxsize=100_000)
 def parse_segment(text: str) -> Segment:
     """The inverse of `segment_text`."""
     if not text:

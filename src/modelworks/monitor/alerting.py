@@ -20,8 +20,8 @@ from modelworks.monitor.watch import Traffic, Watch
 
 Kind = Literal[
     "feature_drift", "slight_drift", "prediction_drift", "performance", "volume",
-    "silent_outcomes", "selective_outcomes", "feedback_loop",
-    "source", "quarantine", "lost", "contract", "stale", "rollout",
+    "silent_outcomes", "selective_outcomes", "feedback_loop", "negative_value", "value_unknown",
+    "source", "quarantine", "lost", "contract", "stale", "rollout", "training",
 ]  # fmt: skip
 KINDS: frozenset[Kind] = frozenset(
     {
@@ -33,6 +33,8 @@ KINDS: frozenset[Kind] = frozenset(
         "silent_outcomes",
         "selective_outcomes",
         "feedback_loop",
+        "negative_value",
+        "value_unknown",
     }
 )
 """What is judged of a model's windows."""

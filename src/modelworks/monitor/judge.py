@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
@@ -17,8 +18,8 @@ from modelworks.monitor.fleet import FALSE_ALARMS, MIN_ROWS, Between, Flags, dec
 from modelworks.monitor.history import expect
 from modelworks.monitor.moves import moves, scores
 from modelworks.monitor.performance import binned_auc, clustered_error, mean_loss
-from modelworks.monitor.sketch import Sketches
-from modelworks.monitor.watch import Watch, finite
+from modelworks.monitor.sketch import Sketches, Spread
+from modelworks.monitor.watch import LossKind, Watch, finite
 from modelworks.monitor.window import Key, Known
 
 VIEWS = (7.0, 3.0)
@@ -59,13 +60,11 @@ def judge(
     if not known:
         return []
     rule = rule or Drift()
-    complete = np.flatnonzero((age >= lag + 1) & (age <= days + lag))
+    truths, per_day = _complete(windows, of, age, lag, days, len(known))
     seen = np.flatnonzero(age <= days + min(lag, 0.0))
-    truth, truth_of = windows.answers().take(complete), of[complete]
     reference, compared_with = _compared_with(known, windows, of, age, rule.before(days))
     if len(seen) < len(age):
         windows, of, age = windows.take(seen), of[seen], age[seen]
-    truths, per_day = truth.merge(truth_of, len(known)), truth.spread(truth_of, len(known))
     merged, spread = windows.merge(of, len(known)), windows.spread(of, len(known))
     sums = merged.sums
     views = [merged]
@@ -101,14 +100,7 @@ def judge(
         np.stack([_main_effects(one) for one in references], axis=1),
         told(compared.dispersion)[:, :-1],
     )
-    loss, error = mean_loss(truths.sums)
-    labelled = truths.sums[:, 1]
-    error = np.fmax(error, clustered_error(truths.sums, per_day.windows, per_day.loss))
-    promised = np.array([entry.promised for entry in known.values()])
-    there = np.array([one.rows for one in references])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        promised_error = error * np.sqrt(labelled / there)
-    worse, lasting = decay(loss, error, labelled, promised, promised_error, level)
+    good = _quality(known.values(), truths, per_day, level)
     auc = binned_auc(truths.counts.outputs)
     told_of, rest = truths.counts.outputs[:, :2].sum(axis=1), truths.counts.outputs[:, 2]
     apart = shift(told_of, np.where((told_of.sum(axis=1) > 0)[:, None], rest, 0), level=level)
@@ -135,13 +127,8 @@ def judge(
                 version=version,
                 rows=int(rows),
                 days=int(spread.windows[place]),
-                labelled=int(labelled[place]),
                 output_mean=float(sums[place, 2] / rows) if rows else None,
-                loss_kind="squared_error" if entry.signature.task == "regression" else "log_loss",
-                loss=finite(loss[place]),
-                loss_error=finite(error[place]),
-                promised=finite(promised[place]),
-                promised_error=finite(promised_error[place]),
+                **good.of(place),
                 auc=finite(auc[place]),
                 expected_loss=finite(foretold.loss[place]),
                 expected_loss_error=finite(foretold.loss_error[place]),
@@ -158,10 +145,8 @@ def judge(
                     by_effect({name: how_far[name] for name in _flagged(names, alarms[place])}, moving)
                 ),
                 output_shifted=alarms[place][-1],
-                decayed=bool(worse[place]),
                 shifting=_flagged(names, lastings[place]),
                 output_shifting=lastings[place][-1],
-                decaying=bool(lasting[place]),
                 slight=_flagged(names, slight[place], alarms[place]),
                 slight_lasting=_flagged(names, staying[place], alarms[place]),
                 unlike=finite(np.round(apart.effect[place], 4)),
@@ -170,6 +155,88 @@ def judge(
             )
         )
     return watches
+
+
+def judge_answers(
+    known: Mapping[Key, Known],
+    windows: Sketches,
+    of: Ints,
+    age: npt.NDArray[np.float64],
+    level: float = FALSE_ALARMS,
+    *,
+    lag: float = -1.0,
+    days: float = np.inf,
+) -> list[Watch]:
+    """Watches that say how good the answers of champions were, as `judge` does, and nothing of any shift."""
+    if not known:
+        return []
+    good = _quality(known.values(), *_complete(windows, of, age, lag, days, len(known)), level)
+    seen = age <= days + min(lag, 0.0)
+    rows, outputs = (np.bincount(of[seen], windows.sums[seen, column], len(known)) for column in (0, 2))
+    answered = np.bincount(of[seen], minlength=len(known))
+    return [
+        Watch(
+            segment=parse_segment(segment),
+            version=version,
+            rows=int(rows[place]),
+            days=int(answered[place]),
+            output_mean=float(outputs[place] / rows[place]) if rows[place] else None,
+            **good.of(place),
+            auc=None,
+        )
+        for place, (segment, version) in enumerate(known)
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class _Quality:
+    """How good the answers of each champion were: all of shape (models,), named as in `Watch`."""
+
+    kinds: Sequence[LossKind]
+    labelled: npt.NDArray[np.float64]
+    loss: npt.NDArray[np.float64]
+    loss_error: npt.NDArray[np.float64]
+    promised: npt.NDArray[np.float64]
+    promised_error: npt.NDArray[np.float64]
+    decayed: Flags
+    decaying: Flags
+
+    def of(self, place: int) -> dict[str, Any]:
+        """What a watch says of one."""
+        return {
+            "labelled": int(self.labelled[place]),
+            "loss_kind": self.kinds[place],
+            "loss": finite(self.loss[place]),
+            "loss_error": finite(self.loss_error[place]),
+            "promised": finite(self.promised[place]),
+            "promised_error": finite(self.promised_error[place]),
+            "decayed": bool(self.decayed[place]),
+            "decaying": bool(self.decaying[place]),
+        }
+
+
+def _complete(
+    windows: Sketches, of: Ints, age: npt.NDArray[np.float64], lag: float, days: float, models: int
+) -> tuple[Sketches, Spread]:
+    """The answers of each champion on days whose outcomes are all there, and how much these days differ."""
+    there = np.flatnonzero((age >= lag + 1) & (age <= days + lag))
+    truth, of = windows.answers().take(there), of[there]
+    return truth.merge(of, models), truth.spread(of, models)
+
+
+def _quality(known: Collection[Known], truths: Sketches, per_day: Spread, level: float) -> _Quality:
+    loss, error = mean_loss(truths.sums)
+    labelled = truths.sums[:, 1]
+    error = np.fmax(error, clustered_error(truths.sums, per_day.windows, per_day.loss))
+    promised = np.array([entry.promised for entry in known])
+    there = np.array([entry.reference.rows for entry in known])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        promised_error = error * np.sqrt(labelled / there)
+    worse, lasting = decay(loss, error, labelled, promised, promised_error, level)
+    kinds: list[LossKind] = [
+        "squared_error" if entry.signature.task == "regression" else "log_loss" for entry in known
+    ]
+    return _Quality(kinds, labelled, loss, error, promised, promised_error, worse, lasting)
 
 
 def _compared_with(
@@ -220,7 +287,7 @@ def _named(names: Sequence[str], values: npt.NDArray[np.float64]) -> dict[str, f
 
 def _ordered(known: Iterable[Known]) -> Flags:
     """The bins that have an order: of numbers all but "missing", and of outputs; (models, features + 1, bins)."""
-    names = [(len(entry.signature.numbers), len(entry.features)) for entry in known]
+    names = [(len(entry.layout[0]), len(entry.features)) for entry in known]
     ordered = np.zeros((len(names), names[0][1] + 1, _BINS), np.bool_)
     for place, (numbers, _) in enumerate(names):
         ordered[place, :numbers, : FEATURE_BINS - 1] = True

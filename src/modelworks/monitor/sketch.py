@@ -60,6 +60,18 @@ class Sketches:
         counts = Counts(self.counts.features[which], self.counts.outputs[which])
         return Sketches(self.sums[which], counts)
 
+    @classmethod
+    def joined(cls, parts: Sequence[Sketches]) -> Sketches:
+        """The windows of some sketches, one after the other."""
+        counts = [one.counts for one in parts]
+        return cls(
+            np.concatenate([one.sums for one in parts]),
+            Counts(
+                np.concatenate([one.features for one in counts]),
+                np.concatenate([one.outputs for one in counts]),
+            ),
+        )
+
     def answers(self) -> Sketches:
         """The same without the features."""
         return Sketches(self.sums, Counts(self.counts.features[:, :0], self.counts.outputs))

@@ -14,6 +14,8 @@ import numpy.typing as npt
 from modelworks.core.ref import Segment
 from modelworks.monitor.drift.rule import Compared
 
+LossKind = Literal["log_loss", "squared_error"]
+
 
 @dataclass(frozen=True)
 class Watch:
@@ -67,7 +69,7 @@ class Watch:
     rows: int
     labelled: int
     output_mean: float | None
-    loss_kind: Literal["log_loss", "squared_error"]
+    loss_kind: LossKind
     loss: float | None
     loss_error: float | None
     promised: float | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from operator import attrgetter
@@ -71,6 +71,13 @@ class Known:
     def features(self) -> tuple[str, ...]:
         """Names in the order of the counts."""
         return self.signature.numbers + self.signature.texts
+
+    @cached_property
+    def outputs_alone(self) -> Known:
+        """The same version of which inputs are not looked at."""
+        return replace(
+            self, signature=replace(self.signature, inputs=()), reference=self.reference.outputs_alone()
+        )
 
 
 def read_predictions(tables: Tables, model: str, where: pl.Expr) -> pl.DataFrame:
@@ -202,6 +209,11 @@ def _sketch(
     loss = np.where(labelled, loss, 0.0)
     each = (np.ones(len(rows)), labelled.astype(np.float64), output, loss, np.square(loss))
     return Sketches(np.stack([np.bincount(window, weights, windows) for weights in each], axis=1), counts)
+
+
+def happened(rows: pl.DataFrame, signature: Signature) -> npt.NDArray[np.float64]:
+    """Whether the event of a binary model came, for rows from `joined`, shape (rows,); NaN where that is not known."""
+    return _TRUTHS[signature.task](rows, np.zeros(len(rows), np.int64), [signature.classes])[0]
 
 
 def losses(rows: pl.DataFrame, known: Mapping[Key, Known]) -> npt.NDArray[np.float64]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from modelworks.data.version import VERSION
 from modelworks.models.definition import Definition
 from modelworks.models.layout import to_batch
 from modelworks.models.signature import Signature
+from modelworks.monitor.truths import EDGES, LOOK_BACK, lag
 from modelworks.monitor.window import joined, read_outcomes, read_predictions
 from modelworks.pipelines.context import Stations
 from modelworks.pipelines.train import frame, time_of
@@ -31,6 +33,8 @@ Ints = npt.NDArray[np.int64]
 DAY = 86_400_000_000
 """Microseconds."""
 _MICROSECOND = timedelta(microseconds=1)
+_KEPT = 1_024
+"""Moments of which is kept what was counted."""
 _NEVER = np.iinfo(np.int64).max
 _ARRIVED = "::arrived"
 _EVENT = "::event"
@@ -63,6 +67,8 @@ class Rows:
     def batch(self, places: Ints, signature: Signature) -> Batch:
         """Some rows as a version takes them."""
         names = [one.name for one in signature.inputs]
+        if not names:
+            return Batch(np.empty((len(places), 0), np.float32), np.empty((len(places), 0), object))
         for name in names:
             if name not in self.values:
                 self.values[name] = _column(self.frame[name])
@@ -103,19 +109,64 @@ class Past:
             now: The moment.
             tried: When each segment was last trained.
         """
+        before = np.array([tried.get(segment, -1) for segment in self.segments])
+        if self.window is None:
+            everything = fresh = self._came(now)
+            for moment in set(tried.values()):
+                fresh = np.where(before == moment, everything - self._came(moment), fresh)
+        else:
+            everything, fresh = self._in_window(now, before)
+        told = zip(self.segments, everything.tolist(), fresh.tolist(), strict=True)
+        return {segment: (total, new) for segment, total, new in told if total}
+
+    def lag(self, now: int) -> float:
+        """How many days ago the days ended whose truth is all there; see `monitor.truths.lag`."""
+        return self._lags(now)
+
+    @cached_property
+    def _came(self) -> Callable[[int], Ints]:
+        """Rows of every segment that were known at a moment, kept for all policies that ask."""
+        rows = self.learned
+
+        def came(now: int) -> Ints:
+            known = rows.known <= now
+            return sum(
+                (np.bincount(level[known], minlength=len(self.segments)) for level in rows.at),
+                np.zeros(len(self.segments), np.int64),
+            )
+
+        return lru_cache(maxsize=_KEPT)(came)
+
+    def _in_window(self, now: int, before: Ints) -> tuple[Ints, Ints]:
         rows = self.learned
         usable = rows.known <= now
-        if self.window is not None and usable.any():
-            usable &= rows.events >= rows.events[usable].max() - self.window
-        before = np.array([tried.get(segment, -1) for segment in self.segments])
+        if usable.any():
+            usable &= rows.events >= rows.events[usable].max() - (self.window or 0)
         everything, fresh = np.zeros((2, len(self.segments)), np.int64)
         came = rows.known[usable]
         for level in rows.at:
             here = level[usable]
             everything += np.bincount(here, minlength=len(self.segments))
             fresh += np.bincount(here[came > before[here]], minlength=len(self.segments))
-        told = zip(self.segments, everything.tolist(), fresh.tolist(), strict=True)
-        return {segment: (total, new) for segment, total, new in told if total}
+        return everything, fresh
+
+    @cached_property
+    def _lags(self) -> Callable[[int], float]:
+        rows = self.asked
+
+        def late(now: int) -> float:
+            low, high = map(int, np.searchsorted(rows.events, [now - LOOK_BACK * DAY, now]))
+            if low == high:
+                return float("inf")
+            events, known = rows.events[low:high], rows.known[low:high]
+            days, place, counts = np.unique(events // DAY, return_inverse=True, return_counts=True)
+            came = np.flatnonzero((known <= now) & ~np.isnan(rows.truth[low:high]))
+            delays = np.searchsorted(EDGES, np.maximum(known[came] - events[came], 0) / DAY)
+            bins = len(EDGES) + 1
+            table = np.bincount(place[came] * bins + delays, minlength=len(days) * bins).reshape(-1, bins)
+            return lag((now / DAY - days - 1).astype(np.float64), counts, table)
+
+        return lru_cache(maxsize=_KEPT)(late)
 
 
 def past_of(

@@ -18,17 +18,20 @@ from modelworks.learn.policy import Decision, Policy, decide
 from modelworks.learn.simulation import Event
 from modelworks.learn.states import Attempt, states_of
 from modelworks.learn.triggers.every import Every
+from modelworks.learn.triggers.on_decay import OnDecay
+from modelworks.learn.triggers.on_detector import OnDetector
+from modelworks.learn.triggers.on_gain import OnGain
 from modelworks.learn.triggers.on_rows import OnRows
 from modelworks.models.definition import Definition
 from modelworks.models.package import Package
 from modelworks.models.predictor import Predictor
 from modelworks.monitor.drift.rule import Drift
 from modelworks.monitor.fleet import share
-from modelworks.monitor.judge import judge
+from modelworks.monitor.judge import judge, judge_answers
 from modelworks.monitor.performance import log_losses
 from modelworks.monitor.sketch import Sketches
 from modelworks.monitor.station import TRAILING_DAYS
-from modelworks.monitor.truths import EDGES, LOOK_BACK, lag
+from modelworks.monitor.truths import LOOK_BACK
 from modelworks.monitor.watch import Watch
 from modelworks.monitor.window import Key, Known, Layout, sketched
 from modelworks.pipelines.past import DAY, Ints, Past
@@ -37,6 +40,8 @@ _AHEAD = 28 * DAY
 """How far ahead a version answers at once: it is asked seldom, and for many rows."""
 _BLIND = (Every, OnRows)
 """Triggers that do not look at what monitoring says."""
+_OF_ANSWERS = (*_BLIND, OnDecay, OnGain, OnDetector)
+"""Triggers that do not look at what it says of inputs."""
 
 Doubles = npt.NDArray[np.float64]
 
@@ -48,12 +53,10 @@ class Version:
     Attributes:
         uid: Its number among all of them.
         segment: Which.
-        number: Its number among those of its segment.
     """
 
     uid: int
     segment: Segment
-    number: int
     package: Package
     known: Known
     predictor: Predictor
@@ -61,7 +64,7 @@ class Version:
     @cached_property
     def key(self) -> Key:
         """As monitoring names it."""
-        return segment_text(self.segment), self.number
+        return segment_text(self.segment), self.uid
 
 
 class PolicyRun:
@@ -98,11 +101,11 @@ class PolicyRun:
         self._by = np.full(len(past.asked), -1)  # who has answered each row, or would have as things stand
         self._tried: dict[Segment, int] = {}
         self._refused: dict[Segment, int] = {}  # trainings in a row that brought nothing
-        self._made: dict[Segment, int] = {}
-        self._days: dict[tuple[int, Layout], tuple[list[Key], Sketches]] = {}  # windows by UTC day
+        self._days: dict[tuple[int, Layout], tuple[Ints, Sketches]] = {}  # whose windows, by UTC day
         self._unlabelled: Ints = np.zeros(0, np.int64)  # rows that were answered and whose truth has not come
         self._routes: Ints | None = None
         self._sighted = not all(isinstance(trigger, _BLIND) for trigger in policy.triggers)
+        self._inputs = not all(isinstance(trigger, _OF_ANSWERS) for trigger in policy.triggers)
 
     def take(self, segment: Segment, now: int, event: Event, seconds: float, made: Version | None) -> None:
         """A segment was trained.
@@ -112,16 +115,15 @@ class PolicyRun:
             now: When.
             event: What became of it.
             seconds: What it took.
-            made: The new champion, if there is one; its number is given here.
+            made: The new champion, if there is one.
         """
         self._tried[segment] = now
         self._refused[segment] = 0 if event.action == "promote" else self._refused.get(segment, 0) + 1
         self.events.append(event)
         self.costs.append((now, seconds))
-        if event.action != "fail":
-            self._made[segment] = self._made.get(segment, 0) + 1
         if made is not None:
-            self.champions[segment] = replace(made, number=self._made[segment])
+            known = made.known if self._inputs else made.known.outputs_alone
+            self.champions[segment] = replace(made, known=known)
             self._routes = None
 
     def decide(self, now: int) -> list[Decision]:
@@ -158,8 +160,9 @@ class PolicyRun:
         rows = self.past.asked
         low, high = map(int, np.searchsorted(rows.events, [since, until]))
         asked = self._routing()[rows.at[-1][low:high]]
-        if (self._by[low:high] != asked).any():
-            self._ahead(low, int(np.searchsorted(rows.events, since + _AHEAD)))
+        stale = asked[self._by[low:high] != asked]
+        if len(stale):
+            self._ahead(np.unique(stale), low, int(np.searchsorted(rows.events, since + _AHEAD)))
         if self._sighted:
             places = np.arange(low, high)
             told = rows.known[places] <= until
@@ -181,11 +184,11 @@ class PolicyRun:
             self._routes = np.array(nearest)
         return self._routes
 
-    def _ahead(self, low: int, high: int) -> None:
-        """Answer all rows of a span that are not answered as things stand."""
+    def _ahead(self, uids: Ints, low: int, high: int) -> None:
+        """Let some versions answer all rows of a span that they would as things stand, and have not yet."""
         rows = self.past.asked
         asked = self._routing()[rows.at[-1][low:high]]
-        stale = np.flatnonzero(self._by[low:high] != asked)
+        stale = np.flatnonzero((self._by[low:high] != asked) & np.isin(asked, uids))
         versions = {one.uid: one for one in self.champions.values()}
         order = stale[np.argsort(asked[stale], kind="stable")]
         for part in np.split(order, np.flatnonzero(np.diff(asked[order])) + 1):
@@ -203,20 +206,22 @@ class PolicyRun:
         versions = {one.uid: one for one in self.champions.values()}
         there = np.isin(self._by[places], list(versions))
         places, labelled = places[there], labelled[there]
-        who = [versions[uid] for uid in self._by[places].tolist()]
+        uids, which = np.unique(self._by[places], return_inverse=True)
+        who = [versions[uid] for uid in uids.tolist()]
         if not who:
             return
         known = {one.key: one.known for one in who}
         rows = pl.DataFrame(
             {
-                "segment": [one.key[0] for one in who],
-                "version": [one.key[1] for one in who],
+                "segment": np.array([one.key[0] for one in who], object)[which],
+                "version": uids[which],
                 "event_time": pl.Series(asked.events[places]).cast(pl.Datetime("us", "UTC")),
                 "output": self.answers[places],
                 "value": np.where(labelled, asked.truth[places], np.nan),
                 "label": pl.Series([None] * len(places), dtype=pl.String),
                 "place": places,
-            }
+            },
+            schema_overrides={"segment": pl.String},
         )
         signatures = {entry.layout: entry.signature for entry in known.values()}
 
@@ -230,28 +235,16 @@ class PolicyRun:
 
     def _add(self, layout: Layout, windows: pl.DataFrame, made: Sketches, sign: int) -> None:
         days = windows["day"].dt.epoch("us").to_numpy() // DAY
-        keys = list(zip(windows["segment"].to_list(), windows["version"].to_list(), strict=True))
+        uids = windows["version"].to_numpy()
         for day in np.unique(days).tolist():
             here = np.flatnonzero(days == day)
-            fresh = [keys[place] for place in here]
-            sums, features, outputs = (
-                sign * made.sums[here], sign * made.counts.features[here], sign * made.counts.outputs[here]
-            )  # fmt: skip
-            stood = self._days.get((day, layout))
-            if stood is not None:
-                old, before = stood
-                together = {key: place for place, key in enumerate(dict.fromkeys([*old, *fresh]))}
-                group = np.array([together[key] for key in [*old, *fresh]])
-                both = Sketches(
-                    np.concatenate([before.sums, sums]),
-                    Counts(
-                        np.concatenate([before.counts.features, features]),
-                        np.concatenate([before.counts.outputs, outputs]),
-                    ),
-                )
-                self._days[day, layout] = list(together), both.merge(group, len(together))
-            else:
-                self._days[day, layout] = fresh, Sketches(sums, Counts(features, outputs))
+            counts = Counts(sign * made.counts.features[here], sign * made.counts.outputs[here])
+            who, what = uids[here], Sketches(sign * made.sums[here], counts)
+            if (day, layout) in self._days:
+                old, before = self._days[day, layout]
+                who, group = np.unique(np.concatenate([old, who]), return_inverse=True)
+                what = Sketches.joined([before, what]).merge(group, len(who))
+            self._days[day, layout] = who, what
 
     def _streams(self, now: int) -> dict[Segment, Doubles]:
         """What `monitor.stream` gives: losses of the champions' rows, in the order in which the truths came."""
@@ -273,54 +266,42 @@ class PolicyRun:
 
     def _watches(self, now: int) -> list[Watch]:
         """What monitoring says of the champions; see `monitor.station.MonitorStation.summary`."""
-        champions = {one.key: one.known for one in self.champions.values()}
+        champions = {one.uid: one for one in self.champions.values()}
         level = share(len(champions), len(champions) + self.others)
-        late = self._lag(now)
+        late = self.past.lag(now)
         before = self.rule.before(TRAILING_DAYS)
         oldest = TRAILING_DAYS + (late if np.isfinite(late) else LOOK_BACK)
         first = now / DAY - max(oldest, before[1] if before else 0.0)
         for key in [key for key in self._days if key[0] < first]:
             del self._days[key]
+        alive = np.array(list(champions))
         found: list[Watch] = []
         for layout in {key[1] for key in self._days}:
-            parts = [(day, *part) for (day, of), part in sorted(self._days.items(), key=_day) if of == layout]
-            keys = [key for _, some, _ in parts for key in some]
-            age = now / DAY - np.concatenate([np.full(len(some), day) for day, some, _ in parts])
+            days, uids, parts = [], [], []
+            for (day, _), (who, part) in sorted(
+                (one for one in self._days.items() if one[0][1] == layout), key=_day
+            ):
+                mine = np.flatnonzero(np.isin(who, alive))
+                days.append(np.full(len(mine), day))
+                uids.append(who[mine])
+                parts.append(part.take(mine))
+            who, windows = np.concatenate(uids), Sketches.joined(parts)
+            age = now / DAY - np.concatenate(days)
             near = age <= TRAILING_DAYS + late
-            places: dict[Key, int] = {}
-            for place in np.flatnonzero(near).tolist():
-                if keys[place] in champions:
-                    places.setdefault(keys[place], len(places))
+            there = np.unique(who[near])
             if before is not None:
-                near |= (age > before[0]) & (age <= before[1])
-            mine = np.array(
-                [place for place in np.flatnonzero(near).tolist() if keys[place] in places], np.int64
-            )
-            of = np.array([places[keys[place]] for place in mine], np.int64)
-            windows = Sketches(
-                np.concatenate([one.sums for *_, one in parts])[mine],
-                Counts(
-                    np.concatenate([one.counts.features for *_, one in parts])[mine],
-                    np.concatenate([one.counts.outputs for *_, one in parts])[mine],
-                ),
-            )
-            known = {key: champions[key] for key in places}
-            found += judge(known, windows, of, age[mine], self.rule, level, lag=late, days=TRAILING_DAYS)
+                near |= (age > before[0]) & (age <= before[1]) & np.isin(who, there)
+            if not near.all():
+                mine = np.flatnonzero(near)
+                who, windows, age = who[mine], windows.take(mine), age[mine]
+            of = np.searchsorted(there, who)
+            known = {champions[uid].key: champions[uid].known for uid in there.tolist()}
+            span = {"lag": late, "days": float(TRAILING_DAYS)}
+            if self._inputs:
+                found += judge(known, windows, of, age, self.rule, level, **span)
+            else:
+                found += judge_answers(known, windows, of, age, level, **span)
         return found
-
-    def _lag(self, now: int) -> float:
-        """How many days ago the days ended whose truth is all there; see `monitor.truths.lag`."""
-        rows = self.past.asked
-        low, high = map(int, np.searchsorted(rows.events, [now - LOOK_BACK * DAY, now]))
-        if low == high:
-            return float("inf")
-        events, known = rows.events[low:high], rows.known[low:high]
-        days, place, counts = np.unique(events // DAY, return_inverse=True, return_counts=True)
-        came = np.flatnonzero((known <= now) & ~np.isnan(rows.truth[low:high]))
-        late = np.searchsorted(EDGES, np.maximum(known[came] - events[came], 0) / DAY)
-        bins = len(EDGES) + 1
-        delays = np.bincount(place[came] * bins + late, minlength=len(days) * bins).reshape(-1, bins)
-        return lag((now / DAY - days - 1).astype(np.float64), counts, delays)
 
 
 def _day(windows: tuple[tuple[int, Layout], object]) -> int:

@@ -8,11 +8,16 @@ are over at once, and whoever has to approve does so.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
+from itertools import count
 from pathlib import Path
+from queue import SimpleQueue
 from tempfile import TemporaryDirectory
+from threading import Event, Lock
 from time import monotonic
 
 import numpy as np
@@ -24,7 +29,7 @@ from modelworks.core.duration import duration
 from modelworks.core.errors import Invalid, NotReady
 from modelworks.core.ref import Segment
 from modelworks.learn import simulation
-from modelworks.learn.simulation import Action, Course, Event, Simulation, Span
+from modelworks.learn.simulation import Action, Course, Simulation, Span
 from modelworks.models import packaging
 from modelworks.models.metrics import METRICS
 from modelworks.models.package import Package
@@ -43,8 +48,8 @@ from modelworks.train.candidate import Candidate
 from modelworks.train.station import TrainStation
 
 _MOST_TURNS = 10_000
-_Asked = tuple[Segment, int | None]
-"""A segment, and the champion that its candidate is to be compared with."""
+_Fit = tuple[Segment, int, str, tuple[Segment, ...]]
+"""A segment, when, what the candidate is compared with, and what is trained with it where that makes a difference."""
 
 
 def simulate(
@@ -113,12 +118,7 @@ def simulate(
         loop = _Loop(stations, model, past, Path(folder))
         loop.start(runs, begin)
         turns = range(begin + step, end + step, step)
-        for done, now in enumerate(turns, 1):
-            for run in runs:
-                run.answer(now - step, min(now, end))
-            if now < end:
-                loop.turn(runs, now)
-            progress(f"simulate {model.name}", done, len(turns))
+        _side_by_side(loop, runs, turns, end, partial(progress, f"simulate {model.name}"))
         courses = _courses(model, past, runs, begin, end, loop.signature)
     binary = loop.signature.task != "regression"
     return Simulation(
@@ -126,7 +126,7 @@ def simulate(
         since,
         until,
         "log_loss" if binary else "squared_error",
-        "" if model.value is None else model.value.unit,
+        "" if model.payoff is None else model.payoff.unit,
         courses,
         monotonic() - started,
     )
@@ -149,7 +149,9 @@ class _Loop:
         self.artifacts = LocalArtifacts(folder / "artifacts")
         self.training: TrainStation = replace(stations.train, artifacts_root=self.artifacts.root)
         self.needs = needed(model.gates)
-        self.made = 0
+        self.numbers = count()
+        self.fitted: dict[_Fit, Candidate] = {}
+        self.busy = Lock()  # who trains has all workers
         contract = stations.project.dataset(model.definition.dataset).contract
         self.unseen = frozenset(name for name, one in contract.items() if one.sensitive)
         self.signature: Signature
@@ -157,7 +159,9 @@ class _Loop:
     def start(self, runs: Sequence[PolicyRun], now: int) -> None:
         """The first models, the same for all."""
         for candidate in self._candidates(self.past.known(now), None, {}):
-            self._take(candidate, runs, now, dict.fromkeys(range(len(runs)), "start"))
+            event, seconds, made = self._judged(candidate, now, "start")
+            for run in runs:
+                run.take(candidate.segment, now, event, seconds, made)
         if not runs[0].champions:
             raise Invalid(
                 f"no version of {self.model.name} passes its gates at the beginning",
@@ -165,32 +169,32 @@ class _Loop:
                 "begin later, with --since",
             )
 
-    def turn(self, runs: Sequence[PolicyRun], now: int) -> None:
+    def turn(self, run: PolicyRun, now: int) -> None:
         """Watch, decide, train, judge."""
-        asked: list[dict[_Asked, dict[int, str]]] = [{}]
-        for place, run in enumerate(runs):
-            if self.model.definition.window is not None:
-                asked.append({})  # where a window begins depends on what is trained together
-            for decision in run.decide(now):
-                if decision.action == "train":
-                    champion = run.champions.get(decision.segment)
-                    key = decision.segment, None if champion is None else champion.uid
-                    asked[-1].setdefault(key, {})[place] = decision.trigger
-        for waiting in asked:
-            while waiting:  # all together, but for a segment that is asked for against different champions
-                some = {key[0]: key for key in reversed(waiting)}
-                self._train(runs, now, {key: waiting.pop(key) for key in some.values()})
+        why = {one.segment: one.trigger for one in run.decide(now) if one.action == "train"}
+        if not why:
+            return
+        champions = {segment: run.champions[segment].package for segment in why if segment in run.champions}
+        for candidate in self._fitted(list(why), champions, now):
+            event, seconds, made = self._judged(candidate, now, why[candidate.segment])
+            run.take(candidate.segment, now, event, seconds, made)
 
-    def _train(self, runs: Sequence[PolicyRun], now: int, asked: Mapping[_Asked, Mapping[int, str]]) -> None:
-        """Train segments, each once, for whoever has asked for it."""
-        why = {segment: places for (segment, _), places in asked.items()}
-        champions = {
-            segment: runs[next(iter(why[segment]))].champions[segment].package
-            for segment, uid in asked
-            if uid is not None
+    def _fitted(
+        self, segments: Sequence[Segment], champions: Mapping[Segment, Package], now: int
+    ) -> Sequence[Candidate]:
+        """Train segments, but for those that were for another policy on the same rows against the same champion."""
+        # Where a window begins depends on what is trained together.
+        together = tuple(segments) if self.model.definition.window is not None else ()
+        keys: dict[Segment, _Fit] = {
+            one: (one, now, champions[one].native if one in champions else "", together) for one in segments
         }
-        for candidate in self._candidates(self.past.known(now, why.keys()), list(why), champions):
-            self._take(candidate, runs, now, why[candidate.segment])
+        with self.busy:
+            left = [segment for segment, key in keys.items() if key not in self.fitted]
+            if left:
+                theirs = {segment: champions[segment] for segment in left if segment in champions}
+                for candidate in self._candidates(self.past.known(now, left), left, theirs):
+                    self.fitted[keys[candidate.segment]] = candidate
+        return [self.fitted[key] for key in keys.values()]
 
     def _candidates(
         self, rows: pl.DataFrame, segments: Sequence[Segment] | None, champions: Mapping[Segment, Package]
@@ -206,10 +210,10 @@ class _Loop:
         with closing(found):  # type: ignore[type-var]
             return list(found)
 
-    def _take(
-        self, candidate: Candidate, runs: Sequence[PolicyRun], now: int, why: Mapping[int, str]
-    ) -> None:
-        """What becomes of a candidate for those who have asked for it."""
+    def _judged(
+        self, candidate: Candidate, now: int, trigger: str
+    ) -> tuple[simulation.Event, float, Version | None]:
+        """What becomes of a candidate, what it has cost, and the new champion where it is one."""
         segment, package = candidate.segment, candidate.package
         passed = False
         made: Version | None = None
@@ -225,14 +229,44 @@ class _Loop:
                 )
             self.signature = package.signature
             known = known_of(package, candidate.metrics, self.unseen, self.artifacts)
-            made = Version(self.made, segment, 0, package, known, packaging.load(package, self.artifacts))
-            self.made += 1
-        action: Action = "promote" if passed else "refuse" if package is not None else "fail"
-        seconds = sum(candidate.seconds.values())
-        for place, trigger in why.items():
-            runs[place].take(
-                segment, now, Event(from_microseconds(now), segment, trigger, action), seconds, made
+            made = Version(
+                next(self.numbers), segment, package, known, packaging.load(package, self.artifacts)
             )
+        action: Action = "promote" if passed else "refuse" if package is not None else "fail"
+        event = simulation.Event(from_microseconds(now), segment, trigger, action)
+        return event, sum(candidate.seconds.values()), made
+
+
+def _side_by_side(
+    loop: _Loop, runs: Sequence[PolicyRun], turns: range, end: int, progress: Callable[[int, int], None]
+) -> None:
+    """Let every policy go through the turns in a thread of its own: one decides while models of another are fitted."""
+    told: SimpleQueue[BaseException | None] = SimpleQueue()
+    stop = Event()
+
+    def go(run: PolicyRun) -> None:
+        try:
+            for now in turns:
+                if stop.is_set():
+                    return
+                run.answer(now - turns.step, min(now, end))
+                if now < end:
+                    loop.turn(run, now)
+                told.put(None)
+        except BaseException as error:
+            told.put(error)
+
+    total = len(turns) * len(runs)
+    with ThreadPoolExecutor(len(runs), "policy") as pool:
+        for run in runs:
+            pool.submit(go, run)
+        try:
+            for done in range(1, total + 1):
+                if (error := told.get()) is not None:
+                    raise error
+                progress(done, total)
+        finally:
+            stop.set()
 
 
 def _courses(
@@ -251,13 +285,18 @@ def _courses(
         )
     month = pl.Series(events).cast(pl.Datetime("us", "UTC")).dt.strftime("%Y-%m")
     names = [*month.unique().sort(), "all"]
-    lost = {run.name: _losses(run.answers[part][answered], truth[answered], signature) for run in runs}
+    told, payoff = truth[answered], model.payoff
+    lost = {run.name: _losses(run.answers[part][answered], told, signature) for run in runs}
+    worth = {run.name: payoff.each(None, told, run.answers[part][answered]) for run in runs} if payoff else {}
     day = events[answered] // DAY
+    first = runs[0].name
     courses = []
     for run in runs:
         spans = []
         for name in names:
             here = answered & (np.ones(len(events), bool) if name == "all" else (month == name).to_numpy())
+            some = here[answered]
+            compared = run.name != first and some.any()
             in_span = _within(name)
             scores = run.answers[part][here]
             spans.append(
@@ -265,7 +304,7 @@ def _courses(
                     name,
                     int(here.sum()),
                     _measured(model, truth[here], scores, signature),
-                    None if model.value is None else model.value.total(truth[here], scores),
+                    float(worth[run.name][some].sum()) if worth else None,
                     sum(in_span(one.at) for one in run.events if one.trigger != "start"),
                     sum(
                         in_span(one.at)
@@ -273,11 +312,16 @@ def _courses(
                         if one.trigger != "start" and one.action == "promote"
                     ),
                     sum(took for at, took in run.costs if in_span(from_microseconds(at)) and at > begin),
+                    simulation.apart(lost[run.name][some], lost[first][some], day[some])
+                    if compared
+                    else None,
+                    simulation.apart(worth[run.name][some], worth[first][some], day[some])
+                    if compared and worth
+                    else None,
                 )
             )
-        compared = None if run is runs[0] else simulation.apart(lost[run.name], lost[runs[0].name], day)
         triggers = tuple(map(repr, run.policy.triggers))
-        courses.append(Course(run.name, triggers, tuple(spans), tuple(run.events), compared))
+        courses.append(Course(run.name, triggers, tuple(spans), tuple(run.events)))
     best = simulation.efficient((one.whole.trained, float(lost[one.policy].mean())) for one in courses)
     return tuple(replace(one, efficient=flag) for one, flag in zip(courses, best, strict=True))
 
