@@ -55,7 +55,7 @@ def _fitted(places: Ints, outputs: Doubles, used: npt.NDArray[np.bool_]) -> Doub
     """Effects and their variances, shape (2, features, bins), of places that are `used`."""
     features, rows = places.shape
     feature, of = np.nonzero(used)
-    wide = (places[feature] == of[:, None]).astype(np.float32)
+    wide = (places[feature] == of[:, None]).astype(np.float32)  # sums of it are exact
     rest = outputs - outputs.mean()
     inverse = np.linalg.inv((wide @ wide.T).astype(np.float64) + _RIDGE * np.eye(len(wide)))
     effects = inverse @ (wide @ rest)
