@@ -76,7 +76,7 @@ def references(stores: Stores, rng: np.random.Generator, models: int, rows: int)
         batch = Batch(frame.select(_NAMES[0]).to_numpy(), frame.select(_NAMES[1]).to_numpy().astype(object))
         scores = rng.random(rows)
         made = Reference.build(batch, scores)
-        made = replace(made, main_effects=main_effects(made.bins(batch), scores))
+        made = replace(made, main_effects=main_effects(made.bins(batch), scores, NUMBERS))
         digest = stores.artifacts.put(made.to_bytes())
         package = Package(_SIGNATURE, "sklearn", "0" * 64, None, Proof(0, None, 1e-4), digest, "env", "code")
         place = {"model": MODEL, "segment": f"m{model}"}

@@ -24,7 +24,7 @@ def test_it_is_ridge_regression_on_the_bins(seed: int) -> None:
     bins = rng.integers(0, 7, (4, 400)).astype(np.uint8)
     bins[1, :200] = bins[0, :200]  # features that go together
     outputs = rng.normal(bins[0] * 0.3 - bins[2] * 0.1, 0.5).astype(np.float32)
-    found = main_effects(bins, outputs)
+    found = main_effects(bins, outputs, 0)
     assert found is not None
     wide = (bins[:, :, None] == np.arange(FEATURE_BINS)).transpose(1, 0, 2).reshape(400, -1).astype(float)
     ridge = Ridge(alpha=_RIDGE, fit_intercept=False, solver="cholesky")
@@ -39,7 +39,7 @@ def test_effects_scatter_as_much_as_their_variances_say() -> None:
     truth = np.array([0.4, -0.1, 0.0, 0.3, -0.6])
     made, said = [], []
     for _ in range(300):
-        found = main_effects(bins, rng.normal(truth[bins[0]], 0.7))
+        found = main_effects(bins, rng.normal(truth[bins[0]], 0.7), 0)
         assert found is not None
         made.append(found[0, :, :5] - found[0, :, :5].mean(axis=1, keepdims=True))
         said.append(found[1, :, :5])
@@ -51,7 +51,7 @@ def test_a_feature_that_merely_goes_along_gets_little() -> None:
     rng = np.random.default_rng(0)
     cause = rng.normal(size=2_000)
     numbers = np.column_stack([cause, 0.8 * cause + 0.6 * rng.normal(size=2_000)])
-    found = main_effects(binned(numbers)[1], cause)
+    found = main_effects(binned(numbers)[1], cause, 2)
     assert found is not None
     spread = np.ptp(found[0], axis=1)
     assert spread[0] > 2.5
@@ -61,19 +61,34 @@ def test_a_feature_that_merely_goes_along_gets_little() -> None:
 def test_no_effect_is_claimed_of_too_few_rows() -> None:
     rng = np.random.default_rng(0)
     bins = rng.integers(0, 10, (20, 100)).astype(np.uint8)
-    assert main_effects(bins, rng.normal(size=100)) is None
-    assert main_effects(bins[:, :1], np.ones(1)) is None
-    assert main_effects(bins[:2], rng.normal(size=100)) is not None
+    assert main_effects(bins, rng.normal(size=100), 0) is None
+    assert main_effects(bins[:, :1], np.ones(1), 0) is None
+    assert main_effects(bins[:2], rng.normal(size=100), 0) is not None
+
+
+def test_of_few_rows_neighbouring_bins_of_numbers_are_one() -> None:
+    rng = np.random.default_rng(0)
+    bins = rng.integers(0, 10, (6, 150)).astype(np.uint8)
+    bins[:, ::9] = FEATURE_BINS - 1  # missing
+    outputs = bins[0] / 10 + bins[5] / 20
+    assert main_effects(bins[:, :100], outputs[:100], 0) is None
+    found = main_effects(bins, outputs, 6)
+    assert found is not None
+    merged = main_effects(np.where(bins == FEATURE_BINS - 1, bins, bins // 2).astype(np.uint8), outputs, 0)
+    assert merged is not None
+    for bin_ in range(FEATURE_BINS - 1):
+        assert found[:, :, bin_] == pytest.approx(merged[:, :, bin_ // 2])
+    assert found[:, :, -1] == pytest.approx(merged[:, :, -1])
 
 
 def test_answers_that_never_change_have_no_effects() -> None:
     bins = np.random.default_rng(0).integers(0, 5, (3, 200)).astype(np.uint8)
-    found = main_effects(bins, np.full(200, 0.5, np.float32))
+    found = main_effects(bins, np.full(200, 0.5, np.float32), 3)
     assert found is not None
     assert not found.any()
 
 
 def test_no_features_have_no_effects() -> None:
-    found = main_effects(np.zeros((0, 50), np.uint8), np.arange(50.0))
+    found = main_effects(np.zeros((0, 50), np.uint8), np.arange(50.0), 0)
     assert found is not None
     assert found.shape == (2, 0, FEATURE_BINS)

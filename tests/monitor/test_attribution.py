@@ -32,8 +32,8 @@ def test_effects_add_up_to_the_move_of_the_mean_answer() -> None:
     rng = np.random.default_rng(0)
     weights = np.array([0.5, -0.2, 0.0])
     before, after = rng.normal(size=(4_000, 3)), rng.normal((0.4, 0.3, 0.5), size=(4_000, 3))
-    reference = Reference.build(plain(before), before @ weights)
-    found = main_effects(reference.bins(plain(before)), before @ weights)
+    reference = Reference.build(plain(before), before @ weights, 3)
+    found = main_effects(reference.bins(plain(before)), before @ weights, 3)
     assert found is not None
     live = reference.count(plain(after), after @ weights).features
     moved, error = attributed(reference.features, live, found, np.ones(3))
@@ -79,7 +79,7 @@ def given(world: World, segment: str) -> None:
     """Let the version of a segment know what its features do."""
     sent = rows(np.random.default_rng(1), 500)
     made = world.references[segment, 1]
-    made = replace(made, main_effects=main_effects(made.bins(batch(sent)), score(sent)))
+    made = replace(made, main_effects=main_effects(made.bins(batch(sent)), score(sent), 2))
     with world.stores.ledger.write() as db:
         here = model_versions.c.segment == segment
         package = Package.from_json(

@@ -5,15 +5,17 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from modelworks.core.measure import FEATURE_BINS, Doubles
+from modelworks.core.measure import FEATURE_BINS, Doubles, Ints
 
 _RIDGE = 2.0
 """Rows without any effect that are added to every bin, so that one with few rows is not believed at once."""
-_LEAST_ROWS = 2
-"""Rows for each effect to be found, below which nothing can be said."""
+_LEAST_ROWS, _MANY_ROWS = 2, 4
+"""Rows for each effect to be found: below which nothing can be said, and below which bins are taken two by two."""
 
 
-def main_effects(bins: npt.NDArray[np.uint8], outputs: npt.NDArray[np.floating]) -> Doubles | None:
+def main_effects(
+    bins: npt.NDArray[np.uint8], outputs: npt.NDArray[np.floating], numbers: int
+) -> Doubles | None:
     """Fit an additive model of the outputs: a constant, and for each feature an effect of the bin a row is in.
 
     All features are fitted together, so that one which merely goes along with another gets little. It is association
@@ -27,26 +29,43 @@ def main_effects(bins: npt.NDArray[np.uint8], outputs: npt.NDArray[np.floating])
     Args:
         bins: The bin of every value, shape (features, rows); see `core.measure.Reference.bins`.
         outputs: Main outputs of the rows, finite, shape (rows,).
+        numbers: How many features, the first ones, are numbers, so that neighbouring bins are alike.
 
     Returns:
         The effects in the unit of the outputs, and the variance of each, shape (2, features, `FEATURE_BINS`); ``None``
         where there are too few rows for so many bins.
     """
     features, rows = bins.shape
-    within = bins[:, None, :] == np.arange(FEATURE_BINS, dtype=np.uint8)[:, None]
-    used = within.any(axis=2)
-    if rows < 2 or (used.sum() - features) * _LEAST_ROWS > rows:
+    place = np.tile(np.arange(FEATURE_BINS), (features, 1))
+    used = np.zeros((features, FEATURE_BINS), np.bool_)
+    for rows_each in (_MANY_ROWS, _LEAST_ROWS):
+        places = np.take_along_axis(place, bins.astype(np.int64), axis=1)
+        used[:] = False
+        np.put_along_axis(used, places, values=True, axis=1)
+        if (used.sum() - features) * rows_each <= rows:
+            break
+        place[:numbers] //= 2  # "missing" stays alone
+    else:
         return None
-    wide = within.reshape(features * FEATURE_BINS, rows).astype(np.float32)
-    rest = outputs.astype(np.float64) - outputs.mean(dtype=np.float64)
+    found = _fitted(places, outputs.astype(np.float64), used) if rows > 1 else None
+    return None if found is None else np.take_along_axis(found, place[None], axis=2)
+
+
+def _fitted(places: Ints, outputs: Doubles, used: npt.NDArray[np.bool_]) -> Doubles:
+    """Effects and their variances, shape (2, features, bins), of places that are `used`."""
+    features, rows = places.shape
+    feature, of = np.nonzero(used)
+    wide = (places[feature] == of[:, None]).astype(np.float32)  # sums of it are exact
+    rest = outputs - outputs.mean()
     inverse = np.linalg.inv((wide @ wide.T).astype(np.float64) + _RIDGE * np.eye(len(wide)))
     effects = inverse @ (wide @ rest)
     free = rows - 1 - (len(wide) - _RIDGE * np.trace(inverse))
     error = rest - effects @ wide
-    own = inverse.reshape(features, FEATURE_BINS, features, FEATURE_BINS)
-    own = own[np.arange(features), :, np.arange(features)]
-    even = used / used.sum(axis=1, keepdims=True)
-    alike = np.einsum("fbc,fc->fb", own, even)
-    spread = np.diagonal(own, axis1=1, axis2=2) - 2 * alike + np.einsum("fb,fb->f", alike, even)[:, None]
-    variance = np.where(used, spread * (error @ error) / max(free, 1.0), rest.var())
-    return np.stack([effects.reshape(features, FEATURE_BINS), variance])
+    even = (feature[:, None] == np.arange(features)) / used.sum(axis=1)
+    alike = inverse @ even
+    spread = (
+        np.diagonal(inverse) - 2 * alike[np.arange(len(of)), feature] + (even * alike).sum(axis=0)[feature]
+    )
+    found = np.stack([np.zeros(used.shape), np.full(used.shape, rest.var())])
+    found[0, used], found[1, used] = effects, spread * (error @ error) / max(free, 1.0)
+    return found

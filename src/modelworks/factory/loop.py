@@ -28,6 +28,11 @@ class Loop(Root):
         """Volume, drift and performance of a model over the last days (28; 366 by month)."""
         return report.monitor(self.stations, model, segment, days, by)
 
+    @verb("GET", "/api/monitor/joint")
+    def joint_drift(self, model: str, segment: str | None = None, days: int | None = None) -> Plain:
+        """Whether what a segment was asked lately can be told from its training, all inputs together."""
+        return jointly.joint(self.stations, model, segment, days)
+
     @verb("GET", "/api/value")
     def value(
         self,
@@ -46,11 +51,6 @@ class Loop(Root):
             by=by,
             cpu_hour=self.config.settings.value_cpu_hour,
         )
-
-    @verb("GET", "/api/monitor/joint")
-    def joint_drift(self, model: str, segment: str | None = None, days: int | None = None) -> Plain:
-        """Whether what a segment was asked lately can be told from its training, all inputs together."""
-        return jointly.joint(self.stations, model, segment, days)
 
     @verb("GET", "/api/alerts")
     def alerts(

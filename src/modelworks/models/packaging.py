@@ -123,18 +123,35 @@ def proven(model: Any, signature: Signature, asked: Answered) -> tuple[bytes | N
     Returns:
         The graph, ``None`` where none is equal to the original; and the proof, which says why.
     """
+    graph, _, proof = proven_and_open(model, signature, asked)
+    return graph, proof
+
+
+def proven_and_open(
+    model: Any, signature: Signature, asked: Answered
+) -> tuple[bytes | None, CompiledPredictor | None, Proof]:
+    """The same as `proven`, with the graph as it was opened to compare it."""
     rows, expected = asked.rows, asked.all_scores
     if not len(rows):
-        return None, Proof(0, None, TOLERANCE, "there were no held-out rows to prove a compiled model on")
+        return (
+            None,
+            None,
+            Proof(0, None, TOLERANCE, "there were no held-out rows to prove a compiled model on"),
+        )
     if signature.task == "other":
-        return None, Proof(0, None, TOLERANCE, "what it answers is not numbers, which a compiled model gives")
+        return (
+            None,
+            None,
+            Proof(0, None, TOLERANCE, "what it answers is not numbers, which a compiled model gives"),
+        )
     flavor = flavor_of(model)
     scale = float(np.nanstd(expected)) or 1.0 if signature.task == "regression" else 1.0
     reason, difference = "", None
     for template in (True, False):
         try:
             graph = flavor.compile(model, signature, template=template)
-            answers = CompiledPredictor(graph).predict(rows)
+            predictor = CompiledPredictor(graph)
+            answers = predictor.predict(rows)
         except Invalid as error:
             reason = f"{error.what}: {error.why}"
             continue
@@ -143,9 +160,9 @@ def proven(model: Any, signature: Signature, asked: Answered) -> tuple[bytes | N
             continue
         difference = float(np.max(np.abs(answers - expected))) / scale
         if difference <= TOLERANCE:
-            return graph, Proof(len(rows), difference, TOLERANCE)
+            return graph, predictor, Proof(len(rows), difference, TOLERANCE)
         reason = f"the compiled model differs by {difference:.2g} on held-out rows, more than {TOLERANCE:g}"
-    return None, Proof(len(rows), difference, TOLERANCE, reason)
+    return None, None, Proof(len(rows), difference, TOLERANCE, reason)
 
 
 def stored(

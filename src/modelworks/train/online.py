@@ -172,7 +172,7 @@ def _reference(lesson: Lesson, scores: npt.NDArray[Any], artifacts: LocalArtifac
     outputs = evaluate.main(takes, scores)
     finite = np.isfinite(outputs)
     built = Reference.build(lesson.batch, outputs[finite], probabilities=bool(takes.classes))
-    effects = main_effects(built.bins(lesson.batch)[:, finite], outputs[finite])
+    effects = main_effects(built.bins(lesson.batch)[:, finite], outputs[finite], len(takes.numbers))
     columns = {name: _column(lesson, name) for name in (*takes.numbers, *takes.texts)}
     seen = Seen.of(columns, takes.numbers, takes.texts)
     if lesson.package.reference is not None:

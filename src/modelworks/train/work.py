@@ -57,7 +57,7 @@ _PAUSE, _LONGEST = 0.5, 30.0
 """Seconds before a segment is tried again; twice as long each time, up to the longest."""
 _REFERENCE_ROWS = 5_000
 """Rows, the newest, of which a reference is made at most: more would not make it sharper."""
-_ASKED_ROWS = 1_000
+_ASKED_ROWS = 500
 """Rows, the newest, by which it is told what each feature does to the output."""
 
 
@@ -209,11 +209,11 @@ class _Making:
         metrics = evaluate.metrics(plan.metrics, takes, truth, asked.scores)
         yield "evaluate"
 
-        graph, proof = packaging.proven(model, takes, asked)
+        graph, compiled, proof = packaging.proven_and_open(model, takes, asked)
         yield "compile and prove"
 
         reference = _reference(
-            batch, takes, asked.scores, truth, Seen.of(x, takes.numbers, takes.texts), graph
+            batch, takes, asked.scores, truth, Seen.of(x, takes.numbers, takes.texts), compiled
         )
         yield "reference"
 
@@ -326,7 +326,7 @@ def _reference(
     scores: npt.NDArray[np.float32],
     truth: npt.NDArray[Any],
     seen: Seen,
-    graph: bytes | None,
+    compiled: CompiledPredictor | None,
 ) -> bytes:
     """The sketch that monitoring compares later rows with, and servers hold requests against.
 
@@ -339,12 +339,12 @@ def _reference(
     finite = np.isfinite(outputs)
     known = evaluate.truth(truth[finite], scores[finite], takes)
     built = Reference.build(newest, outputs[finite], probabilities=bool(takes.classes), truth=known)
-    if graph is not None and len(scores) < _ASKED_ROWS:
+    if compiled is not None and len(scores) < _ASKED_ROWS:
         batch = batch.take(slice(-_ASKED_ROWS, None))
-        outputs = evaluate.main(takes, CompiledPredictor(graph).predict(batch))
+        outputs = evaluate.main(takes, compiled.predict(batch))
     outputs = outputs[-_ASKED_ROWS:]
     asked = batch.take(np.flatnonzero(np.isfinite(outputs)) + len(batch) - len(outputs))
-    effects = main_effects(built.bins(asked), outputs[np.isfinite(outputs)])
+    effects = main_effects(built.bins(asked), outputs[np.isfinite(outputs)], len(takes.numbers))
     return replace(built, seen=seen, main_effects=effects).to_bytes()
 
 
