@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from heapq import nsmallest
 from typing import Any
 
@@ -96,12 +97,12 @@ class Reference:
     seen: Seen | None = None
     judged: Doubles | None = None
 
-    @property
+    @cached_property
     def held(self) -> Doubles:
         """Rows of each bin of the output, and `judged` of them, shape (4, 20); no rows at all without that."""
         return np.zeros((4, OUTPUT_BINS)) if self.judged is None else np.vstack([self.outputs, self.judged])
 
-    @property
+    @cached_property
     def rows(self) -> int:
         """Number of rows whose outputs it was made of."""
         return int(self.outputs.sum())
