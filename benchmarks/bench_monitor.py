@@ -19,6 +19,7 @@ import argparse
 import json
 import tempfile
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from sqlalchemy import insert
 
 import drift_peers
 from modelworks.core.batch import Batch
+from modelworks.core.main_effects import main_effects
 from modelworks.core.measure import Reference
 from modelworks.core.schema import Field, Kind
 from modelworks.models.package import Package, Proof
@@ -72,7 +74,9 @@ def references(stores: Stores, rng: np.random.Generator, models: int, rows: int)
     for model in range(models):
         frame = features(rng, rows)
         batch = Batch(frame.select(_NAMES[0]).to_numpy(), frame.select(_NAMES[1]).to_numpy().astype(object))
-        made = Reference.build(batch, rng.random(rows))
+        scores = rng.random(rows)
+        made = Reference.build(batch, scores)
+        made = replace(made, main_effects=main_effects(made.bins(batch), scores))
         digest = stores.artifacts.put(made.to_bytes())
         package = Package(_SIGNATURE, "sklearn", "0" * 64, None, Proof(0, None, 1e-4), digest, "env", "code")
         place = {"model": MODEL, "segment": f"m{model}"}

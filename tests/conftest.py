@@ -1,10 +1,11 @@
-"""What several rooms' tests share: the project of `modelworks init`, a server for it, ledgers of both kinds."""
+"""What several rooms' tests share: the project of `modelworks init`, a server, a browser, ledgers of both kinds."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -39,6 +40,30 @@ def server(trained: Path) -> Iterator[str]:
 
     with start(trained) as running:
         yield running.url
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Debian's Chromium; without it tests that want it are skipped."""
+    chromium = Path("/usr/bin/chromium")
+    if not chromium.exists():
+        pytest.skip(f"{chromium} is not installed (Debian: apt-get install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    flags = [
+        "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+        "--disable-component-update", "--disable-sync",
+    ]  # fmt: skip
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=str(chromium), args=flags)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def page(browser: Any) -> Any:
+    """A page of it."""
+    return browser.new_page(viewport={"width": 1280, "height": 900})
 
 
 @pytest.fixture(scope="session")

@@ -66,6 +66,7 @@ _DOORS = {
     "LargeChange": "modelworks.registry.approval",
     "Drift": "modelworks.monitor.drift.rule",
     "Payoff": "modelworks.monitor.value",
+    "Worth": "modelworks.monitor.value",
     "Factory": "modelworks.factory",
     "run": "modelworks.sdk.standalone",
     "runs": "modelworks.sdk.standalone",

@@ -71,6 +71,7 @@ class Settings:
         alerts_smtp: Server for e-mail: ``smtp://USER:PASSWORD@HOST:PORT``, or ``smtps://...``.
         alerts_sender: Address of the sender; the first receiver's by default.
         alerts_least: The least severity that is told: ``"info"``, ``"warning"`` or ``"critical"``.
+        value_cpu_hour: What an hour of a processor costs, in the unit of the models' values.
         monitor_every: How often the factory monitors and decides about retraining, for instance ``"1h"``.
     """
 
@@ -114,6 +115,7 @@ class Settings:
     alerts_smtp: str = "smtp://localhost:25"
     alerts_sender: str = ""
     alerts_least: str = "warning"
+    value_cpu_hour: float = 0.05
     monitor_every: str = "1h"
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import pickle
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from sklearn.linear_model import LogisticRegression
 
 from modelworks.cli import main
 from modelworks.cli.template import make
+from modelworks.stores.ledger.revisions import HEAD
 
 
 def run(
@@ -94,6 +97,49 @@ def test_looking_prints_something_and_as_json_only_json(mw: Any, words: list[str
     code, out, _ = mw("--json", *words)
     json.loads(out)
     assert code == 0
+
+
+def test_the_doctor_says_the_ledger_s_revision_and_when_it_is_too_new(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def doctor() -> tuple[int, dict[str, dict[str, Any]]]:
+        code, out, _ = run(capsys, monkeypatch, "--json", "--project", str(tmp_path / "p"), "doctor")
+        return code, {finding["what"]: finding for finding in json.loads(out)}
+
+    make(tmp_path / "p")
+    code, findings = doctor()
+    assert (code, findings["ledger"]["found"]) == (0, f"sqlite, at revision {HEAD}, the newest")
+    database = tmp_path / "p" / ".modelworks" / "ledger.db"
+    copy = database.with_name(f"ledger-before-{HEAD}.db")
+    copy.touch()
+    assert doctor()[1]["ledger"]["found"].endswith(f"; as it was before the last upgrade: {copy}")
+    with closing(sqlite3.connect(database)) as db, db:
+        db.execute("update alembic_version set version_num = '9999'")
+    code, findings = doctor()
+    assert (code, findings["ledger"]["ok"], findings["project"]["ok"]) == (1, False, True)
+    assert "newer than this Modelworks" in findings["ledger"]["found"]
+    assert "pip install --upgrade modelworks" in findings["ledger"]["fix"]
+    code, _, err = run(capsys, monkeypatch, "--project", str(tmp_path / "p"), "models", "list")
+    assert (code, "newer than this Modelworks" in err, "Traceback" in err) == (1, True, False)
+
+
+def test_what_waits_for_a_person_is_the_next_step(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path / "p")
+    code = (tmp_path / "p" / "factory.py").read_text()
+    (tmp_path / "p" / "factory.py").write_text(code.replace("@mw.model(", '@mw.model(approval="manual",', 1))
+    monkeypatch.chdir(tmp_path / "p")
+    assert run(capsys, monkeypatch, "ingest")[0] == 0
+    code, _, err = run(capsys, monkeypatch, "train")
+    assert (code, "next: modelworks approve 'diagnosis@1', or modelworks reject 'diagnosis@1'" in err) == (
+        0,
+        True,
+    )
+    code, _, err = run(capsys, monkeypatch, "apply")
+    assert (code, "next: modelworks decisions" in err) == (0, True)  # nothing new waits
+    code, out, _ = run(capsys, monkeypatch, "approve", "diagnosis@1")
+    assert (code, "diagnosis@1 is the champion now" in out) == (0, True)
 
 
 def test_a_card_goes_to_the_terminal_or_into_a_file(mw: Any, server: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -122,9 +123,12 @@ def test_many_versions_at_once_count_as_each_alone(seed: int, n: int) -> None:
 def test_bytes_bring_back_the_same_reference() -> None:
     batch, scores, _ = rows(np.random.default_rng(2), 300)
     made = Reference.build(batch, scores)
+    assert Reference.from_bytes(made.to_bytes()).main_effects is None
+    effects = np.random.default_rng(3).normal(size=(2, *made.features.shape)).astype(np.float32)
+    made = replace(made, main_effects=effects.astype(np.float64))
     again = Reference.from_bytes(made.to_bytes())
     assert again.categories == made.categories
-    for name in ("edges", "output_edges", "features", "outputs"):
+    for name in ("edges", "output_edges", "features", "outputs", "main_effects"):
         assert (getattr(again, name) == getattr(made, name)).all()
         assert getattr(again, name).dtype == getattr(made, name).dtype
 

@@ -16,15 +16,6 @@ from modelworks.demos.folder import make
 from modelworks.demos.ner.demo import SENTENCES, opened, run
 from modelworks.factory import Factory
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-sync",
-]
-
 
 def test_the_demo_from_beginning_to_end(tmp_path: Path) -> None:
     told = run(tmp_path / "ner", exit_after=True, port=0, quiet=True)
@@ -56,37 +47,33 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Factory, st
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(not CHROMIUM.exists(), reason="/usr/bin/chromium is not installed")
-def test_somebody_types_and_corrects(demo: tuple[Factory, str], tmp_path: Path) -> None:
-    from playwright.sync_api import expect, sync_playwright
+def test_somebody_types_and_corrects(demo: tuple[Factory, str], browser: Any, tmp_path: Path) -> None:
+    from playwright.sync_api import expect
 
     factory, url = demo
     problems: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
-        page: Any = browser.new_page(viewport={"width": 1000, "height": 800})
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.goto(url)
-        marks = page.locator("mark")
-        page.get_by_label("Your text").press_sequentially(
-            "🙂 Tim Cook met Angela Merkel in Berlin. <b>so</b>", delay=5
-        )
-        expect(marks).to_have_text(["Tim Cook", "Angela Merkel", "Berlin"], timeout=30_000)
-        expect(page.locator("#shown b")).to_have_count(0)
-        expect(page.get_by_role("button", name="Send the correction")).to_be_disabled()
-        marks.nth(0).click()
-        expect(marks).to_have_text(["Angela Merkel", "Berlin"])
-        page.evaluate(
-            """() => { const words = document.querySelector('#shown').firstChild, range = document.createRange();
-            const at = words.data.indexOf('Tim'); range.setStart(words, at); range.setEnd(words, at + 8);
-            getSelection().removeAllRanges(); getSelection().addRange(range); }"""
-        )
-        page.get_by_role("button", name="“Tim Cook” is ORG").click()
-        expect(marks).to_have_text(["Tim Cook", "Angela Merkel", "Berlin"])
-        page.get_by_role("button", name="Send the correction").click()
-        page.get_by_text("it is an outcome of this prediction now").wait_for()
-        page.screenshot(path=str(tmp_path / "page.png"))
-        browser.close()
+    page: Any = browser.new_page(viewport={"width": 1000, "height": 800})
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.goto(url)
+    marks = page.locator("mark")
+    page.get_by_label("Your text").press_sequentially(
+        "🙂 Tim Cook met Angela Merkel in Berlin. <b>so</b>", delay=5
+    )
+    expect(marks).to_have_text(["Tim Cook", "Angela Merkel", "Berlin"], timeout=30_000)
+    expect(page.locator("#shown b")).to_have_count(0)
+    expect(page.get_by_role("button", name="Send the correction")).to_be_disabled()
+    marks.nth(0).click()
+    expect(marks).to_have_text(["Angela Merkel", "Berlin"])
+    page.evaluate(
+        """() => { const words = document.querySelector('#shown').firstChild, range = document.createRange();
+        const at = words.data.indexOf('Tim'); range.setStart(words, at); range.setEnd(words, at + 8);
+        getSelection().removeAllRanges(); getSelection().addRange(range); }"""
+    )
+    page.get_by_role("button", name="“Tim Cook” is ORG").click()
+    expect(marks).to_have_text(["Tim Cook", "Angela Merkel", "Berlin"])
+    page.get_by_role("button", name="Send the correction").click()
+    page.get_by_text("it is an outcome of this prediction now").wait_for()
+    page.screenshot(path=str(tmp_path / "page.png"))
     assert problems == []
     factory.drain()
     corrected = [

@@ -19,7 +19,7 @@ from modelworks.core.plain import plain
 from modelworks.core.ref import Ref
 from modelworks.factory import Factory
 from modelworks.models.flavors import FLAVORS
-from modelworks.pipelines.project import load_project
+from modelworks.pipelines.load import load_project
 from modelworks.train import trainer
 
 pytest.importorskip("river")

@@ -15,9 +15,9 @@ from sqlalchemy import delete, func, insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
 from modelworks.core.errors import Unavailable
-from modelworks.stores.ledger import Ledger, migrate, tables
-from modelworks.stores.ledger.engine import HEAD
+from modelworks.stores.ledger import Ledger, tables
 from modelworks.stores.ledger.portable import chunks, queue_up, upsert
+from modelworks.stores.ledger.revisions import HEAD
 
 NOW = datetime(2024, 5, 1, 12, 0, 0, 123456, tzinfo=UTC)
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -45,11 +45,6 @@ def test_a_new_ledger_has_every_table(ledger: Ledger) -> None:
         assert {*tables.metadata.tables, "alembic_version"} == set(inspect(db).get_table_names())
         assert db.scalar(text("select version_num from alembic_version")) == HEAD
         assert db.scalar(text("pragma journal_mode")) == "wal"
-
-
-def test_the_migrations_end_at_head() -> None:
-    versions = Path(migrate.__file__).parent / "migrations" / "versions"
-    assert max(path.name[:4] for path in versions.glob("0*.py")) == HEAD
 
 
 def test_a_write_is_all_or_nothing(ledger: Ledger) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection, func, select
 
+from modelworks.cli import main
 from modelworks.stores.ledger.tables import (
     audit,
     campaigns,
@@ -28,6 +31,10 @@ from modelworks.stores.ledger.tables import (
     runs,
 )
 
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(
+    ["modelworks.cli.app", "modelworks.factory", "modelworks.api.up", "skl2onnx", "sklearn.linear_model"]
+)
 SHOPS = ("a", "b", "c", "d")
 START = datetime(2024, 1, 1, tzinfo=UTC)
 FACTORY = """
@@ -89,23 +96,32 @@ def write(root: Path, day: int, each: int) -> None:
     (root / "data" / ".new").rename(root / "data" / f"{day:03d}.csv")
 
 
-def start(root: Path, *command: str) -> subprocess.Popen[bytes]:
-    """A process of the factory, with all that it starts in a group of its own."""
-    with (root / "said.txt").open("ab") as said:
-        return subprocess.Popen(
-            [sys.executable, "-m", "modelworks.cli", *command],
-            cwd=root,
-            start_new_session=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=said,
-        )
+def start(root: Path, *command: str) -> BaseProcess:
+    """A process of the factory, with all that it starts in a group of its own; it need not import anything first."""
+    chosen = {name: value for name, value in os.environ.items() if name.startswith("MODELWORKS_")}
+    process = PROCESSES.Process(target=_command, args=(root, command, chosen))
+    process.start()
+    return process
 
 
-def kill(process: subprocess.Popen[bytes]) -> None:
+def _command(root: Path, command: Sequence[str], chosen: Mapping[str, str]) -> None:
+    os.setsid()
+    os.chdir(root)
+    os.environ.update(chosen)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.dup2(os.open("said.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT), 2)
+    sys.argv = ["modelworks", *command]
+    main()
+
+
+def kill(process: BaseProcess) -> None:
     """SIGKILL, the whole group."""
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    assert process.pid is not None
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:  # it is so young that it has no group of its own yet
+        process.kill()
+    process.join()
 
 
 def quiet(db: Connection, files: int) -> bool:

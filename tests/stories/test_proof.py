@@ -230,7 +230,7 @@ def test_what_was_logged_by_hand_cannot_be_trained_again(
     x = pd.DataFrame({"a": [1.0, 2.0, 3.0]})
     with mw.run("by-hand") as run:
         run.log_model(LinearRegression().fit(x, [1.0, 2.0, 3.5]), name="risk", example=x)
-    with Factory(tmp_path) as factory, pytest.raises(NotReady, match="no definition"):
+    with Factory(tmp_path) as factory, pytest.raises(NotReady, match="logged it by itself"):
         factory.reproduce("risk@1")
 
 

@@ -139,6 +139,10 @@ def test_the_reference_has_the_features_of_all_rows_and_the_outputs_of_those_hel
     assert reference.rows == candidate.rows_held_out
     assert set(reference.features.sum(axis=1)) == {candidate.rows_trained + candidate.rows_held_out}
     assert reference.categories == (("EWR", "JFK", "LGA"),)
+    # What each feature does is asked of the model, about rows that it has learned from as well.
+    assert reference.main_effects is not None
+    x = reference.main_effects[0, 0, reference.features[0] > 0]
+    assert (np.diff(x[:-1]) > 0).all()
 
 
 def test_more_than_two_classes(tmp_path: Path) -> None:

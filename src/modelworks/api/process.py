@@ -20,6 +20,7 @@ from modelworks.serving import server
 from modelworks.serving.about import Traces
 from modelworks.serving.gathered import Gathered
 from modelworks.serving.limits import Limits
+from modelworks.serving.metering import Meter
 
 
 def take(factory: Factory, seat: Seat) -> None:
@@ -79,6 +80,7 @@ def serve(
     if settings.server_traces:
         plane.traces = Traces(settings.server_traces, settings.server_trace_share)
     with ExitStack() as stack:
+        stack.enter_context(Meter(plane.fleet.counters, factory.stores.ledger))
         metrics = plane.metrics_text
         listener = None
         if seat is not None:

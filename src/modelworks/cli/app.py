@@ -19,6 +19,7 @@ from modelworks.cli import (
     proof,
     runs,
     simulate,
+    value,
     watch,
 )
 from modelworks.cli.door import Door
@@ -59,6 +60,6 @@ def options(
     context.obj = Door(project, server, token, json)
 
 
-for module in (project, data, models, cards, runs, ask, watch, simulate, proof, export, access):
+for module in (project, data, models, cards, runs, ask, watch, value, simulate, proof, export, access):
     module.register(app)
 labels.register(models.models)

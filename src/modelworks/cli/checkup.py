@@ -43,6 +43,7 @@ def checkup(folder: Path) -> list[dict[str, Any]]:
                 lambda: f"{len(factory.project.datasets)} datasets, {len(factory.project.models)} models",
             ),
             _look("stores", lambda: _stores(factory)),
+            _look("ledger", lambda: _ledger(factory)),
             _look("disk", lambda: _disk(factory.config.root)),
             _look(f"port {settings.server_port}", lambda: _port(settings.server_host, settings.server_port)),
         ]
@@ -69,6 +70,12 @@ def _stores(factory: Any) -> str:
     with factory.stores.ledger.write():
         pass
     return f"ledger, tables and artifacts in {factory.config.state} open and writable"
+
+
+def _ledger(factory: Any) -> str:
+    ledger = factory.stores.ledger
+    copies = "".join(f"; as it was before the last upgrade: {path}" for path in ledger.copies)
+    return f"{ledger.engine.dialect.name}, at revision {ledger.revision()}, the newest{copies}"
 
 
 def _disk(root: Path) -> str:

@@ -43,7 +43,7 @@ def train(
     else:
         _trained(reports)
         begun = any(report["begun"] for report in reports)
-        show.hint("modelworks rollouts" if begun else "modelworks up   (serve), modelworks models list")
+        _next(reports, "modelworks rollouts" if begun else "modelworks up   (serve), modelworks models list")
     if any(r["trained"] and not (r["promoted"] or r["begun"] or r["waiting"]) for r in reports):
         raise typer.Exit(3)
 
@@ -143,7 +143,16 @@ def apply(context: typer.Context, model: Model = None) -> None:
     )
     if told["trained"]:
         _trained(told["trained"])
-    return show.hint("modelworks decisions")
+    return _next(told["trained"], "modelworks decisions")
+
+
+def _next(reports: list[dict[str, Any]], otherwise: str) -> None:
+    """What a person does next: say yes or no to what waits, before anything else."""
+    waits = [ref for report in reports for ref in report["waits"]]
+    if not waits:
+        return show.hint(otherwise)
+    more = f"   ({len(waits) - 1} more wait: modelworks decisions)" if len(waits) > 1 else ""
+    return show.hint(f"modelworks approve '{waits[0]}', or modelworks reject '{waits[0]}'{more}")
 
 
 @models.command("list")

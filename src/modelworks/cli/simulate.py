@@ -24,7 +24,7 @@ def simulate(
         list[str] | None,
         typer.Option(
             help="never, declared, every=7d, rows=5000, drift, drift=0.5, decay, decay=0.1, gain=20/0.05, "
-            "or several joined by '+'; again for another one."
+            "or several joined by '+' (decay+siblings takes siblings along); again for another one."
         ),
     ] = None,
     since: Annotated[str | None, typer.Option(help="When the first models are trained.")] = None,
@@ -33,6 +33,7 @@ def simulate(
     delay: Annotated[
         str | None, typer.Option(help="How long after its event the truth is known; as it came by default.")
     ] = None,
+    months: Annotated[bool, typer.Option("--months", help="Tell each month of each policy.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write a page with pictures there, an HTML file.")] = None,
 ) -> None:
     """Try policies of retraining on the logged past: quality, trainings, cost and value of each."""
@@ -55,6 +56,14 @@ def simulate(
          *([f"{told['unit']}#"] if told["unit"] else []), "trained#", "promoted#", "worker#"],
         [_row(course, told["unit"]) for course in courses],
     )  # fmt: skip
+    for course in courses if months else ():
+        show.table(
+            f"{course['policy']}, by month",
+            ["month", "answers#", *(f"{name}#" for name in courses[0]["spans"][-1]["metrics"]),
+             f"against {courses[0]['policy']}#", *([f"{told['unit']} a row#", "more#"] if told["unit"] else []),
+             "trained#", "worker#"],
+            [_month(span, bool(told["unit"])) for span in course["spans"]],
+        )  # fmt: skip
     show.table(
         f"{main} by month",
         ["policy", *(f"{span['name'][2:]}#" for span in courses[0]["spans"][:-1])],
@@ -72,13 +81,27 @@ def simulate(
 
 
 def _row(course: Mapping[str, Any], unit: str) -> list[Any]:
-    whole, apart = course["spans"][-1], course["apart"]
-    against = f"{apart['mean']:+.4f} ±{(apart['high'] - apart['low']) / 2:.4f}" if apart else None
+    whole = course["spans"][-1]
     return [
-        course["policy"], *(_short(value) for value in whole["metrics"].values()), against,
+        course["policy"], *(_short(value) for value in whole["metrics"].values()), _against(whole["apart"], 4),
         *([f"{whole['value']:,.0f}"] if unit else []), whole["trained"], whole["promoted"],
         show.seconds(whole["seconds"]),
     ]  # fmt: skip
+
+
+def _month(span: Mapping[str, Any], valued: bool) -> list[Any]:
+    return [
+        span["name"], span["rows"], *(_short(value) for value in span["metrics"].values()), _against(span["apart"], 4),
+        *([f"{span['value'] / span['rows']:,.2f}" if span["rows"] else None, _against(span["gain"], 2)]
+          if valued else []),
+        span["trained"], show.seconds(span["seconds"]),
+    ]  # fmt: skip
+
+
+def _against(apart: Mapping[str, float] | None, digits: int) -> str | None:
+    if apart is None:
+        return None
+    return f"{apart['mean']:+.{digits}f} ±{(apart['high'] - apart['low']) / 2:.{digits}f}"
 
 
 def _short(value: float | None) -> str | None:

@@ -18,6 +18,7 @@ _WIDE = 120
 
 Model = Annotated[str | None, typer.Argument(help="Only this model.")]
 
+Whole = Annotated[bool, typer.Option("--incident", help="All alerts of its incident.")]
 Alert = Annotated[int, typer.Argument(help="Its number; 'modelworks alerts' has it.")]
 
 Since = Annotated[str | None, typer.Option(help="Only from this time on, or of the last '2h'.")]
@@ -27,7 +28,8 @@ Until = Annotated[str | None, typer.Option(help="Only before this time, or befor
 def register(app: typer.Typer) -> None:
     """Put the commands into the application."""
     for command in (
-        status, predictions, rollouts, monitor, alerts, acknowledge, snooze, resolve, notify, decisions, why, audit,
+        status, predictions, rollouts, monitor, alerts, incidents, acknowledge, snooze, resolve, notify, decisions,
+        why, audit,
     ):  # fmt: skip
         app.command(command.__name__)(command)
 
@@ -166,7 +168,7 @@ def monitor(
         show.OUT.print(f"  {_outcomes(told['outcomes'])}")
     show.table(
         "Champions with the most predictions",
-        ["segment", "version#", "predictions#", "loss#", "expected#", "at validation#", "drifted"],
+        ["segment", "version#", "predictions#", "loss#", "expected#", "at validation#", "what drives it"],
         [
             [
                 c["segment"] or "(all)",
@@ -175,11 +177,13 @@ def monitor(
                 c["loss"],
                 c["expected_loss"],
                 c["promised"],
-                ", ".join(c["shifted"]),
+                ", ".join(_driver(name, c["effects"].get(name)) for name in c["shifted"]),
             ]
             for c in told["champions"][:15]
         ],
     )
+    if told["champions"] and told["reference"] != "training":
+        show.OUT.print(f"  {_compared(told['reference'], [c['reference'] for c in told['champions']])}")
     if told["checkpoints"]:
         show.table(
             "Learned from outcomes; the loss of each row is from before it was learned",
@@ -191,6 +195,21 @@ def monitor(
             ],
         )  # fmt: skip
     return show.hint("modelworks alerts, modelworks decisions")
+
+
+def _compared(asked: str, found: list[str]) -> str:
+    """What inputs are compared with, one line."""
+    than = {"trailing": "what was answered on the days before", "seasonal": "what was answered a year before"}
+    fell_back = sum(one != asked for one in found)
+    but = (
+        f"; {fell_back} of {len(found)}, which did not answer then, with their training" if fell_back else ""
+    )
+    return f"compared with {than[asked]}{but}"
+
+
+def _driver(name: str, effect: float | None) -> str:
+    """A feature that has shifted, and by how much that moves the answers, where it is known."""
+    return name if effect is None else f"{name} {effect:+.2g}" if effect else f"{name} ±0"
 
 
 def _about(span: dict[str, Any], what: str) -> str | None:
@@ -243,10 +262,11 @@ def alerts(
     context: typer.Context,
     model: Model = None,
     all: Annotated[bool, typer.Option(help="Closed ones too.")] = False,
+    incident: Annotated[int | None, typer.Option(help="Only those of this incident.")] = None,
 ) -> None:
     """What somebody should know."""
     door: Door = context.obj
-    rows = door.call("alerts", model=model, open_only=not all)
+    rows = door.call("alerts", model=model, open_only=not all, incident=incident)
     if door.json:
         return show.raw(rows)
     seen = ["seen by"] if any(r["acknowledged_by"] for r in rows) else []
@@ -263,23 +283,47 @@ def alerts(
     return show.hint("modelworks monitor MODEL, modelworks acknowledge ID, modelworks snooze ID 2d")
 
 
-def acknowledge(context: typer.Context, alert: Alert) -> None:
+def incidents(
+    context: typer.Context,
+    all: Annotated[bool, typer.Option(help="Those that are over too.")] = False,
+) -> None:
+    """Alerts of one cause, taken together."""
+    door: Door = context.obj
+    rows = door.call("incidents", open_only=not all)
+    if door.json:
+        return show.raw(rows)
+    seen = ["seen by"] if any(r["acknowledged_by"] for r in rows) else []
+    show.table(
+        "Incidents",
+        ["id", "since", *(["until"] if all else []), "models#", "alerts#", "what", *seen],
+        [
+            [r["id"], show.when(r["opened"]), *([show.when(r["closed"])] if all else []), len(r["models"]),
+             len(r["alerts"]), r["message"], *(r["acknowledged_by"] for _ in seen)]
+            for r in rows
+        ],
+        "none",
+    )  # fmt: skip
+    return show.hint("modelworks alerts --incident ID, modelworks acknowledge ID --incident")
+
+
+def acknowledge(context: typer.Context, alert: Alert, incident: Whole = False) -> None:
     """Say that you look after an alert."""
-    _marked(context, "acknowledge", alert=alert)
+    _marked(context, "acknowledge", alert=alert, incident=incident)
 
 
 def snooze(
     context: typer.Context,
     alert: Alert,
     lasting: Annotated[str, typer.Argument(help="For how long, for instance 4h.")] = "1d",
+    incident: Whole = False,
 ) -> None:
     """Let nobody be told of an alert for a while."""
-    _marked(context, "snooze", alert=alert, lasting=lasting)
+    _marked(context, "snooze", alert=alert, lasting=lasting, incident=incident)
 
 
-def resolve(context: typer.Context, alert: Alert) -> None:
+def resolve(context: typer.Context, alert: Alert, incident: Whole = False) -> None:
     """Close an alert; what is still so opens another one."""
-    _marked(context, "resolve", alert=alert)
+    _marked(context, "resolve", alert=alert, incident=incident)
 
 
 def _marked(context: typer.Context, verb: str, **arguments: Any) -> None:
@@ -287,7 +331,8 @@ def _marked(context: typer.Context, verb: str, **arguments: Any) -> None:
     told = door.call(verb, **arguments)
     if door.json:
         return show.raw(told)
-    show.OUT.print(f"{show.cell(told['message'])}: {_MARKED[verb](told)}")
+    more = f" and {told['alerts'] - 1} more of its incident" if told["alerts"] > 1 else ""
+    show.OUT.print(f"{show.cell(told['message'])}{more}: {_MARKED[verb](told)}")
     return show.hint("modelworks alerts")
 
 

@@ -70,6 +70,7 @@ class _Stored(msgspec.Struct, array_like=True):
     outputs: bytes
     seen: bytes | None = None
     judged: bytes | None = None
+    main_effects: bytes | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +88,8 @@ class Reference:
         seen: What all rows of the training held, where that is known; the bins are those of some of them.
         judged: Where the truth was known, of the rows in each bin of the output: in how many the event came (the
             answer was right), sum and sum of squares of their losses; float64, shape (3, 20).
+        main_effects: By how much a row's output is higher for being in each bin of a feature, and the variance of
+            that; float64, shape (2, numbers + texts, 11). See `core.main_effects`.
     """
 
     edges: Floats
@@ -96,6 +99,7 @@ class Reference:
     outputs: Ints
     seen: Seen | None = None
     judged: Doubles | None = None
+    main_effects: Doubles | None = None
 
     @cached_property
     def held(self) -> Doubles:
@@ -109,7 +113,9 @@ class Reference:
 
     def outputs_alone(self) -> Reference:
         """The same without the features."""
-        return replace(self, edges=self.edges[:0], categories=(), features=self.features[:0])
+        return replace(
+            self, edges=self.edges[:0], categories=(), features=self.features[:0], main_effects=None
+        )
 
     @classmethod
     def build(
@@ -167,8 +173,14 @@ class Reference:
         counts = count([self], one, batch, scores, y, one, 1)
         return Counts(counts.features[0], counts.outputs[0])
 
+    def bins(self, batch: Batch) -> npt.NDArray[np.uint8]:
+        """The bin of every value, shape (numbers + texts, rows)."""
+        one = np.zeros(len(batch), np.int64)
+        numbers = _number_bins(self.edges[None], None, batch.numbers)
+        return np.concatenate([numbers, _text_bins([self], one, batch.texts)])
+
     def to_bytes(self) -> bytes:
-        """As bytes, about a hundred for each feature."""
+        """As bytes, up to two hundred for each feature."""
         stored = _Stored(
             _VERSION,
             self.edges.astype("<f4").tobytes(),
@@ -178,6 +190,7 @@ class Reference:
             pack(self.outputs.reshape(1, -1))[0],
             None if self.seen is None else self.seen.to_bytes(),
             None if self.judged is None else self.judged.astype("<f8").tobytes(),
+            None if self.main_effects is None else self.main_effects.astype("<f4").tobytes(),
         )
         return msgspec.msgpack.encode(stored)
 
@@ -211,6 +224,11 @@ class Reference:
                 None
                 if stored.judged is None
                 else np.frombuffer(stored.judged, "<f8").astype(np.float64).reshape(3, OUTPUT_BINS),
+                None
+                if stored.main_effects is None
+                else np.frombuffer(stored.main_effects, "<f4")
+                .astype(np.float64)
+                .reshape(2, features, FEATURE_BINS),
             )
         except (msgspec.DecodeError, ValueError) as error:
             raise Invalid(

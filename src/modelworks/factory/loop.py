@@ -13,6 +13,7 @@ from modelworks.pipelines import apply as applying
 from modelworks.pipelines import notify as notifying
 from modelworks.pipelines import report
 from modelworks.pipelines import simulate as simulating
+from modelworks.pipelines import value as valuing
 from modelworks.pipelines.context import Progress, silent
 
 
@@ -26,28 +27,59 @@ class Loop(Root):
         """Volume, drift and performance of a model over the last days (28; 366 by month)."""
         return report.monitor(self.stations, model, segment, days, by)
 
+    @verb("GET", "/api/value")
+    def value(
+        self,
+        model: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        by: str = "month",
+    ) -> Plain:
+        """What models bring beside their holdouts, less what computing cost; of one its months and segments too."""
+        now = self.stations.clock()
+        return valuing.value(
+            self.stations,
+            model,
+            since=None if since is None else moment(since, now),
+            until=None if until is None else moment(until, now),
+            by=by,
+            cpu_hour=self.config.settings.value_cpu_hour,
+        )
+
     @verb("GET", "/api/alerts")
-    def alerts(self, model: str | None = None, open_only: bool = True, limit: int = 100) -> Plain:
+    def alerts(
+        self,
+        model: str | None = None,
+        open_only: bool = True,
+        limit: int = 100,
+        incident: int | None = None,
+    ) -> Plain:
         """Alerts, the newest first."""
-        return self.stations.monitor.alerts(model, open_only, limit)
+        return self.stations.monitor.alerts(model, open_only, limit, incident)
+
+    @verb("GET", "/api/incidents")
+    def incidents(self, open_only: bool = True, limit: int = 100) -> Plain:
+        """Alerts of one cause taken together, the newest first."""
+        return self.stations.monitor.incidents(open_only, limit)
 
     @verb("POST", "/api/alerts/acknowledge")
-    def acknowledge(self, alert: int) -> Plain:
-        """Say that you look after an alert."""
-        self.audited("acknowledge", f"alert:{alert}")
-        return self.stations.monitor.mark(alert, acknowledged=self.clock(), acknowledged_by=self.who)
+    def acknowledge(self, alert: int, incident: bool = False) -> Plain:
+        """Say that you look after an alert, or all of its incident."""
+        self.audited("acknowledge", f"alert:{alert}", {"incident": incident})
+        mine = {"acknowledged": self.clock(), "acknowledged_by": self.who}
+        return self.stations.monitor.mark(alert, incident, **mine)
 
     @verb("POST", "/api/alerts/snooze")
-    def snooze(self, alert: int, lasting: str = "1d") -> Plain:
-        """Let nobody be told of an alert for a while."""
-        self.audited("snooze", f"alert:{alert}", {"lasting": lasting})
-        return self.stations.monitor.mark(alert, snoozed=self.clock() + duration(lasting))
+    def snooze(self, alert: int, lasting: str = "1d", incident: bool = False) -> Plain:
+        """Let nobody be told of an alert, or of all of its incident, for a while."""
+        self.audited("snooze", f"alert:{alert}", {"lasting": lasting, "incident": incident})
+        return self.stations.monitor.mark(alert, incident, snoozed=self.clock() + duration(lasting))
 
     @verb("POST", "/api/alerts/resolve")
-    def resolve(self, alert: int) -> Plain:
-        """Close an alert; what is still so opens another one."""
-        self.audited("resolve", f"alert:{alert}")
-        return self.stations.monitor.mark(alert, closed=self.clock())
+    def resolve(self, alert: int, incident: bool = False) -> Plain:
+        """Close an alert, or all of its incident; what is still so opens another one."""
+        self.audited("resolve", f"alert:{alert}", {"incident": incident})
+        return self.stations.monitor.mark(alert, incident, closed=self.clock())
 
     @verb("POST", "/api/alerts/test")
     def test_channels(self) -> Plain:

@@ -21,7 +21,8 @@ from modelworks.lineage.receiver import Telling
 from modelworks.monitor.station import MonitorStation
 from modelworks.pipelines import train as training
 from modelworks.pipelines.context import Also, Stations
-from modelworks.pipelines.project import Project, load_project
+from modelworks.pipelines.load import load_project
+from modelworks.pipelines.project import Project
 from modelworks.registry.station import RegistryStation
 from modelworks.serving.station import ServeStation
 from modelworks.stores import Stores, open_stores
@@ -134,7 +135,8 @@ class Root:
         training.close()
         if "_telling" in self.__dict__:
             self._telling.close()
-        self.stores.ledger.close()
+        if "stores" in self.__dict__:  # never opened, or they could not be: that was said by who tried
+            self.stores.ledger.close()
 
     def __enter__(self) -> Self:
         return self

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from modelworks.core.ref import Segment
 from modelworks.learn.budget import Budget, Spent
+from modelworks.learn.siblings import shared
 from modelworks.learn.triggers.on_detector import OnDetector
 from modelworks.learn.triggers.port import Firing, SegmentState, Trigger, lasting
 
@@ -24,6 +25,8 @@ class Policy:
         backoff: How often the cool-down is doubled at most for a segment whose trainings bring nothing: after one
             that was refused, failed or taken back it is twice as long, after two in a row four times.
         budget: What may be spent in a day.
+        siblings: Whether segments are trained with one that decays or drifts that share its reason, though they
+            cannot say so by themselves; see `learn.siblings`.
     """
 
     triggers: tuple[Trigger, ...] = ()
@@ -31,6 +34,7 @@ class Policy:
     most: int | None = None
     backoff: int = 3
     budget: Budget = field(default_factory=Budget)
+    siblings: bool = False
 
     @property
     def streams(self) -> bool:
@@ -71,7 +75,10 @@ def decide(policy: Policy, states: Sequence[SegmentState], spent: Spent | None =
         states: What is known of each segment.
         spent: What has been spent today; nothing by default.
     """
-    decisions = [decision for state in states if (decision := _decide(policy, state))]
+    fired = {state.segment: _fired(policy, state) for state in states}
+    if policy.siblings:
+        fired |= {one: [firing] for one, firing in shared(policy.triggers, states, fired).items()}
+    decisions = [decision for state in states if (decision := _decide(policy, state, fired[state.segment]))]
     ready = [place for place, decision in enumerate(decisions) if decision.action == "train"]
     ready.sort(key=lambda place: -decisions[place].need)
     spent = spent or Spent()
@@ -88,11 +95,14 @@ def decide(policy: Policy, states: Sequence[SegmentState], spent: Spent | None =
     return decisions
 
 
-def _decide(policy: Policy, state: SegmentState) -> Decision | None:
+def _fired(policy: Policy, state: SegmentState) -> list[Firing]:
+    """The reasons that a segment has by itself."""
     if state.live:
-        fired = [firing for trigger in policy.triggers if (firing := trigger.judge(state))]
-    else:
-        fired = [firing for firing in (_graduate(state),) if firing]
+        return [firing for trigger in policy.triggers if (firing := trigger.judge(state))]
+    return [firing for firing in (_graduate(state),) if firing]
+
+
+def _decide(policy: Policy, state: SegmentState, fired: list[Firing]) -> Decision | None:
     if not fired:
         return None
     fired.sort(key=lambda firing: -firing.need)

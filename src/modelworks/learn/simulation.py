@@ -53,31 +53,8 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Span:
-    """A month, or all of them.
-
-    Attributes:
-        name: ``"2013-03"``, or ``"all"``.
-        rows: Rows that were answered and whose truth is known.
-        metrics: Of these answers, by name; ``None`` where one is undefined.
-        value: What acting on them was worth, in the unit of the model's payoff; ``None`` where it has none.
-        trained: Trainings.
-        promoted: Trainings that made a new champion.
-        seconds: What the trainings took, seconds of a worker.
-    """
-
-    name: str
-    rows: int
-    metrics: Mapping[str, float | None]
-    value: float | None
-    trained: int
-    promoted: int
-    seconds: float
-
-
-@dataclass(frozen=True)
 class Apart:
-    """How much two policies' losses differ, by row; below 0 the first is better.
+    """How much something differs between two policies, by row.
 
     Attributes:
         mean: Of the differences.
@@ -91,6 +68,33 @@ class Apart:
 
 
 @dataclass(frozen=True)
+class Span:
+    """A month, or all of them.
+
+    Attributes:
+        name: ``"2013-03"``, or ``"all"``.
+        rows: Rows that were answered and whose truth is known.
+        metrics: Of these answers, by name; ``None`` where one is undefined.
+        value: What acting on them was worth, in the unit of the model's payoff; ``None`` where it has none.
+        trained: Trainings.
+        promoted: Trainings that made a new champion.
+        seconds: What the trainings took, seconds of a worker.
+        apart: The loss against the first policy's, on the same rows; ``None`` for the first itself.
+        gain: What a row is worth more than by the first policy; ``None`` for the first itself, or without a payoff.
+    """
+
+    name: str
+    rows: int
+    metrics: Mapping[str, float | None]
+    value: float | None
+    trained: int
+    promoted: int
+    seconds: float
+    apart: Apart | None = None
+    gain: Apart | None = None
+
+
+@dataclass(frozen=True)
 class Course:
     """What one policy would have done.
 
@@ -99,7 +103,6 @@ class Course:
         triggers: As they are written in ``factory.py``.
         spans: By month; the last is all of them.
         events: Its trainings, the first ones included, in the order of time.
-        apart: Its loss against the first policy's, on the same rows; ``None`` for the first itself.
         efficient: Whether no other policy is at least as good with less training.
     """
 
@@ -107,13 +110,17 @@ class Course:
     triggers: tuple[str, ...]
     spans: tuple[Span, ...]
     events: tuple[Event, ...]
-    apart: Apart | None = None
     efficient: bool = True
 
     @property
     def whole(self) -> Span:
         """All months together."""
         return self.spans[-1]
+
+    @property
+    def apart(self) -> Apart | None:
+        """Its loss against the first policy's, on the same rows; ``None`` for the first itself."""
+        return self.whole.apart
 
 
 @dataclass(frozen=True)
@@ -124,7 +131,7 @@ class Simulation:
         model: Name of the model.
         since: Where the past begins.
         until: Where it ends.
-        loss: What `Course.apart` compares: ``"log_loss"`` or ``"squared_error"``.
+        loss: What `Span.apart` compares: ``"log_loss"`` or ``"squared_error"``.
         unit: Of the value; ``""`` where the model has no payoff.
         courses: One a policy.
         seconds: How long it took.
@@ -145,7 +152,8 @@ def policies(texts: Sequence[str], declared: Policy) -> dict[str, Policy]:
     They are ``never``, ``declared`` (the model's own), ``every=7d``, ``rows=5000``, ``drift``, ``drift=0.5`` (the least
     PSI), ``decay``, ``decay=0.1`` (by how much), ``detector=adwin``, ``detector=adwin/0.001`` (its setting),
     ``gain=20/0.05`` (what a unit of loss is worth for a prediction, and what a training costs); several are joined by
-    ``+``: ``every=28d+drift``. All have the cool-down, back-off and budget of the model's own.
+    ``+``: ``every=28d+drift``; ``decay+siblings`` takes siblings along. All have the cool-down, back-off and budget of
+    the model's own.
 
     Args:
         texts: The names.
@@ -161,8 +169,9 @@ def policies(texts: Sequence[str], declared: Policy) -> dict[str, Policy]:
         elif text == "never":
             found[text] = replace(declared, triggers=())
         else:
-            triggers = tuple(_trigger(part) for part in text.split("+"))
-            found[text] = replace(declared, triggers=triggers)
+            parts = text.split("+")
+            triggers = tuple(_trigger(part) for part in parts if part != "siblings" or len(parts) == 1)
+            found[text] = replace(declared, triggers=triggers, siblings="siblings" in parts)
     return found
 
 
@@ -194,7 +203,7 @@ def _trigger(text: str) -> Trigger:
 
 
 def apart(one: Doubles, other: Doubles, day: npt.NDArray[np.int64]) -> Apart:
-    """How much the losses of two policies differ on the same rows.
+    """How much the losses of two policies, or what their answers are worth, differ on the same rows.
 
     Rows of a day share their luck, so days are what is independent: the standard error is that of a ratio of sums
     over days. Source: Cochran, Sampling Techniques, 1977, section 6.4 (the variance of a ratio estimator).

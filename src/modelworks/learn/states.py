@@ -88,6 +88,7 @@ def _watched(watch: Watch | None) -> dict[str, Any]:
         "promised",
         "promised_error",
         "shifted",
+        "shifting",
         "psi",
     )
     return {"answered": watch.rows, **{name: getattr(watch, name) for name in names}}

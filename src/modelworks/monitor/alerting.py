@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
@@ -12,14 +12,16 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from modelworks.core.ref import Ref, Segment, segment_text
+from modelworks.monitor.attribution import by_effect
 from modelworks.monitor.drift.port import benjamini_hochberg
+from modelworks.monitor.drift.rule import Compared
 from modelworks.monitor.fleet import FALSE_ALARMS
 from modelworks.monitor.watch import Traffic, Watch
 
 Kind = Literal[
     "feature_drift", "slight_drift", "prediction_drift", "performance", "volume",
-    "silent_outcomes", "selective_outcomes", "feedback_loop",
-    "source", "quarantine", "lost", "contract", "stale", "rollout",
+    "silent_outcomes", "selective_outcomes", "feedback_loop", "negative_value", "value_unknown",
+    "source", "quarantine", "lost", "contract", "stale", "rollout", "training",
 ]  # fmt: skip
 KINDS: frozenset[Kind] = frozenset(
     {
@@ -31,6 +33,8 @@ KINDS: frozenset[Kind] = frozenset(
         "silent_outcomes",
         "selective_outcomes",
         "feedback_loop",
+        "negative_value",
+        "value_unknown",
     }
 )
 """What is judged of a model's windows."""
@@ -45,6 +49,15 @@ _DAY = timedelta(days=1)
 _WEEK = timedelta(days=7)
 _NAMED = 5
 """Features or segments that a message names."""
+_BEFORE: dict[Compared | None, str] = {
+    "trailing": "on the days before",
+    "seasonal": "a year before",
+    None: "before",
+}
+_THAN = {"training": "when it was trained", **_BEFORE}
+_THAN_MANY = {"training": "when they were trained", **_BEFORE}
+_THAN_ANSWERS = {"training": "at validation", **_BEFORE}
+"""What inputs or answers are compared with, in words."""
 
 
 @dataclass(frozen=True)
@@ -96,18 +109,25 @@ def _feature_drift(model: str, watches: Sequence[Watch], lasting: bool) -> list[
     touched = sum(1 for _, names in seen if common & set(names))
     found = []
     if touched:
-        named, listed = _by_number({name: spread[name] for name in common})
+        driven = _over_all([(watch, common.intersection(names)) for watch, names in seen])
+        named, listed = _by_number({name: spread[name] for name in common}, driven)
         seen_by = f"{touched} of {len(watches)} segments of {model}"
-        message = f"{seen_by} see other inputs than when they were trained: {listed}"
-        evidence = {"segments": touched, "of": len(watches), "features": named}
+        than = _THAN_MANY[_reference(watch for watch, names in seen if common.intersection(names))]
+        message = f"{seen_by} see other inputs than {than}: {listed}"
+        evidence = {"segments": touched, "of": len(watches), "features": named, "effects": driven}
         found.append(Finding((), "feature_drift", "warning", message, evidence))
     for watch, names in seen:
         own = {name: watch.drift[name] for name in names if name not in common}
         if own and not (touched and not watch.segment):  # the global one shares its place with the many
-            ordered = sorted(own.items(), key=lambda item: -item[1])[:_NAMED]
-            listed = ", ".join(f"{name} ({_far(watch.drift_test, value)})" for name, value in ordered)
-            message = f"{Ref(model, watch.segment)} sees other inputs than when it was trained: {listed}"
-            evidence = {watch.drift_test: own, "rows": watch.rows}
+            ordered = by_effect(own, watch.effects)
+            listed = ", ".join(
+                f"{name} ({_far(watch.drift_test, own[name])}{_driven(watch.effects.get(name))})"
+                for name in ordered[:_NAMED]
+            )
+            than = _THAN[watch.reference]
+            message = f"{Ref(model, watch.segment)} sees other inputs than {than}: {listed}"
+            effects = {name: watch.effects[name] for name in ordered if name in watch.effects}
+            evidence = {watch.drift_test: own, "rows": watch.rows, "effects": effects}
             found.append(Finding(watch.segment, "feature_drift", "warning", message, evidence))
     return found
 
@@ -115,24 +135,26 @@ def _feature_drift(model: str, watches: Sequence[Watch], lasting: bool) -> list[
 def _slight_drift(model: str, watches: Sequence[Watch], lasting: bool) -> list[Finding]:
     """Small shifts that are beyond chance are one thing to know of a model, however many there are."""
     spread: Counter[str] = Counter()
-    touched = []
+    told = []
     for watch in watches:
         names = watch.slight_lasting if lasting else watch.slight
         if names:
-            touched.append(watch)
+            told.append((watch, set(names)))
             spread.update(names)
-    if not touched:
+    if not told:
         return []
-    named, listed = _by_number(spread)
+    driven = _over_all(told)
+    named, listed = _by_number(spread, driven)
     message = (
-        f"{len(touched)} of {len(watches)} segments of {model} see slightly other inputs than when they were trained, "
-        f"and not by chance: {listed}"
+        f"{len(told)} of {len(watches)} segments of {model} see slightly other inputs than "
+        f"{_THAN_MANY[_reference(watch for watch, _ in told)]}, and not by chance: {listed}"
     )
     evidence = {
-        "segments": len(touched),
+        "segments": len(told),
         "of": len(watches),
         "features": named,
-        "first": [segment_text(watch.segment) for watch in touched[:_NAMED]],
+        "effects": driven,
+        "first": [segment_text(watch.segment) for watch, _ in told[:_NAMED]],
     }
     return [Finding((), "slight_drift", "info", message, evidence)]
 
@@ -140,7 +162,7 @@ def _slight_drift(model: str, watches: Sequence[Watch], lasting: bool) -> list[F
 def _prediction_drift(model: str, watches: Sequence[Watch], lasting: bool) -> list[Finding]:
     def one(watch: Watch) -> Finding:
         message = (
-            f"{Ref(model, watch.segment)} gives other answers than at validation "
+            f"{Ref(model, watch.segment)} gives other answers than {_THAN_ANSWERS[watch.reference]} "
             f"({_far(watch.drift_test, watch.output_drift or 0.0)} over {watch.rows} predictions)"
         )
         evidence = {
@@ -151,7 +173,8 @@ def _prediction_drift(model: str, watches: Sequence[Watch], lasting: bool) -> li
         return Finding(watch.segment, "prediction_drift", "warning", message, evidence)
 
     moved = [watch for watch in watches if (watch.output_shifting if lasting else watch.output_shifted)]
-    return _grouped(model, moved, len(watches), one, "give other answers than at validation", _farthest)
+    says = f"give other answers than {_THAN_ANSWERS[_reference(moved)]}"
+    return _grouped(model, moved, len(watches), one, says, _farthest)
 
 
 def _performance(model: str, watches: Sequence[Watch], lasting: bool) -> list[Finding]:
@@ -220,12 +243,38 @@ def _grouped(
     return [Finding((), first[0].kind, first[0].severity, message, evidence)]
 
 
-def _by_number(spread: Mapping[str, int]) -> tuple[dict[str, int], str]:
-    """Features by the number of segments, those of the most first; and the same in words."""
-    named = dict(sorted(spread.items(), key=lambda item: (-item[1], item[0])))
-    listed = ", ".join(f"{name} in {segments}" for name, segments in list(named.items())[:_NAMED])
-    more = f" and {len(named) - _NAMED} more features" if len(named) > _NAMED else ""
-    return named, listed + more
+def _by_number(spread: Mapping[str, int], driven: Mapping[str, float]) -> tuple[dict[str, int], str]:
+    """Features, those first that move the answers most, then those of the most segments; and the same in words."""
+    ordered = by_effect(spread, driven)
+    listed = ", ".join(
+        f"{name} in {spread[name]}{_driven(driven.get(name), ' (', ')')}" for name in ordered[:_NAMED]
+    )
+    more = f" and {len(ordered) - _NAMED} more features" if len(ordered) > _NAMED else ""
+    return {name: spread[name] for name in ordered}, listed + more
+
+
+def _reference(watches: Iterable[Watch]) -> Compared | None:
+    """What all of them are compared with, if it is the same."""
+    found = {watch.reference for watch in watches}
+    return found.pop() if len(found) == 1 else None
+
+
+def _over_all(seen: Sequence[tuple[Watch, Set[str]]]) -> dict[str, float]:
+    """How far each feature moves the mean answer of the rows of segments in which it has shifted, where known."""
+    sums: dict[str, tuple[float, int]] = {}
+    for watch, names in seen:
+        for name in names & watch.effects.keys():
+            total, rows = sums.get(name, (0.0, 0))
+            sums[name] = (total + watch.effects[name] * watch.rows, rows + watch.rows)
+    return {name: total / rows for name, (total, rows) in sums.items() if rows}
+
+
+def _driven(effect: float | None, begin: str = ", ", end: str = "") -> str:
+    """What a shift does to the answers, in words; nothing where it is not known."""
+    if effect is None:
+        return ""
+    told = f"moves the answers by {effect:+.2g}" if effect else "hardly moves the answers"
+    return f"{begin}{told}{end}"
 
 
 def _farthest(watch: Watch) -> float:

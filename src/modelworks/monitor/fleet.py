@@ -41,6 +41,7 @@ class Shift:
         lasting: The same by easier limits.
         slight: Where it is beyond chance, large or not.
         slight_lasting: The same by easier limits.
+        dispersion: How many times more days differ than if their rows were independent; see `dispersion`.
     """
 
     effect: Floats
@@ -48,6 +49,7 @@ class Shift:
     lasting: Flags
     slight: Flags
     slight_lasting: Flags
+    dispersion: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,13 +104,13 @@ def shift(
     effect = effects(rule.test, reference, live)
     value, freedom = statistic(*pooled(reference, live, _LEAST_BIN))
     if between is None:
+        times = np.ones(m.shape)
         chance = chdtrc(np.maximum(freedom, 1), value)
     else:
         days = np.broadcast_to(between.days, m.shape)
         kinds = ((reference + whole) > 0).sum(axis=-1)
-        chance = _beyond_days(
-            value, freedom, dispersion(whole, between), (days - 1) * np.maximum(kinds - 1, 1)
-        )
+        times = np.broadcast_to(dispersion(whole, between), m.shape)
+        chance = _beyond_days(value, freedom, times, (days - 1) * np.maximum(kinds - 1, 1))
     chance = np.where(freedom > 0, chance, 1.0)
     if moved is not None:
         chance = np.where(np.isnan(moved), chance, np.minimum(2 * np.fmin(chance, moved), 1.0))
@@ -123,6 +125,7 @@ def shift(
             slight=(effect >= rule.slight) & (chance <= level * _MENTIONED_CHANCE),
             slight_lasting=(effect >= rule.slight * _STAYING)
             & (chance <= level * _MENTIONED_CHANCE * _STAYING_CHANCE),
+            dispersion=times,
         )
 
 

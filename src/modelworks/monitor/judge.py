@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from modelworks.core.measure import FEATURE_BINS, OUTPUT_BINS, Ints
+from modelworks.core.measure import FEATURE_BINS, OUTPUT_BINS, Doubles, Ints, Reference
 from modelworks.core.ref import parse_segment
+from modelworks.monitor.attribution import attributed, by_effect, sure
 from modelworks.monitor.drift.rule import Drift
-from modelworks.monitor.fleet import FALSE_ALARMS, Between, Flags, decay, effects, shift
+from modelworks.monitor.fleet import FALSE_ALARMS, MIN_ROWS, Between, Flags, decay, effects, shift
 from modelworks.monitor.history import expect
 from modelworks.monitor.moves import moves, scores
 from modelworks.monitor.performance import binned_auc, clustered_error, mean_loss
@@ -27,6 +28,8 @@ VIEWS = (7.0, 3.0)
 A shift that began yesterday is a small part of four weeks. A single day would not do: Sundays are unlike other
 days, and come every week.
 """
+_FEWEST_DAYS = 7
+"""Days with predictions from which a reference of days is one: days of the week differ."""
 _BINS = max(FEATURE_BINS, OUTPUT_BINS)
 
 
@@ -45,7 +48,7 @@ def judge(
 
     Args:
         known: The champions.
-        windows: What they answered, day by day.
+        windows: What they answered, day by day; also on the days that the rule compares with.
         of: Whose each window is, as a place in `known`, shape (windows,).
         age: How many days ago the day of each window began, shape (windows,).
         rule: How large a shift must be.
@@ -57,8 +60,9 @@ def judge(
     if not known:
         return []
     rule = rule or Drift()
-    truths, per_day = _complete(windows, of, age, lag, len(known))
-    seen = np.flatnonzero(age <= days)
+    truths, per_day = _complete(windows, of, age, lag, days, len(known))
+    seen = np.flatnonzero(age <= days + min(lag, 0.0))
+    reference, compared_with = _compared_with(known, windows, of, age, rule.before(days))
     if len(seen) < len(age):
         windows, of, age = windows.take(seen), of[seen], age[seen]
     merged, spread = windows.merge(of, len(known)), windows.spread(of, len(known))
@@ -68,9 +72,6 @@ def judge(
         recent = np.flatnonzero((age >= 1) & (age < days + 1))
         views.append(windows.take(recent).merge(of[recent], len(known)))
     references = [entry.reference for entry in known.values()]
-    reference = _together(
-        np.stack([one.features for one in references]), np.stack([one.outputs for one in references])
-    )
     live = np.stack([_together(one.counts.features, one.counts.outputs.sum(axis=1)) for one in views])
     lasted = spread.windows[:, None]
     places = scores(reference, live[0], _ordered(known.values()))
@@ -93,6 +94,12 @@ def judge(
         found: npt.NDArray[Any] = np.take_along_axis(values, chosen[None], axis=0)[0]
         return found
 
+    moved, moved_error = attributed(
+        reference[:, :-1, :FEATURE_BINS],
+        np.take_along_axis(live, chosen[None, ..., None], axis=0)[0, :, :-1, :FEATURE_BINS],
+        np.stack([_main_effects(one) for one in references], axis=1),
+        told(compared.dispersion)[:, :-1],
+    )
     good = _quality(known.values(), truths, per_day, level)
     auc = binned_auc(truths.counts.outputs)
     told_of, rest = truths.counts.outputs[:, :2].sum(axis=1), truths.counts.outputs[:, 2]
@@ -108,10 +115,12 @@ def judge(
     psi = drift
     if rule.test != "psi":
         psi = np.round(told(np.stack([effects("psi", reference, one) for one in live])), 4)
+    driven = sure(moved, moved_error)
     watches = []
     for place, ((segment, version), entry) in enumerate(known.items()):
         names = entry.features
         rows = sums[place, 0]
+        how_far, moving = _named(names, drift[place]), _named(names, driven[place])
         watches.append(
             Watch(
                 segment=parse_segment(segment),
@@ -127,9 +136,14 @@ def judge(
                 psi=_named(names, psi[place]),
                 output_psi=finite(psi[place, -1]),
                 drift_test=rule.test,
-                drift=_named(names, drift[place]),
+                reference=rule.reference if compared_with[place] else "training",
+                drift=how_far,
                 output_drift=finite(drift[place, -1]),
-                shifted=_flagged(names, alarms[place]),
+                effects=moving,
+                effect_errors=_named(names, moved_error[place]),
+                shifted=tuple(
+                    by_effect({name: how_far[name] for name in _flagged(names, alarms[place])}, moving)
+                ),
                 output_shifted=alarms[place][-1],
                 shifting=_flagged(names, lastings[place]),
                 output_shifting=lastings[place][-1],
@@ -156,8 +170,8 @@ def judge_answers(
     """Watches that say how good the answers of champions were, as `judge` does, and nothing of any shift."""
     if not known:
         return []
-    good = _quality(known.values(), *_complete(windows, of, age, lag, len(known)), level)
-    seen = age <= days
+    good = _quality(known.values(), *_complete(windows, of, age, lag, days, len(known)), level)
+    seen = age <= days + min(lag, 0.0)
     rows, outputs = (np.bincount(of[seen], windows.sums[seen, column], len(known)) for column in (0, 2))
     answered = np.bincount(of[seen], minlength=len(known))
     return [
@@ -202,10 +216,10 @@ class _Quality:
 
 
 def _complete(
-    windows: Sketches, of: Ints, age: npt.NDArray[np.float64], lag: float, models: int
+    windows: Sketches, of: Ints, age: npt.NDArray[np.float64], lag: float, days: float, models: int
 ) -> tuple[Sketches, Spread]:
     """The answers of each champion on days whose outcomes are all there, and how much these days differ."""
-    there = np.flatnonzero(age >= lag + 1)
+    there = np.flatnonzero((age >= lag + 1) & (age <= days + lag))
     truth, of = windows.answers().take(there), of[there]
     return truth.merge(of, models), truth.spread(of, models)
 
@@ -223,6 +237,38 @@ def _quality(known: Collection[Known], truths: Sketches, per_day: Spread, level:
         "squared_error" if entry.signature.task == "regression" else "log_loss" for entry in known
     ]
     return _Quality(kinds, labelled, loss, error, promised, promised_error, worse, lasting)
+
+
+def _compared_with(
+    known: Mapping[Key, Known],
+    windows: Sketches,
+    of: Ints,
+    age: npt.NDArray[np.float64],
+    before: tuple[float, float] | None,
+) -> tuple[Ints, Flags]:
+    """Rows that champions are compared with, shape (models, features + 1, bins), and whether those are of `before`.
+
+    They are of the training where there is too little of the days that it ought to be. Days of a reference differ as
+    those do that are judged with it, which the tests take into account by scaling both with the same dispersion.
+    """
+    training = [entry.reference for entry in known.values()]
+    rows = _together(
+        np.stack([one.features for one in training]), np.stack([one.outputs for one in training])
+    )
+    if before is None:
+        return rows, np.zeros(len(known), np.bool_)
+    then = np.flatnonzero((age > before[0]) & (age <= before[1]))
+    past = windows.take(then).merge(of[then], len(known))
+    there = (past.sums[:, 0] >= MIN_ROWS) & (np.bincount(of[then], minlength=len(known)) >= _FEWEST_DAYS)
+    then_rows = _together(past.counts.features, past.counts.outputs.sum(axis=1))
+    return np.where(there[:, None, None], then_rows, rows), there
+
+
+def _main_effects(reference: Reference) -> Doubles:
+    """Those of the reference; NaN where it has none."""
+    if reference.main_effects is None:
+        return np.full((2, *reference.features.shape), np.nan)
+    return reference.main_effects
 
 
 def _flagged(names: Sequence[str], flags: Sequence[bool], but: Sequence[bool] = ()) -> tuple[str, ...]:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from modelworks.core.clock import Clock
-from modelworks.core.errors import Conflict, ModelworksError, NotFound
+from modelworks.core.errors import ModelworksError
 from modelworks.core.plain import plain
 from modelworks.core.ref import Segment, parse_segment, segment_text
 from modelworks.data.version import IngestReport
 from modelworks.deploy.rollout import Underway
 from modelworks.monitor import feedback, intake, missing, truths
 from modelworks.monitor.alerting import KINDS, Finding, Kind, findings
+from modelworks.monitor.alerts import listed, listed_incidents, mark, settle
+from modelworks.monitor.counting import Counting
 from modelworks.monitor.drift.rule import Drift
 from modelworks.monitor.feedback import Sides, sides
 from modelworks.monitor.fleet import share
@@ -30,6 +32,7 @@ from modelworks.monitor.stored import StoredWindows, Window, windows_of
 from modelworks.monitor.stream import streams
 from modelworks.monitor.trials import Gathered, gather
 from modelworks.monitor.truths import LOOK_BACK, Truths, days_of, lag_of, since_of
+from modelworks.monitor.value import Value
 from modelworks.monitor.versions import Versions
 from modelworks.monitor.watch import Observation, Traffic, Watch, finite
 from modelworks.monitor.window import DAY, SLACK, sketched
@@ -59,7 +62,12 @@ class MonitorStation:
         self._last: tuple[tuple[Any, ...], list[Watch]] | None = None
 
     def observe(
-        self, model: str, now: datetime | None = None, horizon_days: float = HORIZON_DAYS
+        self,
+        model: str,
+        now: datetime | None = None,
+        horizon_days: float = HORIZON_DAYS,
+        value: Value | None = None,
+        by: str | None = None,
     ) -> Observation:
         """Bring a model's windows up to date with its predictions and outcomes; judge; open and close alerts.
 
@@ -72,10 +80,14 @@ class MonitorStation:
             model: Name of the model.
             now: Later events are left for later; the clock's time by default.
             horizon_days: Days before `now`, or before the last call if that is longer ago.
+            value: What its predictions are worth, if that is known. By another one than last time all days are
+                counted anew.
+            by: The column that its holdout is drawn by; the dataset's key by default.
         """
         now = now or self.clock()
+        counting = Counting(self.stores.ledger, model, value, by)
         with self.stores.ledger.read() as db:
-            progress = Progress.of(db, model)
+            progress = Progress() if counting.anew else Progress.of(db, model)
         changed = Changed(self.stores.tables, model, progress, now, timedelta(days=horizon_days))
         made: list[Window] = []
         days: list[Truths] = []
@@ -85,7 +97,9 @@ class MonitorStation:
             for keys, sketches in sketched(part, known):
                 made += windows_of(keys, sketches)
             days += days_of(part, SLACK)
+            counting.take(part, known)
             rows += len(part)
+        counting.write()
         self._stored.write(model, made, changed.progress, days)
         watches = self.summary(model, end=now)
         traffic = self._traffic(model, now)
@@ -93,13 +107,13 @@ class MonitorStation:
             came = truths.read(db, model, now - timedelta(days=LOOK_BACK), now)
         both = _sides(came, now)
         found = findings(model, watches, traffic, now) + missing.findings(model, watches, came, now)
-        found += feedback.findings(model, both)
+        found += feedback.findings(model, both) + counting.findings(now)
         lasting = findings(model, watches, traffic, now, lasting=True)
         lasting += missing.findings(model, watches, came, now, lasting=True)
-        lasting += feedback.findings(model, both, lasting=True)
+        lasting += feedback.findings(model, both, lasting=True) + counting.findings(now, lasting=True)
         staying = {(one.segment, one.kind) for one in lasting}
         with self.stores.ledger.write() as db:
-            opened = _settle(db, model, found, staying, now, KINDS)
+            opened = settle(db, model, found, staying, now, KINDS)
         return Observation(model, len(made), rows, opened, tuple(watches))
 
     def observe_intake(self, dataset: str, told: IngestReport | ModelworksError) -> int:
@@ -126,7 +140,7 @@ class MonitorStation:
         reasons = () if isinstance(told, ModelworksError) else tuple(told.reasons)
         found = intake.findings(dataset, told, intake.Intake(added or 0, refused or 0, reasons))
         with self.stores.ledger.write() as db:
-            return _settle(db, intake.about(dataset), found, staying, now, intake.KINDS)
+            return settle(db, intake.about(dataset), found, staying, now, intake.KINDS)
 
     def observe_overdue(self, dataset: str, overdue: str | None) -> int:
         """Open or close the alert that nothing came into a dataset for too long; returns the number opened.
@@ -137,7 +151,7 @@ class MonitorStation:
         """
         found = [Finding((), "stale", "warning", overdue)] if overdue else []
         with self.stores.ledger.write() as db:
-            return _settle(db, intake.about(dataset), found, set(), self.clock(), frozenset({"stale"}))
+            return settle(db, intake.about(dataset), found, set(), self.clock(), frozenset({"stale"}))
 
     def trials(self, going: Sequence[Underway]) -> dict[str, Gathered]:
         """What the log says of rollouts, by id; see `monitor.trials`."""
@@ -151,6 +165,13 @@ class MonitorStation:
         place = {"model": model, "segment": segment_text(segment), "kind": "rollout", "opened": self.clock()}
         told = {"severity": "critical", "message": message, "evidence": plain(evidence)}
         db.execute(insert(alerts).values(**place, **told))
+
+    def tell_training(
+        self, db: Connection, model: str, wrong: str | None, evidence: Mapping[str, Any] | None = None
+    ) -> None:
+        """Open an alert that a training of a model was given up, or close it where one has come to its end."""
+        found = [Finding((), "training", "critical", wrong, evidence or {})] if wrong else []
+        settle(db, model, found, set(), self.clock(), frozenset({"training"}))
 
     def rollouts_over(self, db: Connection, model: str, segments: Sequence[Segment]) -> None:
         """Close what was told of earlier rollouts of segments: another version is on its way, or live."""
@@ -179,6 +200,7 @@ class MonitorStation:
         stored = self._stored.read(model, end - back, end)
         answered = [one for one in stored if one[:2] in champions]
         known = self._versions.of(model, list(dict.fromkeys(one[:2] for one in answered)))
+        answered += self._before(model, rule.before(days), end, answered)
         level = share(len(champions), everywhere)
         watches: list[Watch] = []
         # Sketches of one shape are summed and judged together: usually all.
@@ -198,6 +220,16 @@ class MonitorStation:
         watches.sort(key=lambda watch: watch.segment)
         self._last = (asked, watches)
         return list(watches)
+
+    def _before(
+        self, model: str, days: tuple[float, float] | None, end: datetime, read: Sequence[Window]
+    ) -> list[Window]:
+        """Windows of the days that a rule compares with, without those that were `read`; see `Drift.before`."""
+        if days is None:
+            return []
+        there = {one[:3] for one in read}
+        found = self._stored.earlier(model, end - days[1] * DAY, end - days[0] * DAY)
+        return [one for one in found if one[:3] not in there]
 
     def streams(self, model: str, now: datetime) -> dict[Segment, npt.NDArray[np.float64]]:
         """Losses of the champions' rows; see `monitor.stream`."""
@@ -251,32 +283,25 @@ class MonitorStation:
     # -- alerts --------------------------------------------------------------------------------------------
 
     def alerts(
-        self, model: str | None = None, open_only: bool = True, limit: int = 100
+        self,
+        model: str | None = None,
+        open_only: bool = True,
+        limit: int = 100,
+        incident: int | None = None,
     ) -> list[dict[str, Any]]:
         """Alerts, the newest first."""
-        query = select(alerts).order_by(alerts.c.opened.desc(), alerts.c.id.desc()).limit(limit)
-        if model is not None:
-            query = query.where(alerts.c.model == model)
-        if open_only:
-            query = query.where(alerts.c.closed.is_(None))
         with self.stores.ledger.read() as db:
-            return [dict(row) for row in db.execute(query).mappings()]
+            return listed(db, model, open_only, limit, incident)
 
-    def mark(self, alert: int, **values: Any) -> dict[str, Any]:
-        """Write something down about an open alert; returns the alert.
+    def incidents(self, open_only: bool = True, limit: int = 100) -> list[dict[str, Any]]:
+        """Incidents, the newest first; see `monitor.incidents`."""
+        with self.stores.ledger.read() as db:
+            return listed_incidents(db, open_only, limit)
 
-        Raises:
-            NotFound: there is none of that number.
-            Conflict: it is over.
-        """
+    def mark(self, alert: int, whole: bool = False, **values: Any) -> dict[str, Any]:
+        """Write something down about an open alert, or its whole incident; see `monitor.alerts.mark`."""
         with self.stores.ledger.write() as db:
-            found = db.execute(select(alerts).where(alerts.c.id == alert)).mappings().one_or_none()
-            if found is None:
-                raise NotFound(f"there is no alert {alert}", "", "'modelworks alerts' lists them")
-            if found["closed"] is not None:
-                raise Conflict(f"alert {alert} is over", f"since {found['closed']:%Y-%m-%d %H:%M}", "")
-            db.execute(update(alerts).where(alerts.c.id == alert).values(**values))
-        return {**found, **values}
+            return mark(db, alert, whole, values)
 
 
 def _sides(came: Sequence[Truths], now: datetime) -> Sides:
@@ -291,42 +316,3 @@ def _sides(came: Sequence[Truths], now: datetime) -> Sides:
 def _told(db: Connection, model: str) -> Mapping[str, Any]:
     """The definition of a model as the ledger has it; empty for one that came without."""
     return db.scalar(select(models.c.definition).where(models.c.name == model)) or {}
-
-
-def _settle(
-    db: Connection,
-    model: str,
-    found: Sequence[Finding],
-    staying: Set[tuple[Segment, Kind]],
-    now: datetime,
-    kinds: Set[Kind] | None = None,
-) -> int:
-    """Open what is new, bring what is open up to date, close what is over; returns the number opened.
-
-    There is at most one open alert of a kind for a segment; one that is found only by the easier limits stays
-    open as it was. Where only some `kinds` were judged, the others stay as they are.
-    """
-    query = select(alerts).where(alerts.c.model == model, alerts.c.closed.is_(None))
-    if kinds is not None:
-        query = query.where(alerts.c.kind.in_(kinds))
-    open_ones: dict[tuple[str, str], Row[Any]] = {(row.segment, row.kind): row for row in db.execute(query)}
-    fresh = []
-    for one in found:
-        values: Mapping[str, Any] = {
-            "message": one.message,
-            "severity": one.severity,
-            "evidence": plain(one.evidence),
-        }
-        known = open_ones.pop((segment_text(one.segment), one.kind), None)
-        if known is None:
-            place = {"model": model, "segment": segment_text(one.segment), "kind": one.kind, "opened": now}
-            fresh.append({**place, **values})
-        elif known.message != one.message:
-            db.execute(update(alerts).where(alerts.c.id == known.id).values(**values))
-    if fresh:
-        db.execute(insert(alerts), fresh)
-    kept = {(segment_text(segment), kind) for segment, kind in staying}
-    over = [row.id for key, row in open_ones.items() if key not in kept]
-    if over:
-        db.execute(update(alerts).where(alerts.c.id.in_(over)).values(closed=now))
-    return len(fresh)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import polars as pl
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from modelworks.monitor import truths
 from modelworks.monitor.progress import Progress
@@ -92,10 +92,7 @@ class StoredWindows:
             progress = Progress.of(db, model)
             kept = self._kept.get(model)
             if kept is None or kept.progress != progress or kept.since > start:
-                columns = (windows.c[name] for name in ("segment", "version", "start", *SUMS, "sketch"))
-                query = select(*columns).where(windows.c.model == model, windows.c.start >= start)
-                found = (Window(a, b, c, tuple(sums), sketch) for a, b, c, *sums, sketch in db.execute(query))
-                kept = _Kept(progress, start, {one[:3]: one for one in found})
+                kept = _Kept(progress, start, {one[:3]: one for one in _found(db, model, start)})
                 self._kept[model] = kept
         if len(kept.rows) > _MOST_KEPT:
             self._kept.pop(model, None)
@@ -103,6 +100,20 @@ class StoredWindows:
             kept.since = start
             kept.rows = {key: one for key, one in kept.rows.items() if one.start >= start}
         return [one for one in kept.rows.values() if start <= one.start < end]
+
+    def earlier(self, model: str, start: datetime, end: datetime) -> list[Window]:
+        """The same as `read` of days that are looked at seldom, and not kept in memory."""
+        with self.ledger.read() as db:
+            return list(_found(db, model, start, end))
+
+
+def _found(db: Connection, model: str, start: datetime, end: datetime | None = None) -> Iterator[Window]:
+    columns = (windows.c[name] for name in ("segment", "version", "start", *SUMS, "sketch"))
+    query = select(*columns).where(windows.c.model == model, windows.c.start >= start)
+    if end is not None:
+        query = query.where(windows.c.start < end)
+    for segment, version, begun, *sums, sketch in db.execute(query):
+        yield Window(segment, version, begun, tuple(sums), sketch)
 
 
 def _row(model: str, one: Window) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelworks.core.ref import Segment
+from modelworks.monitor.drift.rule import Compared
 
 LossKind = Literal["log_loss", "squared_error"]
 
@@ -39,7 +40,8 @@ class Watch:
         psi: Shift of each feature since the reference: population stability index less what few rows alone
             give.
         output_psi: The same for the main output.
-        shifted: Features whose shift is large and not by chance, all models and features judged together.
+        shifted: Features whose shift is large and not by chance, all models and features judged together; those first
+            that move the answers most.
         output_shifted: Whether the same holds for the main output.
         decayed: Whether the loss is above the promised one, not by chance.
         shifting: `shifted` by easier limits: an alert that is open stays open so long.
@@ -48,8 +50,13 @@ class Watch:
         slight: Features whose shift is not by chance either, but not large.
         slight_lasting: `slight` by easier limits.
         drift_test: The test by which the model's definition measures shifts; see `Drift`.
+        reference: What its inputs and outputs are compared with; its training also where the definition says
+            otherwise but it did not answer then.
         drift: Shift of each feature by that test.
         output_drift: The same for the main output.
+        effects: By how much the shift of each feature moves the mean output, in its unit, as features and output go
+            together in the reference; 0 where it may be chance. Only of versions that know it.
+        effect_errors: Standard errors of the same, before what may be chance was set to 0.
         days: Days with any prediction.
         unlike: Shift of the answers that have no outcome from those that have one, as a population stability index,
             on days whose outcomes are all there.
@@ -79,8 +86,11 @@ class Watch:
     slight: tuple[str, ...] = ()
     slight_lasting: tuple[str, ...] = ()
     drift_test: str = "psi"
+    reference: Compared = "training"
     drift: Mapping[str, float] = field(default_factory=dict)
     output_drift: float | None = None
+    effects: Mapping[str, float] = field(default_factory=dict)
+    effect_errors: Mapping[str, float] = field(default_factory=dict)
     days: int = 0
     expected_loss: float | None = None
     expected_loss_error: float | None = None

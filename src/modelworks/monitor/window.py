@@ -218,6 +218,11 @@ def sketch(rows: pl.DataFrame, known: Sequence[Known], windows: int, read: Read 
     return Sketches(np.stack([np.bincount(window, weights, windows) for weights in each], axis=1), counts)
 
 
+def happened(rows: pl.DataFrame, signature: Signature) -> npt.NDArray[np.float64]:
+    """Whether the event of a binary model came, for rows from `joined`, shape (rows,); NaN where that is not known."""
+    return _TRUTHS[signature.task](rows, np.zeros(len(rows), np.int64), [signature.classes])[0]
+
+
 def losses(rows: pl.DataFrame, known: Mapping[Key, Known]) -> npt.NDArray[np.float64]:
     """The loss of rows from `joined`, shape (rows,); NaN where the truth or the version is not known."""
     loss = np.full(len(rows), np.nan)

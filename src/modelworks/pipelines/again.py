@@ -20,7 +20,7 @@ from modelworks.core.ref import Segment
 from modelworks.data.version import VERSION
 from modelworks.models.flavors import FLAVORS
 from modelworks.models.package import Package
-from modelworks.pipelines.project import load_project
+from modelworks.pipelines.load import load_project
 from modelworks.stores.artifacts import LocalArtifacts
 from modelworks.track.lock import environment
 from modelworks.train import columns, trainer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from time import monotonic
+from time import monotonic, process_time
 
 import polars as pl
 
@@ -16,7 +16,7 @@ from modelworks.data.version import VERSION, IngestReport
 from modelworks.learn.policy import Decision, decide
 from modelworks.learn.states import Attempt
 from modelworks.models.definition import Definition
-from modelworks.monitor.watch import Watch
+from modelworks.monitor.watch import Observation, Watch
 from modelworks.pipelines import campaign as campaigns
 from modelworks.pipelines import online, rollout
 from modelworks.pipelines import train as training
@@ -26,6 +26,7 @@ from modelworks.pipelines.online import OnlineReport
 from modelworks.pipelines.project import Model
 from modelworks.pipelines.rollout import Moved
 from modelworks.pipelines.trained import TrainReport
+from modelworks.stores.ledger import usage
 from modelworks.stores.ledger.lease import Lease
 
 
@@ -81,10 +82,32 @@ def observe(stations: Stations, model: str | None = None) -> int:
     """
     stations.serve.drain()
     opened = 0
+    spent: _Spent = {}
     for one in _models(stations, model):
         with stations.stores.ledger.leases.take(_turn(one), wait=True):
-            opened += stations.monitor.observe(one.name, stations.clock()).alerts_opened
+            opened += _observe(stations, one, spent).alerts_opened
+    _keep(stations, spent)
     return opened
+
+
+_Spent = dict[str, tuple[float, int]]
+"""Seconds of the processor that observing took, and rows, by model."""
+
+
+def _observe(stations: Stations, model: Model, spent: _Spent) -> Observation:
+    """Bring what is known of a model up to date, and what it earned; what that took is `spent`."""
+    before = process_time()
+    by = model.control.by if model.control else None
+    key = stations.project.dataset(model.definition.dataset).key
+    now = stations.clock()
+    seen = stations.monitor.observe(model.name, now, value=model.value, by=None if by == key else by)
+    spent[model.name] = (process_time() - before, seen.rows)
+    return seen
+
+
+def _keep(stations: Stations, spent: _Spent) -> None:
+    with stations.stores.ledger.write() as db:
+        usage.add(db, "watch", spent, stations.clock())
 
 
 def apply(stations: Stations, model: str | None = None, progress: Progress = silent) -> ApplyReport:
@@ -102,15 +125,16 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
     trained: list[TrainReport] = []
     learned: list[OnlineReport] = []
     alerts = 0
+    spent: _Spent = {}
     if model is None:
         _close_undefined(stations)
-    for one in models:
+    for one in _dangerous_last(stations, models):
         trained += resume(stations, one, progress)
         watch.lap("train")
         with stations.stores.ledger.leases.take(_turn(one)) as lease:
             if lease is None:  # another process takes this turn
                 continue
-            seen = stations.monitor.observe(one.name, stations.clock())
+            seen = _observe(stations, one, spent)
             alerts += seen.alerts_opened
             watch.lap("monitor")
             decided, campaign = _settle(stations, one, _decide(stations, one, seen.watches), lease)
@@ -125,6 +149,7 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
                 if lease is not None:
                     learned.append(online.turn(stations, one))
             watch.lap("learn")
+    _keep(stations, spent)
     return ApplyReport(ingested, drained, decisions, trained, alerts, moved, learned, dict(watch.laps))
 
 
@@ -139,7 +164,10 @@ def resume(stations: Stations, model: Model, progress: Progress = silent) -> lis
         if one.running or one.stopped:
             continue
         if one.code != model.definition.code:
-            _close(stations, one, f"the definition of {model.name} has changed since it was decided")
+            changed = f"the definition of {model.name} has changed since it was decided"
+            _close(
+                stations, one, changed if one.code else "an earlier version began it and kept no plan of it"
+            )
             continue
         try:
             report = training.go_on(stations, model, one.campaign, progress=progress)
@@ -148,6 +176,14 @@ def resume(stations: Stations, model: Model, progress: Progress = silent) -> lis
             continue
         told += [report] if report else []
     return told
+
+
+def _dangerous_last(stations: Stations, models: Sequence[Model]) -> list[Model]:
+    """The models, those last whose training was cut off: where it ends the process again, the others had their turn."""
+    cut_off = {
+        one.model for one in campaigns.going(stations.stores.ledger) if one.attempts and not one.running
+    }
+    return sorted(models, key=lambda one: one.name in cut_off)
 
 
 def _close_undefined(stations: Stations) -> None:

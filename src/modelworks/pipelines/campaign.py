@@ -25,6 +25,8 @@ from modelworks.stores.ledger.engine import Ledger
 from modelworks.stores.ledger.tables import campaigns, decisions, runs
 from modelworks.train.tuning import Tuned
 
+ATTEMPTS = 5
+"""Attempts in a row that may end with the death of their process before anything was written down."""
 _GOING = campaigns.c.finished.is_(None)
 
 
@@ -81,7 +83,9 @@ class Going:
             goes on with it.
         stopped: Whether a person has stopped it; then only a training of the same goes on with it.
         segments: Those that it trains, as text; ``None`` for all.
-        code: Digest of the definition that it was decided for.
+        code: Digest of the definition that it was decided for; ``""`` where its plan was not kept.
+        attempts: How many attempts have ended with the death of their process, and nothing written down; the one
+            that runs is counted with them.
     """
 
     model: str
@@ -95,6 +99,7 @@ class Going:
     stopped: bool
     segments: tuple[str, ...] | None
     code: str
+    attempts: int
 
 
 def begin(
@@ -119,10 +124,13 @@ def begin(
         *([params] if params else []),
     ]
     key = sha256(to_json([*what, new_id()] if force or plan.scratch else what)).hexdigest()
-    found = db.execute(select(campaigns.c.id, campaigns.c.status).where(campaigns.c.key == key)).one_or_none()
+    kept = select(campaigns.c.id, campaigns.c.status, campaigns.c.plan).where(campaigns.c.key == key)
+    found = db.execute(kept).one_or_none()
     if found is not None:
         if found.status in ("stopped", "closed"):  # it is wanted again
-            keep(db, found.id, status="running", finished=None, closed=None)
+            keep(db, found.id, status="running", finished=None, closed=None, attempts=0)
+        if not found.plan:  # it was begun when plans were not kept
+            keep(db, found.id, plan=plan.to_json())
         return found.id, found.status == "finished"
     identifier = new_id()
     db.execute(
@@ -216,6 +224,7 @@ def going(ledger: Ledger, model: str | None = None) -> list[Going]:
             row.status == "stopped",
             None if row.plan.get("segments") is None else tuple(row.plan["segments"]),
             row.plan.get("code", ""),
+            row.attempts,
         )
         for row in rows
     ]

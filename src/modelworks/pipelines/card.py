@@ -198,7 +198,7 @@ def _judged(stations: Stations, version: ModelVersion, back: LookBack, columns: 
     """What was found on the held-out rows."""
     model = stations.project.models[version.model]
     names = [name for name in version.metrics if name in METRICS]
-    threshold = 0.5 if model.value is None else model.value.threshold
+    threshold = 0.5 if model.payoff is None else model.payoff.threshold
     wanted = [*(Comparison(name) for name in names), Calibration(), Confusions("", threshold)]
     parts = [Comparison(names[0], column, 10) for column in columns] if names else []
     found = gather([*wanted, *parts], back.held_out)
@@ -218,8 +218,8 @@ def _judged(stations: Stations, version: ModelVersion, back: LookBack, columns: 
             "statistic": statistic, "p": chance, "z": bins.z,
         }  # fmt: skip
     counts = found[Confusions("", threshold)]
-    if model.value is not None and not isinstance(counts, str):
-        told["value"] = _value(model.value, counts[""])
+    if model.payoff is not None and not isinstance(counts, str):
+        told["value"] = _value(model.payoff, counts[""])
     return told
 
 

@@ -162,6 +162,7 @@ def _alerts(db: Connection, notice: str) -> list[Told]:
             row.severity,
             row.message,
             row.opened if row.event == "opened" else row.closed,
+            row.incident or row.id,
         )
         for row in db.execute(query)
     ]

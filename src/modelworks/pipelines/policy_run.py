@@ -269,7 +269,9 @@ class PolicyRun:
         champions = {one.uid: one for one in self.champions.values()}
         level = share(len(champions), len(champions) + self.others)
         late = self.past.lag(now)
-        first = now / DAY - TRAILING_DAYS - (late if np.isfinite(late) else LOOK_BACK)
+        before = self.rule.before(TRAILING_DAYS)
+        oldest = TRAILING_DAYS + (late if np.isfinite(late) else LOOK_BACK)
+        first = now / DAY - max(oldest, before[1] if before else 0.0)
         for key in [key for key in self._days if key[0] < first]:
             del self._days[key]
         alive = np.array(list(champions))
@@ -283,10 +285,17 @@ class PolicyRun:
                 days.append(np.full(len(mine), day))
                 uids.append(who[mine])
                 parts.append(part.take(mine))
-            of_day, windows = np.concatenate(days), Sketches.joined(parts)
-            there, of = np.unique(np.concatenate(uids), return_inverse=True)
+            who, windows = np.concatenate(uids), Sketches.joined(parts)
+            age = now / DAY - np.concatenate(days)
+            near = age <= TRAILING_DAYS + late
+            there = np.unique(who[near])
+            if before is not None:
+                near |= (age > before[0]) & (age <= before[1]) & np.isin(who, there)
+            if not near.all():
+                mine = np.flatnonzero(near)
+                who, windows, age = who[mine], windows.take(mine), age[mine]
+            of = np.searchsorted(there, who)
             known = {champions[uid].key: champions[uid].known for uid in there.tolist()}
-            age = now / DAY - of_day
             span = {"lag": late, "days": float(TRAILING_DAYS)}
             if self._inputs:
                 found += judge(known, windows, of, age, self.rule, level, **span)

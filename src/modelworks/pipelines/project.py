@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 from typing import Any, get_args
 
 from modelworks.core.duration import duration
@@ -26,8 +23,7 @@ from modelworks.learn.triggers.port import Trigger
 from modelworks.models.definition import Definition, Fit, Learn
 from modelworks.models.metrics import METRICS
 from modelworks.monitor.drift.rule import Drift
-from modelworks.monitor.value import Payoff
-from modelworks.pipelines import sources
+from modelworks.monitor.value import Payoff, Value
 from modelworks.registry.approval import Approval, LargeChange
 from modelworks.registry.gates import needed
 from modelworks.registry.gates.evidence import Need
@@ -37,8 +33,6 @@ from modelworks.train.tune import Tune
 
 _DOUBLED = 10
 """How often a cool-down can be doubled: a thousand times as long."""
-MODULE = "modelworks_project.factory"
-"""Name under which a project's ``factory.py`` is imported; functions in it travel to workers by value."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +59,7 @@ class Model:
     strategy: Strategy
     policy: Policy
     approval: Approval
-    value: Payoff | None
+    value: Value | None
     tune: Tune | None = None
     control: Holdout | None = None
     inputs: Inputs = field(default_factory=Inputs)
@@ -82,6 +76,11 @@ class Model:
     def name(self) -> str:
         """Name of the model."""
         return self.definition.name
+
+    @property
+    def payoff(self) -> Payoff | None:
+        """What each kind of its answers is worth, if that is how its value is counted."""
+        return self.value if isinstance(self.value, Payoff) else None
 
 
 @dataclass(frozen=True)
@@ -139,9 +138,10 @@ def model(
     retrain: Sequence[Trigger] = (),
     cooldown: str = "1d",
     backoff: int = 3,
+    siblings: bool = False,
     budget: Budget | None = None,
     approval: Approval = "auto",
-    value: Payoff | None = None,
+    value: Value | None = None,
     control: Holdout | None = None,
     inputs: Inputs | None = None,
     log: Log | None = None,
@@ -171,15 +171,18 @@ def model(
         retrain: When to retrain; without a trigger only by hand.
         cooldown: Least time between two trainings of one segment.
         backoff: How often that time is doubled at most while nothing comes of a segment's trainings; 0 for never.
+        siblings: Whether a segment that decays or drifts takes those siblings along that share its reason, though
+            they cannot say so by themselves.
         budget: What retraining may spend in a day; anything by default.
         approval: ``"manual"`` where a person has to approve what passed its gates; ``mw.LargeChange(...)`` where
             only a large change is asked for.
-        value: What its predictions are worth.
+        value: What its predictions are worth: ``mw.Payoff(...)``, or ``mw.Worth(function)``.
         control: The share of its traffic that it does not serve, to know what it is worth.
         inputs: What is done with requests that hold what the training did not see; by default they are answered,
             and what is odd is said.
         log: What of its answers is kept; by default all.
-        drift: How large a shift of its inputs or answers must be to be told of; by default a PSI of 0.2.
+        drift: How large a shift of its inputs or answers must be to be told of, and from what; by default a PSI of
+            0.2 from the training.
         holdout: Share of the rows, the newest, that judges instead of teaching.
         window: How far back training looks, for instance ``"120d"``; everything by default.
         params: Passed to the function.
@@ -297,7 +300,13 @@ def model(
             replace(definition, code=code_digest(definition)),
             tuple(gate),
             rollout or Direct(),
-            Policy(tuple(retrain), duration(cooldown), backoff=backoff, budget=budget or Budget()),
+            Policy(
+                tuple(retrain),
+                duration(cooldown),
+                backoff=backoff,
+                budget=budget or Budget(),
+                siblings=siblings,
+            ),
             approval,
             value,
             tune,
@@ -332,60 +341,3 @@ def _online(label: str, dataset: Dataset, features: Sequence[str], checkpoint: i
             "a loss of fewer than two rows says nothing",
             "use some hundred",
         )
-
-
-def load_project(root: Path) -> Project:
-    """Run the project's ``factory.py`` and collect what it defines; without one that is nothing.
-
-    The project's folder is put on the import path, so that ``factory.py`` can import its neighbours.
-
-    Raises:
-        Invalid: it cannot be run, or two definitions share a name.
-    """
-    path = root / "factory.py"
-    if not path.is_file():  # the standalone phase: runs and models logged by hand, no definitions
-        return Project(root, {}, {})
-    if str(root) not in sys.path:
-        sys.path.insert(0, str(root))
-    text = path.read_text(encoding="utf-8", errors="replace")
-    spec = spec_from_file_location(MODULE, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules.setdefault(MODULE.split(".")[0], ModuleType(MODULE.split(".")[0]))
-    sys.modules[MODULE] = module
-    try:
-        spec.loader.exec_module(module)
-    except Invalid:
-        raise
-    except Exception as error:
-        line = _line_in(path, error)
-        raise Invalid(
-            f"{path}{line} cannot be run",
-            f"{type(error).__name__}: {error}",
-            "mend it; 'python factory.py' shows the whole trace",
-        ) from error
-    datasets: dict[str, Dataset] = {}
-    models: dict[str, Model] = {}
-    for value in vars(module).values():
-        if isinstance(value, Dataset):
-            _add(datasets, value.name, value, path)
-        elif isinstance(value, Model):
-            _add(models, value.name, value, path)
-    return Project(root, datasets, models, sources.collect(root, text))
-
-
-def _add(into: dict[str, Any], name: str, value: Any, path: Path) -> None:
-    if name in into and into[name] is not value:
-        raise Invalid(f"two definitions in {path} are called {name!r}", "", "rename one of them")
-    into[name] = value
-
-
-def _line_in(path: Path, error: BaseException) -> str:
-    """``":LINE"`` of the last frame inside the project's file, the place a person has to look at."""
-    trace, line = error.__traceback__, ""
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == str(path):
-            line = f":{trace.tb_lineno}"
-        trace = trace.tb_next
-    return line

@@ -221,7 +221,7 @@ def monitor(
         NotFound: the project has no such model.
         Invalid: it is more days than a calendar has; there is no such span.
     """
-    stations.project.model(name)
+    model = stations.project.model(name)
     if by not in get_args(By):
         raise Invalid(f"it cannot be told by {by!r}", "", f"use one of {', '.join(get_args(By))}")
     if days is None:
@@ -237,6 +237,7 @@ def monitor(
     return {
         "model": name,
         "segment": segment,
+        "reference": model.drift.reference,
         "days": spans,
         "expected": asdict(honesty),
         "outcomes": stations.monitor.truths(name, end=end, days=days),
@@ -256,9 +257,12 @@ def monitor(
                 "psi": watch.psi,
                 "output_psi": watch.output_psi,
                 "drift_test": watch.drift_test,
+                "reference": watch.reference,
                 "drift": watch.drift,
                 "output_drift": watch.output_drift,
                 "shifted": watch.shifted,
+                "effects": watch.effects,
+                "effect_errors": watch.effect_errors,
                 "decayed": watch.decayed,
             }
             for watch in sorted(watches, key=lambda watch: -watch.rows)

@@ -126,7 +126,7 @@ def simulate(
         since,
         until,
         "log_loss" if binary else "squared_error",
-        "" if model.value is None else model.value.unit,
+        "" if model.payoff is None else model.payoff.unit,
         courses,
         monotonic() - started,
     )
@@ -285,13 +285,18 @@ def _courses(
         )
     month = pl.Series(events).cast(pl.Datetime("us", "UTC")).dt.strftime("%Y-%m")
     names = [*month.unique().sort(), "all"]
-    lost = {run.name: _losses(run.answers[part][answered], truth[answered], signature) for run in runs}
+    told, payoff = truth[answered], model.payoff
+    lost = {run.name: _losses(run.answers[part][answered], told, signature) for run in runs}
+    worth = {run.name: payoff.each(None, told, run.answers[part][answered]) for run in runs} if payoff else {}
     day = events[answered] // DAY
+    first = runs[0].name
     courses = []
     for run in runs:
         spans = []
         for name in names:
             here = answered & (np.ones(len(events), bool) if name == "all" else (month == name).to_numpy())
+            some = here[answered]
+            compared = run.name != first and some.any()
             in_span = _within(name)
             scores = run.answers[part][here]
             spans.append(
@@ -299,7 +304,7 @@ def _courses(
                     name,
                     int(here.sum()),
                     _measured(model, truth[here], scores, signature),
-                    None if model.value is None else model.value.total(truth[here], scores),
+                    float(worth[run.name][some].sum()) if worth else None,
                     sum(in_span(one.at) for one in run.events if one.trigger != "start"),
                     sum(
                         in_span(one.at)
@@ -307,11 +312,16 @@ def _courses(
                         if one.trigger != "start" and one.action == "promote"
                     ),
                     sum(took for at, took in run.costs if in_span(from_microseconds(at)) and at > begin),
+                    simulation.apart(lost[run.name][some], lost[first][some], day[some])
+                    if compared
+                    else None,
+                    simulation.apart(worth[run.name][some], worth[first][some], day[some])
+                    if compared and worth
+                    else None,
                 )
             )
-        compared = None if run is runs[0] else simulation.apart(lost[run.name], lost[runs[0].name], day)
         triggers = tuple(map(repr, run.policy.triggers))
-        courses.append(Course(run.name, triggers, tuple(spans), tuple(run.events), compared))
+        courses.append(Course(run.name, triggers, tuple(spans), tuple(run.events)))
     best = simulation.efficient((one.whole.trained, float(lost[one.policy].mean())) for one in courses)
     return tuple(replace(one, efficient=flag) for one, flag in zip(courses, best, strict=True))
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from time import monotonic
 from typing import Any
 
 import polars as pl
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Row, select
 
-from modelworks.core.errors import Invalid
+from modelworks.core.errors import Conflict, Invalid
 from modelworks.core.ref import Ref, Segment, parse_segment
 from modelworks.data.contract import TYPES
 from modelworks.learn.budget import Budget
@@ -23,6 +23,7 @@ from modelworks.pipelines.project import Model
 from modelworks.pipelines.trained import Tally, TrainReport
 from modelworks.registry.model_version import ModelVersion
 from modelworks.stores.ledger.lease import Lease
+from modelworks.stores.ledger.tables import campaigns as table
 from modelworks.stores.ledger.tables import tuned
 from modelworks.train import trainer
 from modelworks.train.candidate import Candidate
@@ -72,8 +73,9 @@ def described(model: Model) -> dict[str, object]:
         "drift": model.drift.to_json(),
         "retrain": [repr(trigger) for trigger in model.policy.triggers],
         **({"budget": repr(model.policy.budget)} if model.policy.budget != Budget() else {}),
+        **({"siblings": True} if model.policy.siblings else {}),
         "approval": model.approval if isinstance(model.approval, str) else repr(model.approval),
-        "value": None if model.value is None else repr(model.value),
+        "value": repr(model.payoff) if model.payoff else getattr(model.value, "rule", None),
     }
 
 
@@ -148,35 +150,63 @@ def go_on(
             return None
         with ledger.write() as db:
             stands, finished = campaigns.stands(db, campaign), campaigns.finished(db, campaign)
+            dataset = str(Ref(stands.dataset, at=stands.dataset_version))
+            report = TrainReport(model.name, campaign, dataset, skipped=len(finished))
+            if stands.status != "running":
+                return report
+            lease.confirm(db)
+            if stands.attempts >= campaigns.ATTEMPTS:
+                return _give_up(db, stations, model, stands, finished).report(report, monotonic() - started)
             campaigns.claim(db, campaign, [model.definition.code])
-        dataset = str(Ref(stands.dataset, at=stands.dataset_version))
-        report = TrainReport(model.name, campaign, dataset, skipped=len(finished))
-        if stands.status != "running":
-            return report
-        plan = campaigns.Plan.from_json(stands.plan)
+            campaigns.keep(db, campaign, attempts=stands.attempts + 1)
         try:
-            tally = _work(stations, model, campaign, plan, finished, stands.seconds, lease, progress)
-        except KeyboardInterrupt:
-            if stands.by == "person":  # who wants it no longer; what the factory has decided goes on later
-                with ledger.write() as db:
-                    lease.confirm(db)
-                    campaigns.keep(db, campaign, status="stopped")
+            tally = _work(stations, model, stands, finished, lease, progress)
+        except BaseException as error:  # whatever it is, the process lives
+            ended: dict[str, Any] = {"attempts": table.c.attempts - 1}
+            if isinstance(error, KeyboardInterrupt) and stands.by == "person":
+                ended["status"] = (
+                    "stopped"  # who wants it no longer; what the factory has decided goes on later
+                )
+            with suppress(Conflict), ledger.write() as db:
+                lease.confirm(db)
+                campaigns.keep(db, campaign, **ended)
             raise
         return tally.report(report, monotonic() - started)
+
+
+def _give_up(
+    db: Connection, stations: Stations, model: Model, stands: Row[Any], finished: Collection[Segment]
+) -> Tally:
+    """End a campaign whose every attempt ends the process: what is left of it has failed, and a person is told."""
+    why = f"its training has ended the process {stands.attempts} times before anything was written down"
+    now, tally = stations.clock(), Tally()
+    left = [parse_segment(text) for text in stands.plan.get("segments") or ()]
+    failed = [Candidate(one, "failed", now, now, error=why) for one in left if one not in finished]
+    results = release.record(db, stations, model, stands.id, stands.dataset_version, failed, None)
+    tally.add(failed, results)
+    campaigns.keep(db, stands.id, status="closed", closed=why, finished=now)
+    message = (
+        f"training {model.name} was given up: it has ended the process {stands.attempts} times; "
+        f"see the log of the process, and train it by hand once that is mended"
+    )
+    stations.monitor.tell_training(db, model.name, message, {"campaign": stands.id})
+    return tally
 
 
 def _work(
     stations: Stations,
     model: Model,
-    campaign: str,
-    plan: campaigns.Plan,
+    stands: Row[Any],
     finished: Collection[Segment],
-    spent: float,
     lease: Lease,
     progress: Progress,
 ) -> Tally:
     """Train what is not finished, and write down what comes of it, bit by bit."""
-    definition, inputs = model.definition, plan.inputs
+    definition, plan, campaign = model.definition, campaigns.Plan.from_json(stands.plan), stands.id
+    inputs = plan.inputs
+    most = (
+        1 if stands.attempts else _BATCH
+    )  # where a process has died, what is done before it dies again stays
     version = inputs[definition.dataset]
     wanted = None if plan.segments is None else [checked(definition, text) for text in plan.segments]
     live = stations.registry.champions(definition.name, wanted)
@@ -222,7 +252,10 @@ def _work(
                 )
                 tally.add(batch, results)
                 far = {"segments": len(finished) + tally.seen, "total": len(finished) + tally.total}
-                campaigns.keep(db, campaign, **far, left=left, seconds=spent + tally.spent, **more)
+                spent = stands.seconds + tally.spent
+                campaigns.keep(db, campaign, left=left, seconds=spent, **{**far, "attempts": 1, **more})
+                if more:
+                    stations.monitor.tell_training(db, model.name, None)
         batch.clear()
         since = monotonic()
 
@@ -234,12 +267,12 @@ def _work(
                 now = monotonic()
                 left = (now - begun) * (1 / candidate.share - 1)
                 progress(f"train {definition.name}", done, candidate.total, left)
-                if len(batch) >= _BATCH or now - since > _BATCH_SECONDS:
+                if len(batch) >= most or now - since > _BATCH_SECONDS:
                     keep()
         except KeyboardInterrupt:  # what is done is done
             keep()
             raise
-    keep(status="finished", finished=stations.clock())
+    keep(status="finished", finished=stations.clock(), attempts=0)
     return tally
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from modelworks.core.ref import segment_text
+from modelworks.core.ref import Ref, parse_segment, segment_text
 from modelworks.pipelines.release import Result
 from modelworks.train.candidate import Candidate
 
@@ -31,6 +31,7 @@ class TrainReport:
         seconds: Wall time.
         stages: Seconds by stage, summed over the workers.
         refusals: Why versions were refused: reason to number.
+        waits: The versions that wait for a person's approval, as references.
     """
 
     model: str
@@ -49,6 +50,7 @@ class TrainReport:
     stages: dict[str, float] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     refusals: dict[str, int] = field(default_factory=dict)
+    waits: list[str] = field(default_factory=list)
 
 
 class Tally:
@@ -63,6 +65,7 @@ class Tally:
         self.stages: Counter[str] = Counter()
         self.failures: dict[str, str] = {}
         self.refusals: Counter[str] = Counter()
+        self.waits: list[tuple[str, int | None]] = []
 
     @property
     def spent(self) -> float:
@@ -82,6 +85,8 @@ class Tally:
             self.actions[result.action] += 1
             if result.action == "refuse":
                 self.refusals[result.gate] += 1
+            if result.action == "wait":
+                self.waits.append((result.segment, result.version))
 
     def report(self, base: TrainReport, seconds: float) -> TrainReport:
         """What was counted, beside what `base` says."""
@@ -102,4 +107,5 @@ class Tally:
             stages={stage: round(value, 4) for stage, value in self.stages.items()},
             failures=self.failures,
             refusals=dict(self.refusals),
+            waits=[str(Ref(base.model, parse_segment(text), at)) for text, at in sorted(self.waits)],
         )

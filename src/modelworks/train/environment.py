@@ -37,9 +37,14 @@ def code_document(definition: Definition) -> bytes:
         "params": definition.params,
     } | ({"computed": definition.computed} if definition.computed else {})
     shape |= {"learn": definition.learn} if definition.learn != "scratch" else {}
+    return b"\n\n".join([to_json(shape, indent=True), source_of(definition.fit).encode(), b""])
+
+
+def source_of(function: Any) -> str:
+    """The source of a function, and of what it uses of its own module; see `code_document`."""
     parts: dict[str, str] = {}
-    _collect(definition.fit, getattr(definition.fit, "__module__", None), parts)
-    return b"\n\n".join([to_json(shape, indent=True), *(part.encode() for part in parts.values()), b""])
+    _collect(function, getattr(function, "__module__", None), parts)
+    return "\n\n".join(parts.values())
 
 
 def shape(document: bytes) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from modelworks.core.batch import Batch
 from modelworks.core.clock import system_clock
 from modelworks.core.errors import Invalid
+from modelworks.core.main_effects import main_effects
 from modelworks.core.measure import Reference
 from modelworks.core.ref import Segment
 from modelworks.core.seen import MOST, Seen
@@ -169,13 +170,15 @@ def _reference(lesson: Lesson, scores: npt.NDArray[Any], artifacts: LocalArtifac
     """Of what was learned last; what was seen is also what those before it have seen."""
     takes = lesson.package.signature
     outputs = evaluate.main(takes, scores)
-    built = Reference.build(lesson.batch, outputs[np.isfinite(outputs)], probabilities=bool(takes.classes))
+    finite = np.isfinite(outputs)
+    built = Reference.build(lesson.batch, outputs[finite], probabilities=bool(takes.classes))
+    effects = main_effects(built.bins(lesson.batch)[:, finite], outputs[finite])
     columns = {name: _column(lesson, name) for name in (*takes.numbers, *takes.texts)}
     seen = Seen.of(columns, takes.numbers, takes.texts)
     if lesson.package.reference is not None:
         before = Reference.from_bytes(artifacts.get(lesson.package.reference)).seen
         seen = seen if before is None else _together(before, seen)
-    return replace(built, seen=seen).to_bytes()
+    return replace(built, seen=seen, main_effects=effects).to_bytes()
 
 
 def _together(one: Seen, other: Seen) -> Seen:

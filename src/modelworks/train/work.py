@@ -24,10 +24,12 @@ import numpy.typing as npt
 from modelworks.core.batch import Batch
 from modelworks.core.clock import from_microseconds, system_clock
 from modelworks.core.errors import ModelworksError, NotReady, Unavailable
+from modelworks.core.main_effects import main_effects
 from modelworks.core.measure import Reference
 from modelworks.core.ref import Segment, segment_text
 from modelworks.core.seen import Seen
 from modelworks.models import packaging
+from modelworks.models.compile.session import CompiledPredictor
 from modelworks.models.layout import to_batch
 from modelworks.models.package import Package
 from modelworks.models.signature import Signature
@@ -55,6 +57,8 @@ _PAUSE, _LONGEST = 0.5, 30.0
 """Seconds before a segment is tried again; twice as long each time, up to the longest."""
 _REFERENCE_ROWS = 5_000
 """Rows, the newest, of which a reference is made at most: more would not make it sharper."""
+_ASKED_ROWS = 1_000
+"""Rows, the newest, by which it is told what each feature does to the output."""
 
 
 def work(plan: Plan, tasks: Sequence[Task]) -> Worked:
@@ -208,7 +212,9 @@ class _Making:
         graph, proof = packaging.proven(model, takes, asked)
         yield "compile and prove"
 
-        reference = _reference(batch, takes, asked.scores, truth, Seen.of(x, takes.numbers, takes.texts))
+        reference = _reference(
+            batch, takes, asked.scores, truth, Seen.of(x, takes.numbers, takes.texts), graph
+        )
         yield "reference"
 
         package = packaging.stored(
@@ -315,19 +321,31 @@ def _champion_scores(
 
 
 def _reference(
-    batch: Batch, takes: Signature, scores: npt.NDArray[np.float32], truth: npt.NDArray[Any], seen: Seen
+    batch: Batch,
+    takes: Signature,
+    scores: npt.NDArray[np.float32],
+    truth: npt.NDArray[Any],
+    seen: Seen,
+    graph: bytes | None,
 ) -> bytes:
     """The sketch that monitoring compares later rows with, and servers hold requests against.
 
     Features are those of the newest rows, learned from and held out: the tests of a shift need as many as there
-    are. Outputs are those of the held-out rows, which are not flattered by having been learned from.
+    are. Outputs are those of the held-out rows, which are not flattered by having been learned from. What features do
+    to the outputs does not depend on that: a compiled model, which costs little to ask, is asked about more rows.
     """
     newest = batch.take(slice(-_REFERENCE_ROWS, None))
     outputs = evaluate.main(takes, scores)
     finite = np.isfinite(outputs)
     known = evaluate.truth(truth[finite], scores[finite], takes)
     built = Reference.build(newest, outputs[finite], probabilities=bool(takes.classes), truth=known)
-    return replace(built, seen=seen).to_bytes()
+    if graph is not None and len(scores) < _ASKED_ROWS:
+        batch = batch.take(slice(-_ASKED_ROWS, None))
+        outputs = evaluate.main(takes, CompiledPredictor(graph).predict(batch))
+    outputs = outputs[-_ASKED_ROWS:]
+    asked = batch.take(np.flatnonzero(np.isfinite(outputs)) + len(batch) - len(outputs))
+    effects = main_effects(built.bins(asked), outputs[np.isfinite(outputs)])
+    return replace(built, seen=seen, main_effects=effects).to_bytes()
 
 
 def _transient(error: BaseException | None) -> bool:

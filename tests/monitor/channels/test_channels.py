@@ -156,7 +156,7 @@ def test_a_webhook_is_signed_and_says_which_notice_it_is() -> None:
     assert headers["x-modelworks-signature"] == f"sha256={signed}"
     assert json.loads(body)["alerts"][0] == {
         "id": 1, "event": "opened", "model": "delay", "segment": "UA", "kind": "drift", "severity": "warning",
-        "message": "number 1 of <delay> & others", "at": "2024-06-01T00:00:00+00:00",
+        "message": "number 1 of <delay> & others", "at": "2024-06-01T00:00:00+00:00", "incident": 1,
     }  # fmt: skip
 
 

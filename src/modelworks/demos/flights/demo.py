@@ -240,7 +240,7 @@ def _report(
         "frozen": frozen_scores(arrived, february, factory.stores.artifacts),
         "none": np.full(len(arrived), rate),
     }
-    payoff = factory.project.model("delay").value
+    payoff = factory.project.model("delay").payoff
     assert payoff is not None
     now = plain(factory.status())
     factory.drain()

@@ -76,6 +76,30 @@ def mean_above(one: Sums, other: Sums, times: float = 1.0) -> float:
     return above(one.mean - times * other.mean, variance, scale)
 
 
+def interval(variance: float, scale: float, alpha: float) -> float:
+    """How far, at any time, an estimate is at most from what it estimates; for large numbers of values.
+
+    What a two-sided mixture sequential probability ratio test does not refuse:
+    ``sqrt(2 V (V + t^2) / t^2 (log(1 / alpha) + log((V + t^2) / V) / 2))``. However often one looks, and whenever one
+    stops, all of these intervals hold together with a probability of ``1 - alpha``.
+
+    Source: Johari, Koomen, Pekelis and Walsh, Always Valid Inference, Operations Research 70 (2022), equation 12,
+    inverted; for estimates that are normal only in the limit Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas,
+    Time-uniform central limit theory and asymptotic confidence sequences, Annals of Statistics 52 (2024).
+
+    Args:
+        variance: Of the estimate, V.
+        scale: Size t of the effects at which it is narrowest.
+        alpha: Probability of ever being further away.
+    """
+    if variance <= 0 or scale <= 0:
+        return 0.0
+    spread = variance + scale**2
+    return math.sqrt(
+        2 * variance * spread / scale**2 * (math.log(1 / alpha) + math.log(spread / variance) / 2)
+    )
+
+
 def radius(rows: int, alpha: float) -> float:
     """How far, at any time, an empirical distribution function is at most from the true one; in sup norm.
 

@@ -46,19 +46,31 @@ class OnDecay:
                 f"{self!r} would fire at any time", "", "use by above 0, at least 2 rows, sigmas from 0"
             )
 
-    def judge(self, state: SegmentState) -> Firing | None:
-        """See `Trigger.judge`."""
+    def differs(self, state: SegmentState) -> tuple[float, float] | None:
+        """How much worse the loss by row is than at validation, and the standard error of that."""
         if state.loss is None or state.promised is None or state.loss_error is None:
             return None
         if state.loss_kind != _METRICS[self.metric]:
             return None
-        if state.labelled < self.rows or state.new_rows == 0:
-            return None
         error = math.hypot(state.loss_error, state.promised_error or 0.0)
+        return (state.loss - state.promised, error) if error > 0 else None
+
+    def least(self, promised: float) -> float:
+        """How much the loss by row must be worse than it was `promised`: `by`, as a difference of losses by row."""
+        return (math.sqrt(promised) + self.by) ** 2 - promised if self.metric == "rmse" else self.by
+
+    def judge(self, state: SegmentState) -> Firing | None:
+        """See `Trigger.judge`."""
+        told = self.differs(state)
+        if told is None or state.labelled < self.rows or state.new_rows == 0:
+            return None
+        assert state.loss is not None
+        assert state.promised is not None
+        worse, error = told
         live, promised = state.loss, state.promised
         if self.metric == "rmse":
             live, promised = math.sqrt(live), math.sqrt(promised)
-        if live - promised < self.by or state.loss - state.promised <= self.sigmas * error:
+        if live - promised < self.by or worse <= self.sigmas * error:
             return None
         return Firing(
             "on_decay",

@@ -35,6 +35,7 @@ class SegmentState:
         promised: The same loss at validation; ``None`` where it was not measured.
         promised_error: Its standard error.
         shifted: Features that have shifted, as `monitor` judged the whole fleet.
+        shifting: The same by the easier limits that keep an alarm open.
         psi: Shift of every feature, as a population stability index.
         losses: Loss of each of the champion's rows, in the order in which the truths came; ``None`` where no
             trigger looks at them.
@@ -57,6 +58,7 @@ class SegmentState:
     promised: float | None = None
     promised_error: float | None = None
     shifted: tuple[str, ...] = ()
+    shifting: tuple[str, ...] = ()
     psi: Mapping[str, float] = field(default_factory=dict)
     losses: npt.NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
 

@@ -8,7 +8,9 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 
 _LISTED = 20
-"""Alerts that a message names one by one."""
+"""Incidents that a message names one by one."""
+_TOGETHER = 3
+"""Alerts of an incident that it names."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Told:
         severity: ``"info"``, ``"warning"`` or ``"critical"``.
         message: What is wrong, one sentence.
         at: When it was opened or closed.
+        incident: The incident that it is part of; `id` where it began one.
     """
 
     id: int
@@ -34,6 +37,7 @@ class Told:
     severity: str
     message: str
     at: datetime
+    incident: int = 0
 
     @property
     def line(self) -> str:
@@ -64,8 +68,10 @@ class Notice:
         if len(self.alerts) == 1:
             return f"[{self.project}] {self.alerts[0].line}"
         critical = sum(one.severity == "critical" for one in opened)
+        incidents = len({one.incident or one.id for one in opened})
+        fewer = f" of {incidents} incident{'s' * (incidents > 1)}" if incidents < len(opened) else ""
         parts = [
-            f"{len(opened)} alerts" if opened else "",
+            f"{len(opened)} alerts{fewer}" if opened else "",
             f"{critical} of them critical" if critical else "",
         ]
         closed = len(self.alerts) - len(opened)
@@ -74,15 +80,25 @@ class Notice:
 
     @property
     def text(self) -> str:
-        """All of it."""
-        lines = [f"- {one.line}" for one in self.alerts[:_LISTED]]
-        if len(self.alerts) > _LISTED:
-            lines.append(f"- and {len(self.alerts) - _LISTED} more: modelworks alerts")
+        """All of it, by incident."""
+        incidents: dict[tuple[str, int], list[Told]] = {}
+        for one in self.alerts:
+            incidents.setdefault((one.event, one.incident or one.id), []).append(one)
+        lines = []
+        for (_, incident), some in list(incidents.items())[:_LISTED]:
+            lines += [f"- {one.line}" if one is some[0] else f"  - {one.line}" for one in some[:_TOGETHER]]
+            if len(some) > _TOGETHER:
+                more = len(some) - _TOGETHER
+                lines.append(f"  - and {more} more of the same: modelworks alerts --incident {incident}")
+        if len(incidents) > _LISTED:
+            lines.append(f"- and {len(incidents) - _LISTED} more: modelworks incidents")
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
         """As data."""
-        alerts = [{**vars(one), "at": one.at.isoformat()} for one in self.alerts]
+        alerts = [
+            {**vars(one), "at": one.at.isoformat(), "incident": one.incident or one.id} for one in self.alerts
+        ]
         return {"id": self.id, "project": self.project, "title": self.title, "alerts": alerts}
 
 

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from modelworks.core.errors import Invalid
 from modelworks.monitor.drift import DRIFT_TESTS
 
+YEAR = 364
+"""Days of a year in whole weeks, so that weekdays are compared with the same ones."""
+_WEEK = 7
+
+Compared = Literal["training", "trailing", "seasonal"]
+"""What the days that are judged are compared with."""
+
 
 @dataclass(frozen=True)
 class Drift:
-    """How large a shift must be to be told of: ``drift=`` of `@mw.model`.
+    """How large a shift must be to be told of, and from what: ``drift=`` of `@mw.model`.
 
     How sure it must be is not a matter of the model: false alarms are controlled over the whole fleet.
 
@@ -20,10 +27,16 @@ class Drift:
         test: How shifts are measured: ``"psi"``, ``"js"`` (Jensen-Shannon divergence, bits), ``"ks"``
             (Kolmogorov-Smirnov) or ``"wasserstein"`` (standard deviations).
         least: The smallest shift that matters; by default what is usual for the test: 0.2, 0.03, 0.1, 0.1.
+        reference: What the last days are compared with: ``"training"``, the rows that the version was made of;
+            ``"trailing"``, what it answered in the `days` before them; ``"seasonal"``, what it answered on the same
+            days a year (52 weeks) before. Where it did not answer then, its training is taken.
+        days: See ``"trailing"``; at least a week.
     """
 
     test: str = "psi"
     least: float | None = None
+    reference: Compared = "training"
+    days: int = 28
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -40,6 +53,14 @@ class Drift:
             )
         if self.least is not None and not 0 < self.least < float("inf"):
             raise Invalid(f"least of mw.Drift is {self.least}", "", "use a number above 0")
+        if self.reference not in get_args(Compared):
+            raise Invalid(
+                f"reference of mw.Drift is {self.reference!r}",
+                "",
+                f"use one of {', '.join(get_args(Compared))}",
+            )
+        if self.days < _WEEK:
+            raise Invalid(f"days of mw.Drift is {self.days}", "days of the week differ", "use at least 7")
 
     @property
     def limit(self) -> float:
@@ -50,6 +71,16 @@ class Drift:
     def slight(self) -> float:
         """The smallest shift that is mentioned, where it is beyond chance."""
         return min(DRIFT_TESTS[self.test].slight, self.limit)
+
+    def before(self, days: float) -> tuple[float, float] | None:
+        """How many days ago the days began that the last `days` are compared with.
+
+        Returns:
+            More than the first number and at most the second; ``None`` where it is the training.
+        """
+        if self.reference == "trailing":
+            return days, days + self.days
+        return (YEAR, YEAR + days) if self.reference == "seasonal" else None
 
     def to_json(self) -> dict[str, Any]:
         """As data; called with it, the class makes it again."""

@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
-from modelworks.core.errors import Unavailable
+from modelworks.core.errors import Conflict, Unavailable
 from modelworks.core.plain import to_json
 from modelworks.stores.ledger.alone import among_files, among_sessions, held_among_files, held_among_sessions
 from modelworks.stores.ledger.lease import Leases
+from modelworks.stores.ledger.revisions import HEAD, copies, revision
 from modelworks.stores.ledger.together import Together
 
-HEAD = "0001"
-"""The newest migration: a ledger at this revision needs none."""
 _JSON: dict[str, Any] = {
     "json_serializer": lambda value: to_json(value).decode(),
     "json_deserializer": orjson.loads,
@@ -37,6 +36,7 @@ class Ledger:
 
     Raises:
         Unavailable: the database does not answer.
+        Conflict: the ledger is newer than this code.
     """
 
     def __init__(self, url: str) -> None:
@@ -44,11 +44,15 @@ class Ledger:
         try:
             self._migrate()
         except DBAPIError as error:
+            self.engine.dispose()
             raise Unavailable(
                 "the ledger cannot be opened",
                 str(error.orig),
                 f"check that {self.engine.url!r} exists and answers",
             ) from error
+        except Conflict:
+            self.engine.dispose()
+            raise
 
     @cached_property
     def engine(self) -> Engine:
@@ -79,16 +83,28 @@ class Ledger:
         return engine
 
     def _migrate(self) -> None:
-        with self.read() as db:
-            if (
-                inspect(db).has_table("alembic_version")
-                and db.scalar(text("select version_num from alembic_version")) == HEAD
-            ):
-                return
+        if self.revision() == HEAD:
+            return
         # Alembic takes a while to import and is needed once a version.
         from modelworks.stores.ledger.migrate import upgrade
 
-        upgrade(self.write)
+        with self.alone("migrate"):  # the others wait, however long it takes, and find it done
+            if self.revision() != HEAD:
+                upgrade(self.write)
+
+    def revision(self) -> str | None:
+        """Which migration was the last; ``None`` where there was none yet.
+
+        Raises:
+            Conflict: this code does not know it.
+        """
+        with self.read() as db:
+            return revision(db)
+
+    @property
+    def copies(self) -> list[Path]:
+        """Of an embedded ledger: the copy from before the last upgrade, if there was one."""
+        return copies(Path(self.engine.url.database or "")) if self.engine.dialect.name == "sqlite" else []
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

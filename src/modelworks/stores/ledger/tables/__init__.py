@@ -43,6 +43,7 @@ from modelworks.stores.ledger.tables.runs import (
     tuned,
 )
 from modelworks.stores.ledger.tables.trail import audit, edges, exported, keys, spent, tokens
+from modelworks.stores.ledger.tables.value import earnings, segment_earnings, usage
 
 __all__ = [
     "Utc",
@@ -61,6 +62,7 @@ __all__ = [
     "decisions",
     "deployment_history",
     "deployments",
+    "earnings",
     "edges",
     "experiments",
     "exported",
@@ -83,11 +85,13 @@ __all__ = [
     "run_values",
     "runs",
     "searches",
+    "segment_earnings",
     "servers",
     "spent",
     "tokens",
     "truths",
     "tuned",
+    "usage",
     "verdicts",
     "watermarks",
     "windows",

@@ -65,7 +65,9 @@ alerts = Table(
     Column("acknowledged", Utc),
     Column("acknowledged_by", Name),
     Column("snoozed", Utc),  # until then nobody is told
+    Column("incident", Integer),  # the alert that began the incident it is part of, if that is another one
     Index(None, "model", "segment", "kind", "closed"),
+    Index(None, "incident"),
     Index(None, "opened"),
 )
 notices = Table(

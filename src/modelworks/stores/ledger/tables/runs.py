@@ -43,6 +43,8 @@ campaigns = Table(
     # Seconds of the workers so far, and why it was closed before it was done, if it was.
     Column("seconds", Float, nullable=False, default=0.0),
     Column("closed", Text),
+    # How often it was begun since something of it was last written down, and not ended: see pipelines.campaign.
+    Column("attempts", Integer, nullable=False, default=0),
     # How many are done, of how many, and the seconds until all will be: see pipelines.campaign.
     Column("segments", Integer, nullable=False),
     Column("total", Integer, nullable=False, default=0),

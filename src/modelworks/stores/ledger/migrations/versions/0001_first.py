@@ -1,22 +1,13 @@
-"""The first ledger.
-
-While 0.1 is unreleased this creates the tables as they are declared; from the first release on, every
-change of a table is a migration of its own.
-"""
+"""The first ledger, frozen."""
 
 from alembic import op
 
-from modelworks.stores.ledger.tables import metadata
+from modelworks.stores.ledger.migrations.first import schema
 
 revision = "0001"
 down_revision = None
 
 
 def upgrade() -> None:
-    """Create every table."""
-    metadata.create_all(op.get_bind())
-
-
-def downgrade() -> None:
-    """Drop every table."""
-    metadata.drop_all(op.get_bind())
+    """Create every table; tables of somebody else that have such a name are not taken for ours."""
+    schema.create_all(op.get_bind(), checkfirst=False)
