@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from heapq import nsmallest
 from typing import Any
 
@@ -100,19 +101,21 @@ class Reference:
     judged: Doubles | None = None
     main_effects: Doubles | None = None
 
-    @property
+    @cached_property
     def held(self) -> Doubles:
         """Rows of each bin of the output, and `judged` of them, shape (4, 20); no rows at all without that."""
         return np.zeros((4, OUTPUT_BINS)) if self.judged is None else np.vstack([self.outputs, self.judged])
 
-    @property
+    @cached_property
     def rows(self) -> int:
         """Number of rows whose outputs it was made of."""
         return int(self.outputs.sum())
 
     def outputs_alone(self) -> Reference:
         """The same without the features."""
-        return replace(self, edges=self.edges[:0], categories=(), features=self.features[:0])
+        return replace(
+            self, edges=self.edges[:0], categories=(), features=self.features[:0], main_effects=None
+        )
 
     @classmethod
     def build(

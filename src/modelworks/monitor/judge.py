@@ -273,6 +273,8 @@ def _main_effects(reference: Reference) -> Doubles:
 
 def _flagged(names: Sequence[str], flags: Sequence[bool], but: Sequence[bool] = ()) -> tuple[str, ...]:
     """The names of which a flag is up, and not the one of `but`."""
+    if True not in flags:  # as of nearly all
+        return ()
     return tuple(
         name
         for name, flag, other in zip_longest(names, flags[: len(names)], but[: len(names)])

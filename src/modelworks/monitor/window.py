@@ -184,13 +184,20 @@ def sketched(
             part = part.join(
                 windows.with_row_index("window"), on=[*keys, "day"], how="left", maintain_order="left"
             )
-            made.append((windows, _sketch(part, [entry for _, entry in mine], layout, len(windows), read)))
+            made.append((windows, sketch(part, [entry for _, entry in mine], len(windows), read)))
     return made
 
 
-def _sketch(
-    rows: pl.DataFrame, known: Sequence[Known], layout: Layout, windows: int, read: Read | None
-) -> Sketches:
+def sketch(rows: pl.DataFrame, known: Sequence[Known], windows: int, read: Read | None = None) -> Sketches:
+    """Sketch rows of versions of one layout.
+
+    Args:
+        rows: From `joined`; ``of`` is the place of each row's version in `known`, ``window`` that of its window.
+        known: The versions.
+        windows: How many there are.
+        read: See `sketched`.
+    """
+    layout = known[0].layout
     of, window = (rows[name].to_numpy().astype(np.int64) for name in ("of", "window"))
     output = rows["output"].to_numpy().astype(np.float64)
     happened, loss = _TRUTHS[layout[2]](rows, of, [entry.signature.classes for entry in known])

@@ -270,12 +270,14 @@ def _rows(
     stations: Stations, definition: Definition, attempts: Mapping[Segment, Attempt]
 ) -> dict[Segment, tuple[int, int]]:
     """Rows of every segment and parent that a training could use, and those that came since its last one."""
-    frame = training.frame(stations, definition)
+    per, time = list(definition.per), training.time_of(stations, definition)
+    # All columns are read, for trainings want them next; only a few are looked at.
+    rows = training.frame(stations, definition).select(
+        *dict.fromkeys([*per, definition.target, time, VERSION])
+    )
     if definition.window is not None:
-        time = training.time_of(stations, definition)
-        frame = frame.filter(pl.col(time) >= pl.col(time).max() - duration(definition.window))
-    rows = frame.filter(pl.col(definition.target).is_not_null())
-    per = list(definition.per)
+        rows = rows.filter(pl.col(time) >= pl.col(time).max() - duration(definition.window))
+    rows = rows.filter(pl.col(definition.target).is_not_null())
     # One small row for each route and ingest; the levels above are sums of these.
     sizes = rows.group_by([*per, VERSION]).len()
     counts: dict[Segment, tuple[int, int]] = {}

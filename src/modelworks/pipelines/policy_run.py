@@ -25,6 +25,7 @@ from modelworks.learn.triggers.on_rows import OnRows
 from modelworks.models.definition import Definition
 from modelworks.models.package import Package
 from modelworks.models.predictor import Predictor
+from modelworks.models.signature import Signature
 from modelworks.monitor.drift.rule import Drift
 from modelworks.monitor.fleet import share
 from modelworks.monitor.judge import judge, judge_answers
@@ -33,7 +34,7 @@ from modelworks.monitor.sketch import Sketches
 from modelworks.monitor.station import TRAILING_DAYS
 from modelworks.monitor.truths import LOOK_BACK
 from modelworks.monitor.watch import Watch
-from modelworks.monitor.window import Key, Known, Layout, sketched
+from modelworks.monitor.window import Key, Known, Layout, sketch
 from modelworks.pipelines.past import DAY, Ints, Past
 
 _AHEAD = 28 * DAY
@@ -206,36 +207,35 @@ class PolicyRun:
         versions = {one.uid: one for one in self.champions.values()}
         there = np.isin(self._by[places], list(versions))
         places, labelled = places[there], labelled[there]
-        uids, which = np.unique(self._by[places], return_inverse=True)
+        uids, of = np.unique(self._by[places], return_inverse=True)
         who = [versions[uid] for uid in uids.tolist()]
-        if not who:
-            return
-        known = {one.key: one.known for one in who}
-        rows = pl.DataFrame(
-            {
-                "segment": np.array([one.key[0] for one in who], object)[which],
-                "version": uids[which],
-                "event_time": pl.Series(asked.events[places]).cast(pl.Datetime("us", "UTC")),
-                "output": self.answers[places],
-                "value": np.where(labelled, asked.truth[places], np.nan),
-                "label": pl.Series([None] * len(places), dtype=pl.String),
-                "place": places,
-            },
-            schema_overrides={"segment": pl.String},
-        )
-        signatures = {entry.layout: entry.signature for entry in known.values()}
+        layouts = [one.known.layout for one in who]
+        for layout in dict.fromkeys(layouts):
+            mine = np.flatnonzero([one == layout for one in layouts])
+            here = np.flatnonzero(np.isin(of, mine))
+            known = [who[place].known for place in mine]
+            signature = known[0].signature
+            days = asked.events[places[here]] // DAY
+            first, span = int(days.min()), int(np.ptp(days)) + 1
+            windows, window = np.unique(uids[of[here]] * span + days - first, return_inverse=True)
+            rows = pl.DataFrame(
+                {
+                    "of": np.searchsorted(mine, of[here]),
+                    "window": window,
+                    "output": self.answers[places[here]],
+                    "value": np.where(labelled[here], asked.truth[places[here]], np.nan),
+                    "label": pl.Series([None] * len(here), dtype=pl.String),
+                    "place": places[here],
+                }
+            )
 
-        def read(part: pl.DataFrame, layout: Layout) -> Batch:
-            return asked.batch(part["place"].to_numpy(), signatures[layout])
+            def read(part: pl.DataFrame, _layout: Layout, signature: Signature = signature) -> Batch:
+                return asked.batch(part["place"].to_numpy(), signature)
 
-        for layout in signatures:
-            mine = {key: entry for key, entry in known.items() if entry.layout == layout}
-            for windows, sketches in sketched(rows, mine, read):
-                self._add(layout, windows, sketches, sign)
+            made = sketch(rows, known, len(windows), read)
+            self._add(layout, windows // span, windows % span + first, made, sign)
 
-    def _add(self, layout: Layout, windows: pl.DataFrame, made: Sketches, sign: int) -> None:
-        days = windows["day"].dt.epoch("us").to_numpy() // DAY
-        uids = windows["version"].to_numpy()
+    def _add(self, layout: Layout, uids: Ints, days: Ints, made: Sketches, sign: int) -> None:
         for day in np.unique(days).tolist():
             here = np.flatnonzero(days == day)
             counts = Counts(sign * made.counts.features[here], sign * made.counts.outputs[here])
