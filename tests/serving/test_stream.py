@@ -70,6 +70,13 @@ def endless(row: dict[str, Any]) -> Iterator[Any]:
             file.write("ended")
 
 
+def slow(row: dict[str, Any]) -> Iterator[str]:
+    """So few words without end that no answer becomes too long while a server ends; none of another text."""
+    while row["text"] == "on and on":
+        time.sleep(0.02)
+        yield "x"
+
+
 class Story:
     """Something that can be called and yields."""
 
@@ -248,12 +255,12 @@ def test_a_client_that_leaves_ends_the_work_and_one_that_does_not_read_stops_it(
 
 def test_a_server_that_ends_says_so_in_what_it_cannot_finish(tmp_path: Path) -> None:
     stores = open_stores(tmp_path / "state")
-    put(stores, "endless", endless)
-    body = {"rows": [asked("a", tmp_path / "count")]}
+    put(stores, "slow", slow)
+    body = {"rows": [asked("on and on")]}
     with (
         world.server_process(tmp_path / "state", native="processes", drain=0.0) as (process, port),
         world.client(port) as client,
-        client.stream("POST", "/predict/endless/stream", json=body) as answer,
+        client.stream("POST", "/predict/slow/stream", json=body) as answer,
     ):
         lines = answer.iter_lines()
         next(lines)

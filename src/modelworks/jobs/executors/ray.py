@@ -34,6 +34,7 @@ from modelworks.jobs.executors.dispatch import Dead, Run
 from modelworks.jobs.executors.port import RETRIES, Done, Initial, Item, More, Value, own_cores
 from modelworks.jobs.executors.worker import Desk
 
+_BREAKPOINTS = "PYTHONBREAKPOINT"
 _OBJECTS = 256 * 1024 * 1024
 """Bytes of the object store of a cluster that is started here: files go round it, the rest is small."""
 _PATIENCE = 300.0
@@ -156,6 +157,7 @@ class Ray:
                     "include_dashboard": False,
                     "object_store_memory": _OBJECTS,
                 }
+            breakpoints = os.environ.get(_BREAKPOINTS)
             try:
                 ray.init(
                     address=self.address or "local",
@@ -171,6 +173,11 @@ class Ray:
                     str(error).strip().split("\n")[0],
                     "see the setting train.ray_address, or use train.executor = 'processes'",
                 ) from error
+            finally:  # Ray would have every breakpoint of this process
+                if breakpoints is None:
+                    os.environ.pop(_BREAKPOINTS, None)
+                else:
+                    os.environ[_BREAKPOINTS] = breakpoints
             self._connected = True
 
     def _get(self) -> _Worker:
