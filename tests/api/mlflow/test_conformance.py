@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,7 +110,10 @@ def test_a_model_that_can_be_read_is_served(
         assert factory.trust_model("pickle@1")["deployed"], "it was named champion"
         answered = [one["output"] for one in factory.predict("pickle", rows)["predictions"]]
         assert answered == pytest.approx(expected, abs=1e-5)
-    answer = httpx.post(f"{server.url}/predict/readable", json={"rows": rows})
+    end = time.monotonic() + 20  # the server looks at the ledger twice a second
+    while (answer := httpx.post(f"{server.url}/predict/readable", json={"rows": rows})).status_code != 200:
+        assert time.monotonic() < end, answer.text
+        time.sleep(0.05)
     assert [one["output"] for one in answer.json()["predictions"]] == pytest.approx(expected, abs=1e-5)
 
 
