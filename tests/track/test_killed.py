@@ -65,7 +65,7 @@ def test_nothing_that_was_logged_is_lost_when_the_process_is_killed(tmp_path: Pa
         run, last = killed(logging_process(tmp_path), chance.randint(1, 5_000))
         stores, station = opened(tmp_path)
         end = time.monotonic() + 20
-        # A child that it was just starting (git says where the code is from) holds its lock until it is another program.
+        # A child that it was just starting (git) holds its lock until it is another program.
         while (told := station.run(run))["status"] == "running" and time.monotonic() < end:
             time.sleep(0.01)
         assert (told["status"], told["error"]) == ("lost", "its process died")
