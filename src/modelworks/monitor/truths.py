@@ -69,25 +69,27 @@ class Truths:
 
 def with_history(rows: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
     """Rows from `window.joined` with what was told of each: when first, how often, how often something else."""
-    told = [
-        rows.select("id", **{by: "id" if by == "prediction_id" else "key"}).join(outcomes, on=by, how="inner")
-        for by in ("prediction_id", "key")
-    ]
-    columns = ["id", "received", "value", "label", "time"]
-    every = pl.concat([one.select(columns) for one in told]).sort("received", "value", "label")
-    other = [pl.col(name).ne_missing(pl.col(name).shift().over("id")) for name in ("value", "label")]
-    again = pl.col("received").cum_count().over("id") > 1
-    history = (
-        every.with_columns(changed=again & (other[0] | other[1]))
-        .group_by("id")
-        .agg(
-            pl.col("received").first().alias("first"),
-            pl.len().alias("told"),
-            pl.col("changed").sum(),
-            pl.col("time").last().alias("happened"),
-        )
+    numbered = rows.with_row_index("row")
+    columns = ["row", "received", "value", "label", "time"]
+    every = pl.concat(
+        numbered.select("row", pl.col(of).alias(by)).join(outcomes, on=by, how="inner").select(columns)
+        for by, of in (("prediction_id", "id"), ("key", "key"))
     )
-    return rows.join(history, on="id", how="left", maintain_order="left")
+    row = every["row"].to_numpy()
+    often = pl.Series(np.bincount(row, minlength=len(rows))[row] > 1, dtype=pl.Boolean)
+    # Nearly all of the truth is told once: only the rest is put in order and compared.
+    again = every.filter(often).sort("received", "value", "label")
+    other = [pl.col(name).ne_missing(pl.col(name).shift().over("row")) for name in ("value", "label")]
+    later = pl.col("received").cum_count().over("row") > 1
+    first, happened = pl.col("received").alias("first"), pl.col("time").alias("happened")
+    one = (pl.lit(1, pl.UInt32).alias("told"), pl.lit(0, pl.UInt32).alias("changed"))
+    changed = (
+        again.with_columns(changed=later & (other[0] | other[1]))
+        .group_by("row")
+        .agg(first.first(), pl.len().alias("told"), pl.col("changed").sum(), happened.last())
+    )
+    history = pl.concat([every.filter(~often).select("row", first, *one, happened), changed])
+    return numbered.join(history, on="row", how="left", maintain_order="left").drop("row")
 
 
 def days_of(rows: pl.DataFrame, slack: timedelta) -> list[Truths]:
