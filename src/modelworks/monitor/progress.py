@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -18,8 +18,8 @@ from modelworks.stores.tables import Tables
 _OVERLAP = timedelta(seconds=0.5)
 """How much later than its neighbours a row may reach the tables without being missed, were its day closed."""
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-_PART = 7
-"""Days that are read at once."""
+_PART = 1_000_000
+"""Predictions that are read at once, unless a day has more."""
 _EVENT = pl.col("event_time")
 
 
@@ -77,9 +77,8 @@ class Changed:
         """Predictions of whole days with their truth, as `monitor.truths.with_history` gives them."""
         if not self.tables.exists("predictions"):
             return
-        if self.before.observed is None:
-            days = self._all_days()
-        else:
+        days = None
+        if self.before.observed is not None:
             predictions = read_predictions(
                 self.tables,
                 self.model,
@@ -95,7 +94,7 @@ class Changed:
             self._seen(predictions, outcomes)
             days = self._late_days(predictions, outcomes)
             yield _told(predictions.filter(self._open <= _EVENT), outcomes)
-        for some in _batches(days):
+        for some in self._together(days):
             # Files say which times they hold, not which days: the range saves opening the others.
             near = (some[0] <= _EVENT) & (some[-1] + DAY > _EVENT)
             predictions = read_predictions(
@@ -105,9 +104,24 @@ class Changed:
             self._seen(predictions, outcomes)
             yield _told(predictions.filter(self.now > _EVENT), outcomes)
 
-    def _all_days(self) -> set[datetime]:
+    def _together(self, days: set[datetime] | None) -> Iterator[list[datetime]]:
+        """Days, all that there are by default, in order: as many at once as have about `_PART` predictions."""
+        if days is not None and not days:
+            return
         mine = self.tables.scan("predictions").filter(pl.col("model") == self.model, self.now > _EVENT)
-        return set(mine.select(_EVENT.dt.truncate("1d").unique()).collect()["event_time"])
+        day = _EVENT.dt.truncate("1d").alias("day")
+        if days is not None:
+            mine = mine.filter(min(days) <= _EVENT, max(days) + DAY > _EVENT, day.is_in(days))
+        some: list[datetime] = []
+        rows = 0
+        for one, count in mine.group_by(day).agg(pl.len()).sort("day").collect().iter_rows():
+            if some and rows + count > _PART:
+                yield some
+                some, rows = [], 0
+            some.append(one)
+            rows += count
+        if some:
+            yield some
 
     def _late_days(self, predictions: pl.DataFrame, outcomes: pl.DataFrame) -> set[datetime]:
         """Days that were closed already, and for which a prediction or an outcome has come since."""
@@ -143,12 +157,6 @@ class Changed:
 
 def _told(predictions: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
     return with_history(joined(predictions, outcomes), outcomes)
-
-
-def _batches(days: Iterable[datetime]) -> Iterator[list[datetime]]:
-    ordered = sorted(days)
-    for start in range(0, len(ordered), _PART):
-        yield ordered[start : start + _PART]
 
 
 def _day(moment: datetime) -> datetime:

@@ -26,6 +26,8 @@ from modelworks.stores.tables import Tables
 DAY = timedelta(days=1)
 SLACK = timedelta(days=3)
 """How much earlier than its event an outcome may say it happened: clocks differ, some things show early."""
+_SLICE = 65_536
+"""Rows that are sketched at once, whole windows: few enough for the processor's caches."""
 _SKEW = timedelta(seconds=5)
 """How much the clocks of servers may differ."""
 _OUTCOMES: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -178,27 +180,38 @@ def sketched(
         versions = pl.DataFrame(
             [key for key, _ in mine], {"segment": pl.String, "version": pl.Int64}, orient="row"
         )
-        part = rows.join(versions.with_row_index("of"), on=keys, how="inner", maintain_order="left")
+        part = rows.join(versions.with_row_index("of"), on=keys, how="inner").sort("of", "day")
         if len(part):
+            part = part.with_columns(window=pl.struct("of", "day").rle_id())
             windows = part.select(*keys, "day").unique(maintain_order=True)
-            part = part.join(
-                windows.with_row_index("window"), on=[*keys, "day"], how="left", maintain_order="left"
-            )
-            made.append((windows, sketch(part, [entry for _, entry in mine], len(windows), read)))
+            made.append((windows, sketch(part, [entry for _, entry in mine], read)))
     return made
 
 
-def sketch(rows: pl.DataFrame, known: Sequence[Known], windows: int, read: Read | None = None) -> Sketches:
+def sketch(rows: pl.DataFrame, known: Sequence[Known], read: Read | None = None) -> Sketches:
     """Sketch rows of versions of one layout.
 
     Args:
-        rows: From `joined`; ``of`` is the place of each row's version in `known`, ``window`` that of its window.
+        rows: From `joined`, ordered by version and window: ``of`` is the place of the version in `known`, ``window``
+            that of the window among all, so that none between the first and the last is left out.
         known: The versions.
-        windows: How many there are.
         read: See `sketched`.
     """
+    first = np.flatnonzero(np.diff(rows["window"].to_numpy().astype(np.int64), prepend=-1))
+    begins = first[np.unique(np.searchsorted(first, np.arange(0, len(rows), _SLICE), side="right") - 1)]
+    ends = [*begins[1:].tolist(), len(rows)]
+    return Sketches.joined(
+        [_sketch(rows[begin:end], known, read) for begin, end in zip(begins.tolist(), ends, strict=True)]
+    )
+
+
+def _sketch(rows: pl.DataFrame, known: Sequence[Known], read: Read | None) -> Sketches:
+    """`sketch` of rows that fit into the caches."""
     layout = known[0].layout
     of, window = (rows[name].to_numpy().astype(np.int64) for name in ("of", "window"))
+    known = known[of[0] : of[-1] + 1]
+    of, window = of - of[0], window - window[0]
+    windows = int(window[-1]) + 1
     output = rows["output"].to_numpy().astype(np.float64)
     happened, loss = _TRUTHS[layout[2]](rows, of, [entry.signature.classes for entry in known])
     unseen = known[0].unseen

@@ -232,7 +232,7 @@ class PolicyRun:
             def read(part: pl.DataFrame, _layout: Layout, signature: Signature = signature) -> Batch:
                 return asked.batch(part["place"].to_numpy(), signature)
 
-            made = sketch(rows, known, len(windows), read)
+            made = sketch(rows.sort("window"), known, read)
             self._add(layout, windows // span, windows % span + first, made, sign)
 
     def _add(self, layout: Layout, uids: Ints, days: Ints, made: Sketches, sign: int) -> None:
