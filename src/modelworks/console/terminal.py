@@ -6,12 +6,15 @@ import json
 import math
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 from rich.tree import Tree
 
 from modelworks.core.errors import ModelworksError
@@ -45,23 +48,88 @@ def hint(text: str) -> None:
 def table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str = "nothing yet"
 ) -> None:
-    """A table no wider than the terminal; columns whose name ends with ``#`` hold numbers."""
+    """A table no wider than the terminal; columns whose name ends with ``#`` hold numbers.
+
+    Words stay whole: where the columns have no room for theirs, each row is told as a list of name and value.
+    """
     if not rows:
         OUT.print(f"{escape(title)}: [dim]{escape(empty)}[/dim]")
         return
-    shown = Table(
-        title=title, title_justify="left", title_style="bold", header_style="dim", box=None,
-        padding=(0, 1, 0, 0), pad_edge=False,
-    )  # fmt: skip
-    for name in columns:
-        number = name.endswith("#")
-        whole = number or name in ("id", "when")  # an id in two pieces cannot be copied
-        shown.add_column(
-            name.rstrip("#"), justify="right" if number else "left", no_wrap=whole, overflow="fold"
-        )
+    names = [name.rstrip("#") for name in columns]
+    cells = [[Text.from_markup(cell(value)) for value in row] for row in rows]
+    if title:
+        OUT.print(f"[bold]{escape(title)}[/bold]")
+    room = widths(
+        [[name, *(row[at].plain for row in cells)] for at, name in enumerate(names)],
+        [name.endswith("#") for name in columns],
+        OUT.width - len(names) + 1,
+    )
+    if room is None:
+        return _listed(names, cells)
+    shown = Table(header_style="dim", box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for name, column, width in zip(names, columns, room, strict=True):
+        justify: Literal["left", "right"] = "right" if column.endswith("#") else "left"
+        shown.add_column(name, justify=justify, width=width, overflow="fold")
+    for row in cells:
+        shown.add_row(*row)
+    return OUT.print(shown)
+
+
+_BREAKABLE = 28
+"""Characters from which on a word may be broken."""
+
+
+def widths(columns: Sequence[Sequence[str]], numbers: Sequence[bool], room: int) -> list[int] | None:
+    """How wide each column is, in characters; None where there is no room for their words.
+
+    Numbers and moments stay in one line while there is room for it; what is left goes to the columns that want least.
+
+    Args:
+        columns: Of each its name, then its cells.
+        numbers: Which of them hold numbers.
+        room: Characters for all of them.
+    """
+    wanted = [max(cell_len(text) for text in column) for column in columns]
+    word = [
+        min(max((cell_len(one) for text in column for one in text.split()), default=0), _BREAKABLE)
+        for column in columns
+    ]
+    whole = [
+        max(least, *(cell_len(text) for text in column[1:])) if number or column[0] in _MOMENTS else least
+        for column, number, least in zip(columns, numbers, word, strict=True)
+    ]
+    for least in (whole, word):
+        if (left := room - sum(least)) >= 0:
+            break
+    else:
+        return None
+    given = list(least)
+    poor = sorted(range(len(columns)), key=lambda at: wanted[at] - least[at])
+    for place, at in enumerate(poor):
+        more = min(max(wanted[at] - least[at], 0), left // (len(poor) - place))
+        given[at] += more
+        left -= more
+    return given
+
+
+_MOMENTS = ("when", "since", "until", "opened", "closed", "made")
+
+
+def _listed(names: Sequence[str], rows: Sequence[Sequence[Text]]) -> None:
+    """Rows that are too wide for a table: the first value, and below it the others that there are with their names."""
     for row in rows:
-        shown.add_row(*(cell(value) for value in row))
-    OUT.print(shown)
+        OUT.print(row[0])
+        lines: list[Text] = []
+        for name, value in zip(names[1:], row[1:], strict=True):
+            if value.plain == "-":
+                continue
+            pair = Text.assemble((f"{name} ", "dim"), value)
+            if lines and cell_len(lines[-1].plain) + cell_len(pair.plain) + 5 <= OUT.width:
+                lines[-1].append("   ").append_text(pair)
+            else:
+                lines.append(pair)
+        for one in lines:
+            OUT.print(Padding(one, (0, 0, 0, 2)))
 
 
 def cell(value: Any) -> str:
