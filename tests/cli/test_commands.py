@@ -138,8 +138,16 @@ def test_what_waits_for_a_person_is_the_next_step(
     )
     code, _, err = run(capsys, monkeypatch, "apply")
     assert (code, "next: modelworks decisions" in err) == (0, True)  # nothing new waits
+    code, _, err = run(capsys, monkeypatch, "status")
+    assert (code, "next: modelworks approve" in err) == (0, True)
+    code, out, err = run(capsys, monkeypatch, "approve")
+    assert (code, "diagnosis@1" in out, "modelworks reject 'diagnosis@1'" in err) == (0, True, True)
+    _, out, _ = run(capsys, monkeypatch, "--json", "approve")
+    assert [(one["ref"], one["champion"]) for one in json.loads(out)] == [("diagnosis@1", None)]
     code, out, _ = run(capsys, monkeypatch, "approve", "diagnosis@1")
     assert (code, "diagnosis@1 is the champion now" in out) == (0, True)
+    code, out, _ = run(capsys, monkeypatch, "approve")
+    assert (code, out.strip()) == (0, "Waits for a person: nothing does")
 
 
 def test_a_card_goes_to_the_terminal_or_into_a_file(mw: Any, server: str, tmp_path: Path) -> None:

@@ -158,3 +158,35 @@ def test_runs_are_found_sorted_compared_and_looked_at(page: Any, server: str, ru
     page.get_by_role("cell", name="UA", exact=True).wait_for()
     page.get_by_text("2 rows, 2 columns").wait_for()
     assert problems == []
+
+
+def test_what_waits_for_a_person_is_approved_or_turned_down(page: Any, trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "project")
+    code = (tmp_path / "project" / "factory.py").read_text()
+    (tmp_path / "project" / "factory.py").write_text(
+        code.replace("@mw.model(", '@mw.model(approval="manual", ', 1)
+    )
+    with start(tmp_path / "project") as running:
+        _waiting(page, running.url)
+
+
+def _waiting(page: Any, server: str) -> None:
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("dialog", lambda dialog: dialog.accept("the sensor was broken"))
+    with connect(server) as client:
+        client.call("train", model="diagnosis", force=True)
+        (first,) = client.call("waiting")
+        page.goto(server + "/")
+        page.get_by_role("heading", name="Waits for a person").wait_for()
+        page.get_by_role("button", name="Reject").click()
+        page.get_by_text("the sensor was broken").wait_for()
+        assert page.get_by_role("heading", name="Waits for a person").count() == 0
+        client.call("train", model="diagnosis", force=True)
+        (second,) = client.call("waiting")
+        page.goto(server + "/#diagnosis")
+        page.get_by_role("button", name="Approve").click()
+        page.get_by_text("approved by").wait_for()
+        assert client.call("waiting") == []
+        assert client.call("deployments")[0]["version"] == second["version"] > first["version"]
+    assert problems == []

@@ -89,7 +89,7 @@ def _metrics(told: dict[str, Any], one: str, other: str) -> None:
         heads = ["metric", f"{one}#", f"{other}#", "difference#", "95 % interval", ""]
         show.table(f"On the same {same['rows']:,} held-out rows of {other}", heads, rows)
     else:
-        show.OUT.print(f"  [dim]not on the same rows: {show.cell(same['why'] or 'no metric')}[/dim]")
+        show.note(f"[dim]not on the same rows: {show.cell(same['why'] or 'no metric')}[/dim]")
     show.table(
         "As recorded, each on its own held-out rows",
         ["metric", f"{one}#", f"{other}#"],

@@ -86,7 +86,10 @@ class Door:
     def watched(self, verb: str, **arguments: Any) -> Any:
         """Call a verb that takes a while, with a progress bar where somebody looks."""
         if self.server:
-            return self.call(verb, **arguments)
+            from modelworks.console.terminal import busy
+
+            with busy(f"{verb} on {self.server}"):
+                return self.call(verb, **arguments)
         with self._progress() as progress:
             return self.call(verb, progress=progress, **arguments)
 

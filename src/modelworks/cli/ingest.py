@@ -53,9 +53,7 @@ def ingest(
     )
     for report in reports:
         for reason, number in list(report["reasons"].items())[:5]:
-            show.OUT.print(
-                f"  [yellow]{number:,}[/yellow] {'row' if number == 1 else 'rows'}: {show.cell(reason)}"
-            )
+            show.note(f"[yellow]{number:,}[/yellow] {'row' if number == 1 else 'rows'}: {show.cell(reason)}")
         beside(report)
     if any(report["refused"] for report in reports):
         raise typer.Exit(3)
@@ -74,19 +72,19 @@ def _what(report: dict[str, Any]) -> str:
 def beside(report: dict[str, Any]) -> None:
     """What a person should know of an ingest besides its numbers."""
     if report["refused"]:
-        show.OUT.print(f"  [red]refused[/red] {show.cell(report['refused'])}")
+        show.note(f"[red]refused[/red] {show.cell(report['refused'])}")
     noted(report)
     for source, why in list(report["failed"].items())[:5]:
-        show.OUT.print(f"  [red]not read[/red] {show.cell(source)}: {show.cell(why)}")
+        show.note(f"[red]not read[/red] {show.cell(source)}: {show.cell(why)}")
     for word in (*report["lost"], *report["notes"]):
-        show.OUT.print(f"  {show.cell(word)}")
+        show.note(f"{show.cell(word)}")
 
 
 def noted(version: dict[str, Any]) -> None:
     """What was let in though something is wrong, and what was left out."""
     for what, rows in version["warnings"].items():
         many = f"{rows:,} {'row' if rows == 1 else 'rows'}: " if rows else ""
-        show.OUT.print(f"  [yellow]warning[/yellow] {many}{show.cell(what)}")
+        show.note(f"[yellow]warning[/yellow] {many}{show.cell(what)}")
     for name, how in version["offered"].items():
         line = show.cell(f'"{name}": {how}')
         show.OUT.print(f"  not in the contract, left out: {name}; to take it in: {line}", soft_wrap=True)

@@ -77,8 +77,8 @@ def tune(
         "no segment has enough rows",
     )  # fmt: skip
     if len(told["searches"]) > 50:
-        show.OUT.print(f"  and {len(told['searches']) - 50} more; --json shows all")
-    show.OUT.print(f"  {told['new']} new trials in {show.seconds(told['seconds'])}")
+        show.note(f"and {len(told['searches']) - 50} more; --json shows all")
+    show.note(f"{told['new']} new trials in {show.seconds(told['seconds'])}")
     return show.hint(f"modelworks train {model}, or modelworks runs list \"kind = 'trial'\"")
 
 
@@ -98,11 +98,9 @@ def _trained(reports: list[dict[str, Any]]) -> None:
     )
     for report in reports:
         if report["skipped"]:
-            show.OUT.print(
-                f"  {report['skipped']} segments were done already on this data (--force repeats them)"
-            )
+            show.note(f"{report['skipped']} segments were done already on this data (--force repeats them)")
         for segment, error in list(report["failures"].items())[:5]:
-            show.OUT.print(f"  [yellow]{show.cell(segment or 'all')}[/yellow]: {show.cell(error)}")
+            show.note(f"[yellow]{show.cell(segment or 'all')}[/yellow]: {show.cell(error)}")
 
 
 def plan(context: typer.Context, model: Model = None) -> None:
@@ -113,12 +111,12 @@ def plan(context: typer.Context, model: Model = None) -> None:
         return show.raw(rows)
     show.table(
         "Plan",
-        ["segment", "action", "because"],
-        [[",".join(r["segment"]) or "(all)", r["action"], r["reason"]] for r in rows[:50]],
+        ["model", "segment", "action", "because"],
+        [[r["model"], ",".join(r["segment"]) or "(all)", r["action"], r["reason"]] for r in rows[:50]],
         "nothing to do",
     )
     if len(rows) > 50:
-        show.OUT.print(f"  and {len(rows) - 50} more; --json shows all")
+        show.note(f"and {len(rows) - 50} more; --json shows all")
     return show.hint("modelworks apply")
 
 
@@ -151,7 +149,7 @@ def _next(reports: list[dict[str, Any]], otherwise: str) -> None:
     waits = [ref for report in reports for ref in report["waits"]]
     if not waits:
         return show.hint(otherwise)
-    more = f"   ({len(waits) - 1} more wait: modelworks decisions)" if len(waits) > 1 else ""
+    more = f"   ({len(waits) - 1} more wait: modelworks approve)" if len(waits) > 1 else ""
     return show.hint(f"modelworks approve '{waits[0]}', or modelworks reject '{waits[0]}'{more}")
 
 
@@ -239,8 +237,11 @@ def models_show(context: typer.Context, ref: Ref, limit: int = 20) -> None:
             show.facts([("version", version["ref"]), *said])
     for verdict in told.get("verdicts", []):
         mark = "[green]passed[/green]" if verdict["passed"] else "[red]refused[/red]"
-        show.OUT.print(f"  {mark} {show.cell(verdict['gate'])}: {show.cell(verdict['reason'])}")
-    return show.hint("modelworks deploy REF@VERSION, modelworks rollback REF")
+        show.note(f"{mark} {show.cell(verdict['gate'])}: {show.cell(verdict['reason'])}")
+    here = told["ref"].split("@")[0]
+    if (waits := told["aliases"].get("candidate")) is not None:
+        return show.hint(f"modelworks approve '{here}@{waits}', or modelworks reject '{here}@{waits}'")
+    return show.hint(f"modelworks deploy '{here}@VERSION', modelworks rollback '{here}'")
 
 
 @models.command("import")
@@ -345,9 +346,39 @@ def rollback(context: typer.Context, ref: Ref, reason: Reason = "by hand") -> No
     _changed(context, "rollback", ref=ref, reason=reason)
 
 
-def approve(context: typer.Context, ref: Ref) -> None:
-    """Bring out a version that passed its gates and waits for a person."""
-    _changed(context, "approve", ref=ref)
+def approve(
+    context: typer.Context,
+    ref: Annotated[str | None, typer.Argument(help="Which version; without one, what waits.")] = None,
+) -> None:
+    """Bring out a version that passed its gates and waits for a person; without one, tell what waits."""
+    if ref is not None:
+        return _changed(context, "approve", ref=ref)
+    door: Door = context.obj
+    rows = door.call("waiting")
+    if door.json:
+        return show.raw(rows)
+    show.table(
+        "Waits for a person",
+        ["version", "champion#", "metrics", "since", "because"],
+        [
+            [
+                r["ref"],
+                r["champion"],
+                _metrics(r["metrics"]),
+                show.when(r["created"]),
+                _wait_because(r["reason"]),
+            ]
+            for r in rows
+        ],
+        "nothing does",
+    )
+    if not rows:
+        return show.hint("modelworks decisions")
+    return show.hint(f"modelworks approve '{rows[0]['ref']}', or modelworks reject '{rows[0]['ref']}'")
+
+
+def _wait_because(reason: str | None) -> str:
+    return (reason or "").removeprefix("waits for approval: ")
 
 
 def reject(context: typer.Context, ref: Ref, reason: Reason = "") -> None:

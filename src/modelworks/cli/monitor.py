@@ -9,6 +9,9 @@ import typer
 from modelworks.cli.door import Door
 from modelworks.console import terminal as show
 
+_DRIVERS = 3
+"""Features that are named of a champion."""
+
 
 def register(app: typer.Typer) -> None:
     """Put the command into the application."""
@@ -28,7 +31,9 @@ def monitor(
     """Volume, drift and performance of a model over the last days."""
     door: Door = context.obj
     if joint:
-        return _jointly(door, door.call("joint_drift", model=model, segment=segment, days=days))
+        with show.busy("learning to tell the rows of now from those of the training"):
+            told = door.call("joint_drift", model=model, segment=segment, days=days)
+        return _jointly(door, model, told)
     told = door.call("monitor", model=model, segment=segment, days=days, by=by)
     if door.json:
         return show.raw(told)
@@ -52,7 +57,7 @@ def monitor(
     )
     _honest(told["expected"])
     if told["days"]:
-        show.OUT.print(f"  {_outcomes(told['outcomes'])}")
+        show.note(_outcomes(told["outcomes"]))
     show.table(
         "Champions with the most predictions",
         ["segment", "version#", "predictions#", "loss#", "expected#", "at validation#", "what drives it"],
@@ -64,13 +69,13 @@ def monitor(
                 c["loss"],
                 c["expected_loss"],
                 c["promised"],
-                ", ".join(_driver(name, c["effects"].get(name)) for name in c["shifted"]),
+                _drivers(c["shifted"], c["effects"]),
             ]
             for c in told["champions"][:15]
         ],
     )
     if told["champions"] and told["reference"] != "training":
-        show.OUT.print(f"  {_compared(told['reference'], [c['reference'] for c in told['champions']])}")
+        show.note(_compared(told["reference"], [c["reference"] for c in told["champions"]]))
     if told["checkpoints"]:
         show.table(
             "Learned from outcomes; the loss of each row is from before it was learned",
@@ -81,10 +86,10 @@ def monitor(
                 for c in told["checkpoints"][:15]
             ],
         )  # fmt: skip
-    return show.hint("modelworks alerts, modelworks decisions")
+    return show.hint(f"modelworks incidents, modelworks decisions {model}")
 
 
-def _jointly(door: Door, told: dict[str, Any]) -> None:
+def _jointly(door: Door, model: str, told: dict[str, Any]) -> None:
     """What a domain classifier says of one segment."""
     if door.json:
         return show.raw(told)
@@ -94,9 +99,9 @@ def _jointly(door: Door, told: dict[str, Any]) -> None:
     )
     how = f"an AUC of {told['auc']:.3f} ± {2 * told['auc_error']:.3f}, where 0.5 is no difference"
     if not told["differs"]:
-        show.OUT.print(f"  nothing tells them apart but chance ({how})")
-        return show.hint("modelworks monitor MODEL")
-    show.OUT.print(f"  [yellow]they can be told apart[/yellow] ({how}), by")
+        show.note(f"nothing tells them apart but chance ({how})")
+        return show.hint(f"modelworks monitor {model}")
+    show.note(f"[yellow]they can be told apart[/yellow] ({how}), by")
     show.table(
         "Inputs that give it away",
         ["input", "AUC without it#", "PSI by itself#"],
@@ -106,8 +111,8 @@ def _jointly(door: Door, told: dict[str, Any]) -> None:
         ],
     )
     if not told["shifted"]:
-        show.OUT.print("  none has shifted by itself: they go together otherwise than before")
-    return show.hint("modelworks monitor MODEL")
+        show.note("none has shifted by itself: they go together otherwise than before")
+    return show.hint(f"modelworks monitor {model}")
 
 
 def _compared(asked: str, found: list[str]) -> str:
@@ -118,6 +123,13 @@ def _compared(asked: str, found: list[str]) -> str:
         f"; {fell_back} of {len(found)}, which did not answer then, with their training" if fell_back else ""
     )
     return f"compared with {than[asked]}{but}"
+
+
+def _drivers(shifted: list[str], effects: dict[str, float]) -> str:
+    """The features that have shifted, those first that move the answers most."""
+    told = [_driver(name, effects.get(name)) for name in shifted[:_DRIVERS]]
+    more = len(shifted) - len(told)
+    return ", ".join([*told, *([f"and {more} more"] if more else [])])
 
 
 def _driver(name: str, effect: float | None) -> str:
@@ -136,15 +148,15 @@ def _honest(told: dict[str, Any]) -> None:
     if told["trusted"] is None:
         return
     off = told["measured"] - told["expected"]
-    show.OUT.print(
-        f"  {told['rows']:,} outcomes have come: the loss was expected to be {told['expected']:.3f}, "
+    show.note(
+        f"{told['rows']:,} outcomes have come: the loss was expected to be {told['expected']:.3f}, "
         f"it is {told['measured']:.3f}"
     )
     if told["trusted"]:
-        show.OUT.print(f"  that is chance ({abs(off) / told['error']:.1f} standard errors)")
+        show.note(f"that may be chance ({abs(off) / told['error']:.1f} standard errors)")
     else:
-        show.OUT.print(
-            f"  [yellow]that is no chance ({abs(off) / told['error']:.1f} standard errors): the same answers mean "
+        show.note(
+            f"[yellow]that is no chance ({abs(off) / told['error']:.1f} standard errors): the same answers mean "
             "something else than at validation[/yellow]"
         )
 

@@ -97,11 +97,11 @@ def up(
                 several = f", {count} processes" if count > 1 else ""
                 show.OUT.print(f"[bold]{url}[/bold]  {live:,} model{'' if live == 1 else 's'} live{several}")
                 if only_predict:
-                    show.OUT.print(f"  metrics {url}/metrics   [dim]Ctrl-C ends it[/dim]")
+                    show.note(f"metrics {url}/metrics   [dim]Ctrl-C ends it[/dim]")
                     return
-                show.OUT.print(f"  console {url}/   docs {url}/docs")
+                show.note(f"console {url}/   docs {url}/docs")
                 also = f"grpc {where}:{settings.server_grpc_port}   " if settings.server_grpc_port else ""
-                show.OUT.print(f"  metrics {url}/metrics   {also}[dim]Ctrl-C ends it[/dim]")
+                show.note(f"metrics {url}/metrics   {also}[dim]Ctrl-C ends it[/dim]")
                 first = next(iter(factory.project.models), None)
                 if first:
                     show.hint(f"POST {url}/predict/{first}  (the docs show an example)")
@@ -152,7 +152,7 @@ def doctor(context: typer.Context) -> None:
             mark = "[green]ok[/green]    " if finding["ok"] else "[red]failed[/red]"
             show.OUT.print(f"{mark} {show.cell(finding['what'])}: {show.cell(finding['found'])}")
             if not finding["ok"] and finding["fix"]:
-                show.OUT.print(f"       [green]{show.cell(finding['fix'])}[/green]")
+                show.note(f"[green]{show.cell(finding['fix'])}[/green]", indent=7)
         show.hint("modelworks status")
     if not all(finding["ok"] for finding in findings):
         raise typer.Exit(1)

@@ -44,7 +44,7 @@ def lineage(
         return show.raw(told)
     show.OUT.print(show.lineage_tree(told, wide))
     if told["more"]:
-        show.OUT.print(f"  there is more: these are the nearest {len(told['edges']):,} edges")
+        show.note(f"there is more: these are the nearest {len(told['edges']):,} edges")
     return show.hint(f"modelworks lineage '{ref}' {'--up' if down else '--down'}, modelworks impact REF")
 
 
@@ -107,9 +107,9 @@ def impact(
         "no model learned from it",
     )
     if told["more"]:
-        show.OUT.print("  there are more versions: only the newest were looked at")
+        show.note("there are more versions: only the newest were looked at")
     for note in told["notes"]:
-        show.OUT.print(f"  {show.cell(note)}")
+        show.note(f"{show.cell(note)}")
     return show.hint("modelworks rollback REF, modelworks forget DATASET KEY")
 
 

@@ -97,7 +97,7 @@ def replay(
     if told["rows_quarantined"]:
         show.OUT.print(f"{told['rows_quarantined']:,} rows do not fit the contract, and stay where they are:")
     for why, number in list(told["reasons"].items())[:5]:
-        show.OUT.print(f"  [yellow]{number:,}[/yellow] {'row' if number == 1 else 'rows'}: {show.cell(why)}")
+        show.note(f"[yellow]{number:,}[/yellow] {'row' if number == 1 else 'rows'}: {show.cell(why)}")
     beside(told)
     return show.hint(f"modelworks data quarantine {dataset}")
 

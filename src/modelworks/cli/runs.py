@@ -137,7 +137,7 @@ def runs_show(
                 ],
             )
     for child in told["children"]:
-        show.OUT.print(f"  part of it: {child['id']} {show.cell(child['name'])} {child['status']}")
+        show.note(f"part of it: {child['id']} {show.cell(child['name'])} {child['status']}")
     if told["made"]:
         return show.hint(f"modelworks lineage run:{told['id']}")
     if told["artifacts"]:
@@ -197,7 +197,7 @@ def runs_compare(
     show.table("Runs side by side", ["", *(run["id"][-10:] for run in heads)], rows)
     same = len(told["fields"]) - len(fields)
     if same:
-        show.OUT.print(f"  {same} more are the same in all (--all shows them)")
+        show.note(f"{same} more are the same in all (--all shows them)")
     return show.hint(f"modelworks runs show {heads[0]['id']}")
 
 

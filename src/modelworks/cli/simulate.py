@@ -60,7 +60,7 @@ def simulate(
         show.table(
             f"{course['policy']}, by month",
             ["month", "answers#", *(f"{name}#" for name in courses[0]["spans"][-1]["metrics"]),
-             f"against {courses[0]['policy']}#", *([f"{told['unit']} a row#", "more#"] if told["unit"] else []),
+             f"against {courses[0]['policy']}#", *([f"{told['unit']}/row#", "more#"] if told["unit"] else []),
              "trained#", "worker#"],
             [_month(span, bool(told["unit"])) for span in course["spans"]],
         )  # fmt: skip
@@ -74,9 +74,9 @@ def simulate(
     )
     beaten = [course["policy"] for course in courses if not course["efficient"]]
     if beaten:
-        show.OUT.print(f"  beaten by another one that trains no more: {show.cell(', '.join(beaten))}")
+        show.note(f"beaten by another one that trains no more: {show.cell(', '.join(beaten))}")
     if out is not None:
-        show.OUT.print(f"  the pictures are in {show.cell(out)}")
+        show.note(f"the pictures are in {show.cell(out)}")
     return show.hint("write the triggers into retrain= of @mw.model, then modelworks plan")
 
 

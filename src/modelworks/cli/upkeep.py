@@ -37,11 +37,11 @@ def verified(told: dict[str, Any]) -> None:
     word = "[green]is what it was[/green]" if told["intact"] else "[red]is not what it was[/red]"
     show.OUT.print(f"{show.cell(told['version'])} {word}: {told['rows']:,} rows, {told['digest'][:12]}")
     if told["packed"]:
-        show.OUT.print("  its files were written anew since, by packing or forgetting")
+        show.note("its files were written anew since, by packing or forgetting")
     if told["erased"]:
-        show.OUT.print(f"  {told['erased']:,} rows of forgotten subjects are gone, as they should be")
+        show.note(f"{told['erased']:,} rows of forgotten subjects are gone, as they should be")
     for finding in told["findings"]:
-        show.OUT.print(f"  [red]{show.cell(finding)}[/red]")
+        show.note(f"[red]{show.cell(finding)}[/red]")
     for one in told["damage"]:
         came = f"came with versions {one['first']} to {one['last']}"
         came = f"came with version {one['first']}" if one["first"] == one["last"] else came
@@ -101,7 +101,7 @@ def vacuum(
         return show.raw(told)
     show.OUT.print(f"{len(told['dropped']):,} versions let go, {told['files']:,} files deleted")
     for version, reason in told["kept"].items():
-        show.OUT.print(f"  {dataset}@{version} stays: {show.cell(reason)}")
+        show.note(f"{dataset}@{version} stays: {show.cell(reason)}")
     return show.hint(f"modelworks data show {dataset}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -46,19 +46,22 @@ def value(
         "the project has no models",
     )  # fmt: skip
     if model is None:
-        return _factory(told["factory"])
+        return _factory(told["factory"], told["models"])
     return _model(told)
 
 
-def _factory(told: Mapping[str, Any]) -> None:
+def _factory(told: Mapping[str, Any], models: Sequence[Mapping[str, Any]]) -> None:
     for one in told["earned"]:
-        show.OUT.print(
-            f"  together {_money(one['earned'], one['unit'])} ({one['low']:,.0f} to {one['high']:,.0f}), "
+        show.note(
+            f"together {_money(one['earned'], one['unit'])} ({one['low']:,.0f} to {one['high']:,.0f}), "
             f"computing {_money(told['cost'], one['unit'])}"
         )
     if told["not_paying"]:
-        show.OUT.print(f"  [yellow]these do not pay: {show.cell(', '.join(told['not_paying']))}[/yellow]")
-    show.hint("modelworks value MODEL")
+        show.note(f"[yellow]these do not pay: {show.cell(', '.join(told['not_paying']))}[/yellow]")
+    paid = [one["model"] for one in models if one["unit"]]
+    show.hint(
+        f"modelworks value {paid[0]}" if paid else "value=mw.Payoff(...) in @mw.model, then modelworks apply"
+    )
 
 
 def _model(told: Mapping[str, Any]) -> None:
@@ -95,8 +98,12 @@ def _model(told: Mapping[str, Any]) -> None:
             ],
         )  # fmt: skip
     for line in _said(one, unit):
-        show.OUT.print(f"  {line}")
-    show.hint(_NEXT[one["basis"]] if one["unit"] else "value=mw.Payoff(...) in @mw.model")
+        show.note(line)
+    show.hint(
+        _NEXT[one["basis"]].replace("MODEL", one["model"])
+        if one["unit"]
+        else "value=mw.Payoff(...) in @mw.model"
+    )
 
 
 def _said(one: Mapping[str, Any], unit: str) -> list[str]:

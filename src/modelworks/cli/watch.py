@@ -46,11 +46,19 @@ def status(context: typer.Context) -> None:
             ("models live", told["live"]),
             ("versions", told["versions"]),
             ("open alerts", told["alerts"]),
+            ("waits for a person", told["waiting"] or None),
             ("decisions", ", ".join(f"{k} {v:,}" for k, v in told["decisions"].items())),
             *((f"training {one['model']}", _how_far(one)) for one in told["training"][:5]),
         ]
     )
-    return show.hint("modelworks plan")
+    return show.hint(_next(told))
+
+
+def _next(told: dict[str, Any]) -> str:
+    """What wants a person first."""
+    if told["waiting"]:
+        return "modelworks approve   (says what waits)"
+    return "modelworks incidents" if told["alerts"] else "modelworks plan"
 
 
 def _how_far(going: dict[str, Any]) -> str:
@@ -119,7 +127,7 @@ def rollouts(context: typer.Context, model: Model = None, limit: int = 20) -> No
         "none yet; see rollout= of @mw.model",
     )  # fmt: skip
     for r in rows[:_SAID]:
-        show.OUT.print(f"  {show.cell(r['ref'])}: {show.cell(r['reason'])}")
+        show.note(f"{show.cell(r['ref'])}: {show.cell(r['reason'])}")
     return show.hint("modelworks rollback REF (abandons one), modelworks promote REF (ends it early)")
 
 
@@ -155,7 +163,11 @@ def alerts(
         ],
         "none",
     )  # fmt: skip
-    return show.hint("modelworks monitor MODEL, modelworks acknowledge ID, modelworks snooze ID 2d")
+    if not rows:
+        return show.hint("modelworks status")
+    one = rows[0]
+    watched = "" if one["model"].startswith("dataset:") else f"modelworks monitor {one['model']}, "
+    return show.hint(f"{watched}modelworks acknowledge {one['id']}, modelworks snooze {one['id']} 2d")
 
 
 def incidents(
@@ -178,7 +190,10 @@ def incidents(
         ],
         "none",
     )  # fmt: skip
-    return show.hint("modelworks alerts --incident ID, modelworks acknowledge ID --incident")
+    if not rows:
+        return show.hint("modelworks status")
+    one = rows[0]["id"]
+    return show.hint(f"modelworks alerts --incident {one}, modelworks acknowledge {one} --incident")
 
 
 def acknowledge(context: typer.Context, alert: Alert, incident: Whole = False) -> None:

@@ -7,7 +7,7 @@ function rolloutButtons(r){
   if(!confirm(`${text}: ${r.ref}?`))return
   try{await post(path,{ref:r.ref,reason:'in the console'})}catch(e){alert(e.message)}
   draw()}},text)
- return r.status==='running'?el('span',{},act('Promote','/api/promote','Make it the champion now'),' ',act('Roll back','/api/rollback','Take it out; the champion answers all requests')):''}
+ return r.status==='running'?el('span',{className:'acts'},act('Promote','/api/promote','Make it the champion now'),' ',act('Roll back','/api/rollback','Take it out; the champion answers all requests')):''}
 function rolloutsSection(rows,title='Rollouts'){
  if(!rows.length)return null
  const side=(r,f)=>['challenger','champion'].map(s=>r.evidence[s]?f(r.evidence[s]):'-').join(' / ')

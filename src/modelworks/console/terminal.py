@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from typing import Any, Literal
 
@@ -45,6 +46,18 @@ def hint(text: str) -> None:
     ERR.print(f"[dim]next: {escape(text)}[/dim]")
 
 
+@contextmanager
+def busy(what: str) -> Iterator[None]:
+    """Says what is done while it takes its time, where somebody looks."""
+    with ERR.status(what) if ERR.is_terminal else nullcontext():
+        yield
+
+
+def note(text: str, indent: int = 2) -> None:
+    """A remark about what was just shown, in markup; all of its lines are indented by so many characters."""
+    OUT.print(Padding(text, (0, 0, 0, indent)))
+
+
 def table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str = "nothing yet"
 ) -> None:
@@ -54,7 +67,7 @@ def table(
     """
     if not rows:
         OUT.print(f"{escape(title)}: [dim]{escape(empty)}[/dim]")
-        return
+        return None
     names = [name.rstrip("#") for name in columns]
     cells = [[Text.from_markup(cell(value)) for value in row] for row in rows]
     if title:
@@ -77,12 +90,15 @@ def table(
 
 _BREAKABLE = 28
 """Characters from which on a word may be broken."""
+_PROSE = 24
+"""Characters that a line of prose should have."""
 
 
 def widths(columns: Sequence[Sequence[str]], numbers: Sequence[bool], room: int) -> list[int] | None:
     """How wide each column is, in characters; None where there is no room for their words.
 
-    Numbers and moments stay in one line while there is room for it; what is left goes to the columns that want least.
+    Moments stay in one line while that leaves room for prose, numbers while there is room at all. What is left goes to
+    the columns that want least.
 
     Args:
         columns: Of each its name, then its cells.
@@ -94,19 +110,32 @@ def widths(columns: Sequence[Sequence[str]], numbers: Sequence[bool], room: int)
         min(max((cell_len(one) for text in column for one in text.split()), default=0), _BREAKABLE)
         for column in columns
     ]
-    whole = [
-        max(least, *(cell_len(text) for text in column[1:])) if number or column[0] in _MOMENTS else least
+    steady = [
+        max(least, *(cell_len(text) for text in column[1:])) if number else least
         for column, number, least in zip(columns, numbers, word, strict=True)
     ]
-    for least in (whole, word):
-        if (left := room - sum(least)) >= 0:
-            break
-    else:
+    whole = [
+        want if column[0] in _MOMENTS else least
+        for column, want, least in zip(columns, wanted, steady, strict=True)
+    ]
+    given = _given(whole, wanted, room)
+    if given is not None and all(got >= min(want, _PROSE) for got, want in zip(given, wanted, strict=True)):
+        return given
+    wanted = [
+        least if column[0] in _MOMENTS else want
+        for column, want, least in zip(columns, wanted, word, strict=True)
+    ]
+    return _given(steady, wanted, room) or _given(word, wanted, room)
+
+
+def _given(least: Sequence[int], wanted: Sequence[int], room: int) -> list[int] | None:
+    left = room - sum(least)
+    if left < 0:
         return None
     given = list(least)
-    poor = sorted(range(len(columns)), key=lambda at: wanted[at] - least[at])
-    for place, at in enumerate(poor):
-        more = min(max(wanted[at] - least[at], 0), left // (len(poor) - place))
+    modest = sorted(range(len(given)), key=lambda at: wanted[at] - least[at])
+    for place, at in enumerate(modest):
+        more = min(max(wanted[at] - least[at], 0), left // (len(modest) - place))
         given[at] += more
         left -= more
     return given

@@ -67,6 +67,11 @@ class Using(Root):
             self.stations, Ref.parse(ref), reason, self.auditing("rollback", ref, {"reason": reason})
         )
 
+    @verb("GET", "/api/waiting")
+    def waiting(self, model: str | None = None) -> Plain:
+        """Versions that passed their gates and wait for a person, the newest first."""
+        return by_hand.waiting(self.stations, model)
+
     @verb("POST", "/api/approve")
     def approve(self, ref: str) -> Plain:
         """Bring out a version that passed its gates and waits for a person."""

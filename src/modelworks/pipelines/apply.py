@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from time import monotonic, process_time
+from typing import Any
 
 import polars as pl
 
@@ -66,11 +67,12 @@ class _Stopwatch:
         self._since = now
 
 
-def plan(stations: Stations, model: str | None = None) -> list[Decision]:
-    """What `apply` would train now, and why; nothing is changed."""
-    found: list[Decision] = []
+def plan(stations: Stations, model: str | None = None) -> list[dict[str, Any]]:
+    """What `apply` would train now, and why, each decision with its model; nothing is changed."""
+    found = []
     for one in _models(stations, model):
-        found += _decide(stations, one, stations.monitor.summary(one.name, end=stations.clock()))
+        decided = _decide(stations, one, stations.monitor.summary(one.name, end=stations.clock()))
+        found += [{"model": one.name, **asdict(decision)} for decision in decided]
     return found
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select
 
 from modelworks.core.errors import Conflict, NotFound, NotReady
-from modelworks.core.ref import Ref, segment_text
+from modelworks.core.ref import Ref, parse_segment, segment_text
 from modelworks.deploy.deployment import Promotion
 from modelworks.deploy.strategies.direct import Direct
 from modelworks.deploy.strategies.port import Strategy
@@ -16,7 +16,7 @@ from modelworks.pipelines.context import Also, Stations, nothing
 from modelworks.pipelines.release import WAITING, Action
 from modelworks.registry.model_version import ModelVersion
 from modelworks.stores.ledger.portable import queue_up
-from modelworks.stores.ledger.tables import aliases, decisions
+from modelworks.stores.ledger.tables import aliases, decisions, deployments, model_versions
 
 _AT_ONCE = Direct()
 
@@ -94,6 +94,34 @@ def reject(stations: Stations, ref: Ref, who: str, reason: str, also: Also = not
     return {"ref": str(version.ref), "action": "reject", "reason": reason}
 
 
+def waiting(stations: Stations, model: str | None = None) -> list[dict[str, Any]]:
+    """Versions that wait for a person, the newest first, each beside the champion that it would replace."""
+    v, d, here = model_versions.c, decisions.c, aliases.c
+    last = (
+        select(d.model, d.segment, func.max(d.id).label("id"))
+        .where(d.action == "wait")
+        .group_by(d.model, d.segment)
+        .subquery()
+    )
+    live = deployments.c
+    query = (
+        select(v.model, v.segment, v.version, v.metrics, v.created, live.champion, d.reason)
+        .join(aliases, (here.model == v.model) & (here.segment == v.segment) & (here.version == v.version))
+        .outerjoin(deployments, (live.model == v.model) & (live.segment == v.segment))
+        .outerjoin(last, (last.c.model == v.model) & (last.c.segment == v.segment))
+        .outerjoin(decisions, d.id == last.c.id)
+        .where(here.alias == WAITING)
+        .order_by(v.created.desc(), v.model, v.segment)
+    )
+    if model is not None:
+        query = query.where(v.model == model)
+    with stations.stores.ledger.read() as db:
+        rows = db.execute(query).mappings().all()
+    return [
+        {**row, "ref": str(Ref(row["model"], parse_segment(row["segment"]), row["version"]))} for row in rows
+    ]
+
+
 def _waiting(stations: Stations, ref: Ref) -> ModelVersion:
     try:
         waiting = stations.registry.get(Ref(ref.name, ref.segment, WAITING))
@@ -103,7 +131,7 @@ def _waiting(stations: Stations, ref: Ref) -> ModelVersion:
         raise Conflict(
             f"{ref} does not wait for approval",
             f"version {waiting.version} does" if waiting else "no version of it does",
-            "'modelworks models show NAME' shows what waits; 'modelworks deploy' brings any version out",
+            "'modelworks approve' shows all that waits; 'modelworks deploy' brings any version out",
         )
     return waiting
 

@@ -13,10 +13,12 @@ from modelworks.core.ref import Ref, parse_segment, segment_text
 from modelworks.monitor.history import By
 from modelworks.pipelines import campaign, online
 from modelworks.pipelines.context import Stations
+from modelworks.pipelines.release import WAITING
 from modelworks.registry import labels
 from modelworks.registry.model_version import ModelVersion
 from modelworks.stores.ledger.tables import (
     alerts,
+    aliases,
     decisions,
     model_versions,
 )
@@ -44,6 +46,7 @@ def status(stations: Stations) -> dict[str, Any]:
             "live": db.scalar(select(func.count()).select_from(deployed)),
             "versions": db.scalar(select(func.count()).select_from(model_versions)),
             "alerts": db.scalar(select(func.count()).select_from(alerts).where(alerts.c.closed.is_(None))),
+            "waiting": db.scalar(select(func.count()).select_from(aliases).where(aliases.c.alias == WAITING)),
             "revision": db.scalar(select(func.max(deployed.c.revision))) or 0,
         }
         by_action = select(decisions.c.action, func.count()).group_by(decisions.c.action)
