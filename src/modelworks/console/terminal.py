@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from typing import Any, Literal
@@ -172,6 +172,11 @@ def cell(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return escape(str(value))
+
+
+def metrics(values: Mapping[str, Any]) -> str:
+    """Metrics by name, in one line."""
+    return " ".join(f"{name} {'-' if value is None else cell(value)}" for name, value in values.items())
 
 
 def when(text: str | None) -> str:
