@@ -106,8 +106,11 @@ def test_the_factory_learns_when_the_world_changes(shop: tuple[Factory, FrozenCl
     came_back = flipped["returned"].to_numpy() == 1
     # The old models had it the wrong way round: dear orders now stay.
     assert score[came_back].mean() > score[~came_back].mean()
-    watched = plain(factory.monitor("returns", days=14))
-    assert watched
+    month, few = (plain(factory.monitor("returns", days=days))["days"] for days in (28, 3))
+    assert 0 < len(few) <= 3 < len(month)
+    # What a day is expected to be does not depend on how many days are told beside it.
+    errors = [[day["expected_loss_error"] for day in told[-len(few) :]] for told in (month, few)]
+    assert errors[0] == pytest.approx(errors[1])
 
 
 def test_each_segment_learned_from_its_own_rows_and_none_from_the_future(

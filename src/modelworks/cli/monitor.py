@@ -55,7 +55,7 @@ def monitor(
         ],
         "nothing was observed yet; 'modelworks apply' does",
     )
-    _honest(told["expected"])
+    _honest(told["expected"], " in four weeks" if by == "day" and (days or 28) < 28 else "")
     if told["days"]:
         show.note(_outcomes(told["outcomes"]))
     show.table(
@@ -143,13 +143,13 @@ def _about(span: dict[str, Any], what: str) -> str | None:
     return None if value is None or error is None else f"{value:.3f} ± {2 * error:.3f}"
 
 
-def _honest(told: dict[str, Any]) -> None:
+def _honest(told: dict[str, Any], since: str) -> None:
     """Whether what was expected is what came."""
     if told["trusted"] is None:
         return
     off = told["measured"] - told["expected"]
     show.note(
-        f"{told['rows']:,} outcomes have come: the loss was expected to be {told['expected']:.3f}, "
+        f"{told['rows']:,} outcomes have come{since}: the loss was expected to be {told['expected']:.3f}, "
         f"it is {told['measured']:.3f}"
     )
     if told["trusted"]:

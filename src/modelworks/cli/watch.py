@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -103,8 +104,9 @@ def predictions(
             + [show.flags(r[name]) if name == "flags" else r[name] for name in some]
             for r in rows
         ],
+        "nothing yet" if not any((since, until, caller, request)) else "none is like that",
     )
-    return show.hint("modelworks why ID")
+    return show.hint(f"modelworks why {rows[0]['id']}" if rows else "modelworks status")
 
 
 def rollouts(context: typer.Context, model: Model = None, limit: int = 20) -> None:
@@ -128,7 +130,12 @@ def rollouts(context: typer.Context, model: Model = None, limit: int = 20) -> No
     )  # fmt: skip
     for r in rows[:_SAID]:
         show.note(f"{show.cell(r['ref'])}: {show.cell(r['reason'])}")
-    return show.hint("modelworks rollback REF (abandons one), modelworks promote REF (ends it early)")
+    going = [r["ref"] for r in rows if r["status"] == "running"]
+    if not going:
+        return show.hint("modelworks deploy REF --gradually")
+    return show.hint(
+        f"modelworks rollback '{going[0]}' (abandons it), modelworks promote '{going[0]}' (ends it early)"
+    )
 
 
 def _side(evidence: dict[str, Any]) -> list[Any]:
@@ -152,22 +159,36 @@ def alerts(
     rows = door.call("alerts", model=model, open_only=not all, incident=incident)
     if door.json:
         return show.raw(rows)
-    seen = ["seen by"] if any(r["acknowledged_by"] for r in rows) else []
+    seen = ["state"] if any(_state(r) for r in rows) else []
     show.table(
         "Alerts",
         ["id", "opened", *(["closed"] if all else []), "model", "kind", "message", *seen],
         [
-            [r["id"], show.when(r["opened"]), *([show.when(r["closed"])] if all else []), r["model"], r["kind"],
-             r["message"], *(r["acknowledged_by"] for _ in seen)]
+            [r["id"], show.when(r["opened"]), *([show.when(r["closed"])] if all else []), r["model"], _kind(r),
+             r["message"], *(_state(r) for _ in seen)]
             for r in rows
         ],
         "none",
     )  # fmt: skip
     if not rows:
-        return show.hint("modelworks status")
+        closed = f"modelworks alerts --incident {incident} --all   (closed ones too)"
+        return show.hint("modelworks status" if all or incident is None else closed)
     one = rows[0]
     watched = "" if one["model"].startswith("dataset:") else f"modelworks monitor {one['model']}, "
     return show.hint(f"{watched}modelworks acknowledge {one['id']}, modelworks snooze {one['id']} 2d")
+
+
+def _kind(alert: Mapping[str, Any]) -> str:
+    kind: str = alert["kind"]
+    return f"critical {kind}" if alert["severity"] == "critical" else kind
+
+
+def _state(alert: Mapping[str, Any]) -> str:
+    """Who looks after an alert, or until when nobody is told of it."""
+    if alert["acknowledged_by"]:
+        return f"seen by {alert['acknowledged_by']}"
+    quiet = alert["snoozed"] and datetime.fromisoformat(alert["snoozed"]) > datetime.now(UTC)
+    return f"quiet until {show.when(alert['snoozed'])}" if quiet else ""
 
 
 def incidents(
@@ -179,13 +200,13 @@ def incidents(
     rows = door.call("incidents", open_only=not all)
     if door.json:
         return show.raw(rows)
-    seen = ["seen by"] if any(r["acknowledged_by"] for r in rows) else []
+    seen = ["state"] if any(_state(r) for r in rows) else []
     show.table(
         "Incidents",
         ["id", "since", *(["until"] if all else []), "models#", "alerts#", "what", *seen],
         [
             [r["id"], show.when(r["opened"]), *([show.when(r["closed"])] if all else []), len(r["models"]),
-             len(r["alerts"]), r["message"], *(r["acknowledged_by"] for _ in seen)]
+             len(r["alerts"]), r["message"], *(_state(r) for _ in seen)]
             for r in rows
         ],
         "none",
@@ -222,7 +243,8 @@ def _marked(context: typer.Context, verb: str, **arguments: Any) -> None:
     if door.json:
         return show.raw(told)
     more = f" and {told['alerts'] - 1} more of its incident" if told["alerts"] > 1 else ""
-    show.OUT.print(f"{show.cell(told['message'])}{more}: {_MARKED[verb](told)}")
+    show.OUT.print(f"alert {told['id']} of {show.cell(told['model'])}{more}: {_MARKED[verb](told)}")
+    show.note(show.cell(told["message"]))
     return show.hint("modelworks alerts")
 
 

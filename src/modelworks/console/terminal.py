@@ -55,7 +55,7 @@ def busy(what: str) -> Iterator[None]:
 
 def note(text: str, indent: int = 2) -> None:
     """A remark about what was just shown, in markup; all of its lines are indented by so many characters."""
-    OUT.print(Padding(text, (0, 0, 0, indent)))
+    OUT.print(Padding(text, (0, 0, 0, indent), expand=False))
 
 
 def table(
@@ -158,7 +158,7 @@ def _listed(names: Sequence[str], rows: Sequence[Sequence[Text]]) -> None:
             else:
                 lines.append(pair)
         for one in lines:
-            OUT.print(Padding(one, (0, 0, 0, 2)))
+            OUT.print(Padding(one, (0, 0, 0, 2), expand=False))
 
 
 def cell(value: Any) -> str:

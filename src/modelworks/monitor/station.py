@@ -259,6 +259,9 @@ class MonitorStation:
     ) -> tuple[list[dict[str, Any]], Honesty]:
         """Volume and performance by day or month, all versions together; see `monitor.history`.
 
+        How much days differ is measured on four weeks at least, however few of them are told: a day's expectation has
+        the same error then.
+
         Args:
             model: Name of the model.
             segment: Its text; ``None`` for all segments together.
@@ -266,12 +269,15 @@ class MonitorStation:
             days: How many days.
             by: What is summed up.
         """
+        first = end - timedelta(days=days)
+        since = min(first, end - timedelta(days=TRAILING_DAYS)) if by == "day" else first
         stored = [
-            one
-            for one in self._stored.read(model, end - timedelta(days=days), end)
-            if segment is None or one.segment == segment
+            one for one in self._stored.read(model, since, end) if segment is None or one.segment == segment
         ]
-        return history(stored, self._versions.of(model, dict.fromkeys(one[:2] for one in stored)), by)
+        spans, honesty = history(
+            stored, self._versions.of(model, dict.fromkeys(one[:2] for one in stored)), by
+        )
+        return [span for span in spans if by != "day" or span["day"] >= first], honesty
 
     def truths(self, model: str, *, end: datetime, days: int) -> dict[str, Any]:
         """What came of outcomes in the last `days` before `end`, and how late they come; see `monitor.truths`."""
