@@ -43,6 +43,18 @@ def test_every_command_is_in_the_reference(command: str) -> None:
     assert f"`modelworks {command}`" in REFERENCE
 
 
+@pytest.mark.parametrize("command", commands(get_command(app)))
+def test_every_argument_says_what_it_is(command: str) -> None:
+    found: Any = get_command(app)
+    for part in command.split():
+        found = found.commands[part]
+    assert [one.name for one in found.params if not one.help] == []
+    # What is off by itself needs no option that leaves it off.
+    assert [
+        one.name for one in found.params if f"--no-{one.name}" in one.secondary_opts and not one.default
+    ] == []
+
+
 @pytest.mark.parametrize("name", [field.name for field in fields(Settings)])
 def test_every_setting_is_in_the_reference(name: str) -> None:
     assert f"`{name.replace('_', '.', 1)}`" in REFERENCE

@@ -11,6 +11,8 @@ from modelworks.console import terminal as show
 
 token = typer.Typer(help="Tokens: create, list, revoke.", no_args_is_help=True)
 
+Name = Annotated[str, typer.Argument(help="What the token is called.")]
+
 
 def register(app: typer.Typer) -> None:
     """Put the commands into the application."""
@@ -20,7 +22,7 @@ def register(app: typer.Typer) -> None:
 @token.command()
 def create(
     context: typer.Context,
-    name: str,
+    name: Name,
     role: Annotated[
         str, typer.Option(help="caller (predicts and tells outcomes, no more), reader, builder or admin")
     ] = "",
@@ -87,7 +89,7 @@ def list_(context: typer.Context) -> None:
 
 
 @token.command()
-def revoke(context: typer.Context, name: str) -> None:
+def revoke(context: typer.Context, name: Name) -> None:
     """Make a token worthless."""
     from modelworks.access import tokens
 

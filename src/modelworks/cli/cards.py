@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from modelworks.cli.arguments import Ref
 from modelworks.cli.door import Door
-from modelworks.cli.models import Ref, models
+from modelworks.cli.models import models
 from modelworks.console import terminal as show
 
 

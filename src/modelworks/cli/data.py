@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from modelworks.cli import ingest, quarantine, upkeep
+from modelworks.cli.arguments import DataRef
 from modelworks.cli.door import Door
 from modelworks.console import terminal as show
 
@@ -41,9 +42,7 @@ def list_(context: typer.Context) -> None:
 
 
 @data.command("show")
-def show_(
-    context: typer.Context, ref: Annotated[str, typer.Argument(help="flights, flights@12 or flights@TAG")]
-) -> None:
+def show_(context: typer.Context, ref: DataRef) -> None:
     """One dataset: contract, versions, tags."""
     door: Door = context.obj
     told = door.call("dataset", ref=ref)
@@ -125,9 +124,7 @@ def _kept(version: dict[str, Any], tags: dict[int, str], pins: dict[int, str]) -
 
 
 @data.command()
-def profile(
-    context: typer.Context, ref: Annotated[str, typer.Argument(help="flights, flights@12 or flights@TAG")]
-) -> None:
+def profile(context: typer.Context, ref: DataRef) -> None:
     """What a version's columns hold."""
     door: Door = context.obj
     told = door.call("profile", ref=ref)
@@ -159,7 +156,7 @@ def _short(value: Any) -> str:
 
 
 @data.command()
-def diff(context: typer.Context, before: str, after: str) -> None:
+def diff(context: typer.Context, before: DataRef, after: DataRef) -> None:
     """What is different between two versions: columns, rows by key, distributions."""
     door: Door = context.obj
     told = door.call("diff", before=before, after=after)
@@ -201,7 +198,11 @@ def _rule(field: dict[str, Any]) -> str:
 
 
 @data.command()
-def tag(context: typer.Context, ref: str, tag: str) -> None:
+def tag(
+    context: typer.Context,
+    ref: DataRef,
+    tag: Annotated[str, typer.Argument(help="What it is called from now on.")],
+) -> None:
     """Name a dataset version."""
     door: Door = context.obj
     told = door.call("tag", ref=ref, tag=tag)

@@ -6,11 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from modelworks.cli.arguments import Reason, Ref
 from modelworks.cli.door import Door
 from modelworks.console import terminal as show
-
-Ref = Annotated[str, typer.Argument(help="For instance delay@3 or 'delay[UA,EWR]@3'.")]
-Reason = Annotated[str, typer.Option(help="Why, for the record.")]
 
 
 def register(app: typer.Typer) -> None:

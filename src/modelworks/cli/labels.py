@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from modelworks.cli.arguments import Ref
 from modelworks.cli.door import Door
-from modelworks.cli.models import Ref, brought_in
+from modelworks.cli.models import brought_in
 from modelworks.console import terminal as show
 from modelworks.core.errors import Invalid
 

@@ -7,13 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from modelworks.cli.arguments import Limit, Model, OneModel, Ref
 from modelworks.cli.door import Door
 from modelworks.console import terminal as show
 
 models = typer.Typer(help="Models and their versions: list, show, import, archive.", no_args_is_help=True)
-
-Model = Annotated[str | None, typer.Argument(help="Only this model.")]
-Ref = Annotated[str, typer.Argument(help="For instance delay@3 or 'delay[UA,EWR]@3'.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -29,7 +27,9 @@ def train(
     segment: Annotated[
         list[str] | None, typer.Option(help="Only these segments, for instance UA,EWR.")
     ] = None,
-    force: Annotated[bool, typer.Option(help="Train again on the same data with the same code.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Train again on the same data with the same code.")
+    ] = False,
     scratch: Annotated[
         bool, typer.Option("--scratch", help="Begin anew, also where a model goes on from its champion.")
     ] = False,
@@ -49,7 +49,7 @@ def train(
 
 def tune(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="Which model.")],
+    model: OneModel,
     segment: Annotated[
         list[str] | None, typer.Option(help="Only these segments, for instance UA,EWR.")
     ] = None,
@@ -140,7 +140,7 @@ def apply(context: typer.Context, model: Model = None) -> None:
     )
     if told["trained"]:
         _trained(told["trained"])
-    return _next(told["trained"], "modelworks decisions")
+    return _next(told["trained"], "modelworks incidents" if told["alerts"] else "modelworks decisions")
 
 
 def _next(reports: list[dict[str, Any]], otherwise: str) -> None:
@@ -172,7 +172,7 @@ def models_list(context: typer.Context) -> None:
 
 
 @models.command("show")
-def models_show(context: typer.Context, ref: Ref, limit: int = 20) -> None:
+def models_show(context: typer.Context, ref: Ref, limit: Limit = 20) -> None:
     """A model, one of its segments, or a version."""
     door: Door = context.obj
     told = door.call("model", ref=ref)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from modelworks.cli.arguments import OneModel
 from modelworks.cli.door import Door
 from modelworks.console import terminal as show
 
@@ -20,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 def monitor(
     context: typer.Context,
-    model: str,
+    model: OneModel,
     segment: Annotated[str | None, typer.Option(help="Only this segment, for instance UA,EWR.")] = None,
     days: Annotated[int | None, typer.Option(help="How many days; 28, or 366 by month.")] = None,
     by: Annotated[str, typer.Option(help="day or month.")] = "day",

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from orjson import JSONDecodeError, loads
 
+from modelworks.cli.arguments import Dataset
 from modelworks.cli.door import Door
 from modelworks.cli.ingest import beside
 from modelworks.console import terminal as show
@@ -26,7 +27,7 @@ Origin = Annotated[str, typer.Option("--source", help="Only rows with this text 
 
 def quarantine(
     context: typer.Context,
-    dataset: str,
+    dataset: Dataset,
     limit: Annotated[int, typer.Option(help="Most rows to show, the newest first.")] = 20,
     reason: Reason = "",
     source: Origin = "",
@@ -63,7 +64,7 @@ _ALL = 10_000_000
 
 def replay(
     context: typer.Context,
-    dataset: str,
+    dataset: Dataset,
     id: Annotated[list[str] | None, typer.Option(help="Only the row with this id; may be repeated.")] = None,
     reason: Reason = "",
     source: Origin = "",

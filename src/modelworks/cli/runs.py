@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from modelworks.cli.arguments import Limit
 from modelworks.cli.door import Door
 from modelworks.console import terminal as show
 
@@ -32,8 +33,8 @@ def runs_list(
     context: typer.Context,
     query: Query = "",
     sort: Annotated[str, typer.Option(help="By what to order: 'metrics.auc desc'.")] = "",
-    limit: int = 20,
-    deleted: Annotated[bool, typer.Option(help="Look among those put out of sight.")] = False,
+    limit: Limit = 20,
+    deleted: Annotated[bool, typer.Option("--deleted", help="Look among those put out of sight.")] = False,
 ) -> None:
     """The runs that a query asks for, or the newest."""
     door: Door = context.obj
@@ -148,8 +149,8 @@ def runs_show(
 @runs.command("experiments")
 def runs_experiments(
     context: typer.Context,
-    limit: int = 50,
-    deleted: Annotated[bool, typer.Option(help="Look among those put out of sight.")] = False,
+    limit: Limit = 50,
+    deleted: Annotated[bool, typer.Option("--deleted", help="Look among those put out of sight.")] = False,
 ) -> None:
     """The experiments, the newest first, with the number of their runs."""
     door: Door = context.obj

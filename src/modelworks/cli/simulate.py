@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from modelworks.cli.arguments import OneModel
 from modelworks.cli.door import Door
 from modelworks.console import terminal as show
 
@@ -19,11 +20,12 @@ def register(app: typer.Typer) -> None:
 
 def simulate(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="Which model.")],
+    model: OneModel,
     policy: Annotated[
         list[str] | None,
         typer.Option(
-            help="never, declared, every=7d, rows=5000, drift, drift=0.5, decay, decay=0.1, gain=20/0.05, "
+            help="never, declared, every=7d, rows=5000, drift, drift=0.5, decay, decay=0.1, detector=adwin, "
+            "gain=20/0.05, "
             "or several joined by '+' (decay+siblings takes siblings along); again for another one."
         ),
     ] = None,

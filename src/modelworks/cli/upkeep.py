@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from modelworks.cli.arguments import DataRef, Dataset
 from modelworks.cli.door import Door
 from modelworks.console import terminal as show
 
@@ -17,9 +18,7 @@ def register(app: typer.Typer, data: typer.Typer) -> None:
         data.command()(command)
 
 
-def verify(
-    context: typer.Context, ref: Annotated[str, typer.Argument(help="flights, flights@12 or flights@TAG")]
-) -> None:
+def verify(context: typer.Context, ref: DataRef) -> None:
     """Whether a version still is what it was: each of its files, its list of files, its rows."""
     door: Door = context.obj
     told = door.call("verify", ref=ref)
@@ -52,7 +51,7 @@ def verified(told: dict[str, Any]) -> None:
 
 def pin(
     context: typer.Context,
-    ref: str,
+    ref: DataRef,
     reason: Annotated[str, typer.Option(help="Why, for those who find it later.")] = "by hand",
 ) -> None:
     """Keep a version, whatever its age."""
@@ -65,7 +64,7 @@ def pin(
     return show.hint(f"modelworks data unpin {name}")
 
 
-def unpin(context: typer.Context, ref: str) -> None:
+def unpin(context: typer.Context, ref: DataRef) -> None:
     """Let a pinned version go when its time comes."""
     door: Door = context.obj
     told = door.call("unpin", ref=ref)
@@ -75,7 +74,7 @@ def unpin(context: typer.Context, ref: str) -> None:
     return show.hint(f"modelworks data vacuum {told['dataset']}")
 
 
-def compact(context: typer.Context, dataset: str) -> None:
+def compact(context: typer.Context, dataset: Dataset) -> None:
     """Pack small files into large ones, ordered for the dataset's models."""
     door: Door = context.obj
     told = door.call("compact", dataset=dataset)
@@ -88,7 +87,7 @@ def compact(context: typer.Context, dataset: str) -> None:
 
 def vacuum(
     context: typer.Context,
-    dataset: str,
+    dataset: Dataset,
     keep: Annotated[str, typer.Option(help="How old a version becomes that nothing uses.")] = "30d",
 ) -> None:
     """Let old versions go that nothing uses, and delete the files that no version needs.
@@ -107,7 +106,7 @@ def vacuum(
 
 def forget(
     context: typer.Context,
-    dataset: str,
+    dataset: Dataset,
     key: Annotated[str, typer.Option(help="The subject: a value of the dataset's key column.")],
     column: Annotated[str | None, typer.Option(help="Another column that names the subject.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from modelworks.cli.arguments import Limit, Model
 from modelworks.cli.door import Door
 from modelworks.console import terminal as show
 
@@ -17,7 +18,6 @@ _SAID = 10
 _WIDE = 120
 """Columns of a terminal in which a table may say more."""
 
-Model = Annotated[str | None, typer.Argument(help="Only this model.")]
 
 Whole = Annotated[bool, typer.Option("--incident", help="All alerts of its incident.")]
 Alert = Annotated[int, typer.Argument(help="Its number; 'modelworks alerts' has it.")]
@@ -75,7 +75,7 @@ def _how_far(going: dict[str, Any]) -> str:
 def predictions(
     context: typer.Context,
     model: Model = None,
-    limit: int = 20,
+    limit: Limit = 20,
     since: Since = None,
     until: Until = None,
     caller: Annotated[str | None, typer.Option(help="Only what the token of this name asked for.")] = None,
@@ -109,7 +109,7 @@ def predictions(
     return show.hint(f"modelworks why {rows[0]['id']}" if rows else "modelworks status")
 
 
-def rollouts(context: typer.Context, model: Model = None, limit: int = 20) -> None:
+def rollouts(context: typer.Context, model: Model = None, limit: Limit = 20) -> None:
     """Rollouts: what is on its way, what was seen of both sides, and how others ended."""
     door: Door = context.obj
     rows = door.call("rollouts", model=model, limit=limit)
@@ -117,7 +117,7 @@ def rollouts(context: typer.Context, model: Model = None, limit: int = 20) -> No
         return show.raw(rows)
     show.table(
         "Rollouts, those that go on first",
-        ["challenger", "against#", "how", "share", "rows#", "failed#", "loss", "", "when"],
+        ["challenger", "against#", "how", "share", "rows#", "failed#", "loss", "state", "when"],
         [
             [
                 r["ref"], r["champion"], r["strategy"]["kind"],
@@ -151,7 +151,7 @@ def _side(evidence: dict[str, Any]) -> list[Any]:
 def alerts(
     context: typer.Context,
     model: Model = None,
-    all: Annotated[bool, typer.Option(help="Closed ones too.")] = False,
+    all: Annotated[bool, typer.Option("--all", help="Closed ones too.")] = False,
     incident: Annotated[int | None, typer.Option(help="Only those of this incident.")] = None,
 ) -> None:
     """What somebody should know."""
@@ -193,7 +193,7 @@ def _state(alert: Mapping[str, Any]) -> str:
 
 def incidents(
     context: typer.Context,
-    all: Annotated[bool, typer.Option(help="Those that are over too.")] = False,
+    all: Annotated[bool, typer.Option("--all", help="Those that are over too.")] = False,
 ) -> None:
     """Alerts of one cause, taken together."""
     door: Door = context.obj
@@ -273,7 +273,7 @@ def notify(context: typer.Context) -> None:
         raise typer.Exit(1)
 
 
-def decisions(context: typer.Context, model: Model = None, limit: int = 20) -> None:
+def decisions(context: typer.Context, model: Model = None, limit: Limit = 20) -> None:
     """What the factory decided, and why."""
     door: Door = context.obj
     rows = door.call("decisions", model=model, limit=limit)
@@ -287,7 +287,12 @@ def decisions(context: typer.Context, model: Model = None, limit: int = 20) -> N
     return show.hint("modelworks plan")
 
 
-def why(context: typer.Context, prediction_id: str) -> None:
+def why(
+    context: typer.Context,
+    prediction_id: Annotated[
+        str, typer.Argument(help="Its id: in the answer, or in 'modelworks predictions'.")
+    ],
+) -> None:
     """From a prediction back to rows, code, environment, gate and decision."""
     door: Door = context.obj
     told = door.call("why", prediction_id=prediction_id)
@@ -297,7 +302,7 @@ def why(context: typer.Context, prediction_id: str) -> None:
     return show.hint(f"modelworks lineage '{told['model_version']['ref']}'")
 
 
-def audit(context: typer.Context, limit: int = 20) -> None:
+def audit(context: typer.Context, limit: Limit = 20) -> None:
     """Who did what."""
     door: Door = context.obj
     rows = door.call("audit", limit=limit)

@@ -136,7 +136,7 @@ def running(stations: Stations, ref: Ref) -> Underway | None:
 
 def abandon(stations: Stations, one: Underway, reason: str, also: Also = nothing) -> dict[str, Any]:
     """Take a challenger out by hand; the champion stays, and all requests are its own again."""
-    return _by_hand(stations, one, "abandoned", f"abandoned by hand: {reason}", also)
+    return _by_hand(stations, one, "abandoned", _said("abandoned", reason), also)
 
 
 def promote(stations: Stations, ref: Ref, reason: str, also: Also = nothing) -> dict[str, Any]:
@@ -152,7 +152,11 @@ def promote(stations: Stations, ref: Ref, reason: str, also: Also = nothing) -> 
             f"{one.ref} is" if one else "no rollout goes on for it",
             "'modelworks rollouts' shows those that do; 'modelworks deploy' brings any version out",
         )
-    return _by_hand(stations, one, "promoted", f"promoted by hand: {reason}", also)
+    return _by_hand(stations, one, "promoted", _said("promoted", reason), also)
+
+
+def _said(what: str, reason: str) -> str:
+    return f"{what} by hand" + ("" if reason in ("", "by hand") else f": {reason}")
 
 
 def _by_hand(stations: Stations, one: Underway, status: Status, reason: str, also: Also) -> dict[str, Any]:
