@@ -100,7 +100,7 @@ def predictions(
         "Predictions",
         ["id", "model", "segment", "version#", "output#", "when", *some],
         [
-            [r["id"], r["model"], r["segment"], r["version"], r["output"], show.when(r["time"])]
+            [r["id"], r["model"], r["segment"], r["version"] or "held out", r["output"], show.when(r["time"])]
             + [show.flags(r[name]) if name == "flags" else r[name] for name in some]
             for r in rows
         ],
