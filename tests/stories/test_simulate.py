@@ -162,6 +162,12 @@ def test_the_command_prints_and_draws(lived: tuple[Factory, list[float]], tmp_pa
     assert "every=7d" in drawn
 
 
+def test_it_begins_when_the_first_rows_came_not_before(lived: tuple[Factory, list[float]]) -> None:
+    factory, _ = lived
+    told = plain(factory.simulate("returns", ["never"]))
+    assert told["since"] == BEGIN.isoformat()  # weeks of rows were taken in at once then
+
+
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [

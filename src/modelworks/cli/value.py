@@ -47,7 +47,7 @@ def value(
     )  # fmt: skip
     if model is None:
         return _factory(told["factory"], told["models"])
-    return _model(told)
+    return _model(told, since is not None or until is not None)
 
 
 def _factory(told: Mapping[str, Any], models: Sequence[Mapping[str, Any]]) -> None:
@@ -64,7 +64,7 @@ def _factory(told: Mapping[str, Any], models: Sequence[Mapping[str, Any]]) -> No
     )
 
 
-def _model(told: Mapping[str, Any]) -> None:
+def _model(told: Mapping[str, Any], some: bool) -> None:
     one = told["models"][0]
     unit = one["unit"] or ""
     held = one["basis"] == "holdout"
@@ -76,7 +76,7 @@ def _model(told: Mapping[str, Any]) -> None:
              *([span["held"], _small(span["held_mean"])] if held else []), _about(span), _money(span["earned"], "")]
             for span in told["spans"]
         ],
-        "no outcome has come yet",
+        "no prediction of that time has an outcome" if some else "no outcome has come yet",
     )  # fmt: skip
     segments = told["segments"]
     if len(segments) > 1:
@@ -99,7 +99,9 @@ def _model(told: Mapping[str, Any]) -> None:
         )  # fmt: skip
     for line in _said(one, unit):
         show.note(line)
-    show.hint(
+    if some and not told["spans"]:
+        return show.hint(f"modelworks value {one['model']}   (of all times)")
+    return show.hint(
         _NEXT[one["basis"]].replace("MODEL", one["model"])
         if one["unit"]
         else "value=mw.Payoff(...) in @mw.model"

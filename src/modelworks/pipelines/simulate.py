@@ -69,7 +69,7 @@ def simulate(
         stations: The belt.
         model: Whose policies.
         texts: See `learn.simulation.policies`; the usual ones and the model's own by default.
-        since: When the first models are trained; a sixth into the past by default.
+        since: When the first models are trained; a sixth into the past by default, or when the first rows came.
         until: Where the past ends; where the rows end by default.
         every: Time between two turns of the loop.
         delay: See `past.past_of`.
@@ -94,7 +94,7 @@ def simulate(
         from_microseconds(past.learned.events[0]),
         from_microseconds(past.asked.events[-1]) + timedelta(microseconds=1),
     )
-    since = since or first + (last - first) / 6
+    since = since or max(first + (last - first) / 6, from_microseconds(int(past.learned.known.min())))
     until = min(until or last, last)
     if not first < since < until:
         raise Invalid(
