@@ -29,6 +29,8 @@ from modelworks.monitor.joint import Rows, Together, asked, together
 from modelworks.monitor.judge import judge
 from modelworks.monitor.progress import Changed, Progress
 from modelworks.monitor.sketch import Sketches
+from modelworks.monitor.slices import Sliced
+from modelworks.monitor.slices import asked as sliced
 from modelworks.monitor.stored import StoredWindows, Window, windows_of
 from modelworks.monitor.stream import streams
 from modelworks.monitor.trials import Gathered, gather
@@ -248,6 +250,13 @@ class MonitorStation:
         (known,) = self._versions.of(model, [key]).values()
         now = asked(self.stores.tables, model, key, known, end - timedelta(days=days), end)
         return together(before, now, known)
+
+    def slices(
+        self, model: str, column: tuple[str, bool | None], segment: str | None, *, end: datetime, days: int
+    ) -> Sliced:
+        """How good the answers of the last `days` before `end` were by the value of a column; see `monitor.slices`."""
+        start = end - timedelta(days=days)
+        return sliced(self.stores.tables, self._versions, model, column, start, end, segment)
 
     def seen_until(self, model: str) -> datetime | None:
         """The moment that the model's windows were last brought up to; ``None`` before the first time."""

@@ -32,12 +32,13 @@ from modelworks.models.signature import Signature
 from modelworks.monitor.drift.rule import Drift
 from modelworks.monitor.fleet import share
 from modelworks.monitor.judge import judge, judge_answers
+from modelworks.monitor.logged import Layout
 from modelworks.monitor.performance import log_losses
 from modelworks.monitor.sketch import Sketches
 from modelworks.monitor.station import TRAILING_DAYS
 from modelworks.monitor.truths import LOOK_BACK
 from modelworks.monitor.watch import Watch
-from modelworks.monitor.window import Key, Known, Layout, sketch
+from modelworks.monitor.window import Key, Known, sketch
 from modelworks.pipelines.past import DAY, Ints, Past
 
 _AHEAD = 28 * DAY
