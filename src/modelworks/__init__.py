@@ -67,6 +67,7 @@ _DOORS = {
     "OnRows": "modelworks.learn.triggers.on_rows",
     "Budget": "modelworks.learn.budget",
     "LargeChange": "modelworks.registry.approval",
+    "Alarm": "modelworks.monitor.alarm",
     "Drift": "modelworks.monitor.drift.rule",
     "Payoff": "modelworks.monitor.value",
     "Worth": "modelworks.monitor.value",

@@ -26,9 +26,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project that has answered for some days; since then what is large comes back without a reason."""
     root = world.make_project(tmp_path_factory.mktemp("shop"), FIRST)
     code = (root / "factory.py").read_text()
-    (root / "factory.py").write_text(
-        code.replace('"region": str,', '"region": str, "buyer": mw.Text(sensitive="drop", nullable=True),')
-    )
+    code = code.replace('"region": str,', '"region": str, "buyer": mw.Text(sensitive="drop", nullable=True),')
+    rule = 'lambda seen: f"{seen.rows} rows" if seen.rows > 300 else None'
+    code = code.replace('window="20d",', f'window="20d", alarms=[mw.Alarm("asked", {rule})],')
+    (root / "factory.py").write_text(code)
     for day in range(FIRST):
         world.write_day(root, day, world.orders(day).with_columns(buyer=pl.lit("x")))
     clock = FrozenClock(world.START + timedelta(days=FIRST))
@@ -90,3 +91,13 @@ def test_the_command_says_so(root: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "worse than all others, and not by chance: L" in said.output
     said = CliRunner().invoke(app, ["--json", "monitor", "returns", "--slice", "shop", "--days", "4000"])
     assert not any(one["worse"] for one in json.loads(said.output)["slices"])
+
+
+def test_rules_of_the_project_are_asked(root: Path) -> None:
+    with Factory(root, clock=FrozenClock(world.START + timedelta(days=FIRST + DAYS))) as factory:
+        (told,) = [one for one in plain(factory.alerts("returns")) if one["kind"] == "rule:asked"]
+    assert (told["segment"], told["message"]) == (
+        "",
+        f"{len(world.SHOPS)} of {len(world.SHOPS)} segments of returns: "
+        "asked; for instance returns[north,a]: 360 rows",
+    )

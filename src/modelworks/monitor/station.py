@@ -17,7 +17,8 @@ from modelworks.core.plain import plain
 from modelworks.core.ref import Segment, parse_segment, segment_text
 from modelworks.data.version import IngestReport
 from modelworks.deploy.rollout import Underway
-from modelworks.monitor import feedback, intake, missing, truths
+from modelworks.monitor import alarm, feedback, intake, missing, truths
+from modelworks.monitor.alarm import Alarm
 from modelworks.monitor.alerting import KINDS, Finding, Kind, findings
 from modelworks.monitor.alerts import listed, listed_incidents, mark, settle
 from modelworks.monitor.counting import Counting
@@ -71,6 +72,7 @@ class MonitorStation:
         horizon_days: float = HORIZON_DAYS,
         value: Value | None = None,
         by: str | None = None,
+        alarms: Sequence[Alarm] = (),
     ) -> Observation:
         """Bring a model's windows up to date with its predictions and outcomes; judge; open and close alerts.
 
@@ -86,6 +88,7 @@ class MonitorStation:
             value: What its predictions are worth, if that is known. By another one than last time all days are
                 counted anew.
             by: The column that its holdout is drawn by; the dataset's key by default.
+            alarms: The project's own rules for alerts.
         """
         now = now or self.clock()
         counting = Counting(self.stores.ledger, model, value, by)
@@ -110,13 +113,15 @@ class MonitorStation:
             came = truths.read(db, model, now - timedelta(days=LOOK_BACK), now)
         both = _sides(came, now)
         found = findings(model, watches, traffic, now) + missing.findings(model, watches, came, now)
-        found += feedback.findings(model, both) + counting.findings(now)
+        found += (
+            feedback.findings(model, both) + counting.findings(now) + alarm.findings(model, alarms, watches)
+        )
         lasting = findings(model, watches, traffic, now, lasting=True)
         lasting += missing.findings(model, watches, came, now, lasting=True)
         lasting += feedback.findings(model, both, lasting=True) + counting.findings(now, lasting=True)
         staying = {(one.segment, one.kind) for one in lasting}
         with self.stores.ledger.write() as db:
-            opened = settle(db, model, found, staying, now, KINDS)
+            opened = settle(db, model, found, staying, now, KINDS, alarm.RULE)
         return Observation(model, len(made), rows, opened, tuple(watches))
 
     def observe_intake(self, dataset: str, told: IngestReport | ModelworksError) -> int:

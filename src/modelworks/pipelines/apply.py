@@ -103,7 +103,9 @@ def _observe(stations: Stations, model: Model, spent: _Spent) -> Observation:
     by = model.control.by if model.control else None
     key = stations.project.dataset(model.definition.dataset).key
     now = stations.clock()
-    seen = stations.monitor.observe(model.name, now, value=model.value, by=None if by == key else by)
+    seen = stations.monitor.observe(
+        model.name, now, value=model.value, by=None if by == key else by, alarms=model.alarms
+    )
     spent[model.name] = (process_time() - before, seen.rows)
     return seen
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from modelworks.learn.policy import Policy
 from modelworks.learn.triggers.port import Trigger
 from modelworks.models.definition import Definition, Fit, Learn
 from modelworks.models.metrics import METRICS
+from modelworks.monitor.alarm import Alarm
 from modelworks.monitor.drift.rule import Drift
 from modelworks.monitor.value import Payoff, Value
 from modelworks.registry.approval import Approval, LargeChange
@@ -52,6 +54,7 @@ class Model:
         inputs: What is done with rows that hold what the training did not see.
         log: What of its answers is kept.
         drift: How large a shift must be to be told of.
+        alarms: Rules of its own for alerts.
     """
 
     definition: Definition
@@ -65,6 +68,7 @@ class Model:
     inputs: Inputs = field(default_factory=Inputs)
     log: Log = field(default_factory=Log)
     drift: Drift = field(default_factory=Drift)
+    alarms: tuple[Alarm, ...] = ()
 
     @property
     def needs(self) -> tuple[Need[Any], ...]:
@@ -146,6 +150,7 @@ def model(
     inputs: Inputs | None = None,
     log: Log | None = None,
     drift: Drift | None = None,
+    alarms: Sequence[Alarm] = (),
     holdout: float = 0.2,
     window: str | None = None,
     params: Mapping[str, Any] | None = None,
@@ -183,6 +188,7 @@ def model(
         log: What of its answers is kept; by default all.
         drift: How large a shift of its inputs or answers must be to be told of, and from what; by default a PSI of
             0.2 from the training.
+        alarms: Alerts by rules of yours, ``mw.Alarm(name, rule)``, besides those of the house.
         holdout: Share of the rows, the newest, that judges instead of teaching.
         window: How far back training looks, for instance ``"120d"``; everything by default.
         params: Passed to the function.
@@ -263,6 +269,9 @@ def model(
                 "it has no metrics",
                 'name some, metrics=["log_loss"], or mw.Tune(..., metric="log_loss")',
             )
+        twice = [one for one, times in Counter(alarm.name for alarm in alarms).items() if times > 1]
+        if twice:
+            raise Invalid(f"model {label!r} has two alarms named {twice[0]!r}", "", "give each its own name")
         sticky = [rollout.to_json().get("by") if rollout else None, control.by if control else None]
         for column in (name for name in sticky if name is not None):
             if column not in dataset.contract:
@@ -314,6 +323,7 @@ def model(
             inputs or Inputs(),
             log or Log(),
             drift or Drift(),
+            tuple(alarms),
         )
 
     return define
