@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
+from modelworks.core.defined import note
 from modelworks.core.duration import duration
 from modelworks.core.errors import Invalid, NotFound
 from modelworks.core.ref import check_name
@@ -305,7 +306,7 @@ def model(
             learn,
             checkpoint,
         )
-        return Model(
+        made = Model(
             replace(definition, code=code_digest(definition)),
             tuple(gate),
             rollout or Direct(),
@@ -325,6 +326,8 @@ def model(
             drift or Drift(),
             tuple(alarms),
         )
+        note(made)
+        return made
 
     return define
 
