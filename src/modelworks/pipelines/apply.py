@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from time import monotonic, process_time
 from typing import Any
 
@@ -14,6 +15,7 @@ from modelworks.core.duration import duration
 from modelworks.core.errors import Invalid, NotFound, NotReady
 from modelworks.core.ref import Segment, parse_segment, segment_text
 from modelworks.data.version import VERSION, IngestReport
+from modelworks.learn.budget import Budget, Limit
 from modelworks.learn.policy import Decision, decide
 from modelworks.learn.states import Attempt
 from modelworks.models.definition import Definition
@@ -70,8 +72,9 @@ class _Stopwatch:
 def plan(stations: Stations, model: str | None = None) -> list[dict[str, Any]]:
     """What `apply` would train now, and why, each decision with its model; nothing is changed."""
     found = []
+    whole = stations.learn.whole(stations.clock())
     for one in _models(stations, model):
-        decided = _decide(stations, one, stations.monitor.summary(one.name, end=stations.clock()))
+        decided = _decide(stations, one, stations.monitor.summary(one.name, end=stations.clock()), whole)
         found += [{"model": one.name, **asdict(decision)} for decision in decided]
     return found
 
@@ -102,8 +105,11 @@ def _observe(stations: Stations, model: Model, spent: _Spent) -> Observation:
     by = model.control.by if model.control else None
     key = stations.project.dataset(model.definition.dataset).key
     now = stations.clock()
-    seen = stations.monitor.observe(model.name, now, value=model.value, by=None if by == key else by)
+    seen = stations.monitor.observe(
+        model.name, now, value=model.value, by=None if by == key else by, alarms=model.alarms
+    )
     spent[model.name] = (process_time() - before, seen.rows)
+    stations.monitor.looks.looked(model.name, now, seen.watches)
     return seen
 
 
@@ -128,23 +134,35 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
     learned: list[OnlineReport] = []
     alerts = 0
     spent: _Spent = {}
+    looks = stations.monitor.looks
+    looks.refresh(stations.clock())
     if model is None:
         _close_undefined(stations)
-    for one in _dangerous_last(stations, models):
-        trained += resume(stations, one, progress)
-        watch.lap("train")
+    whole = stations.learn.whole(stations.clock())
+    cut_off = {one.model for one in campaigns.going(stations.stores.ledger)}
+    for one in _in_order(stations, models):
+        if one.name in cut_off:
+            trained += resume(stations, one, progress)
+            watch.lap("train")
+        if _idle(stations, one, whole):
+            watch.lap("decide")
+            continue
         with stations.stores.ledger.leases.take(_turn(one)) as lease:
             if lease is None:  # another process takes this turn
                 continue
-            seen = _observe(stations, one, spent)
-            alerts += seen.alerts_opened
+            watches = looks.known(one.name, stations.clock())
+            if watches is None:
+                seen = _observe(stations, one, spent)
+                alerts, watches = alerts + seen.alerts_opened, seen.watches
             watch.lap("monitor")
-            decided, campaign = _settle(stations, one, _decide(stations, one, seen.watches), lease)
+            wanted = _decide(stations, one, watches, whole)
+            decided, campaign = _settle(stations, one, wanted, lease)
             decisions += decided
             watch.lap("decide")
         if campaign is not None:
             told = training.go_on(stations, one, campaign, progress=progress)
             trained += [told] if told else []
+            whole = stations.learn.whole(stations.clock())
             watch.lap("train")
         if one.definition.learn == "online":
             with stations.stores.ledger.leases.take(_turn(one)) as lease:
@@ -153,6 +171,13 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
             watch.lap("learn")
     _keep(stations, spent)
     return ApplyReport(ingested, drained, decisions, trained, alerts, moved, learned, dict(watch.laps))
+
+
+def _idle(stations: Stations, model: Model, whole: Sequence[Limit]) -> bool:
+    """Whether nothing is new about a model, and nothing is to be decided: most of many, most of the time."""
+    known = stations.monitor.looks.known(model.name, stations.clock())
+    learns = model.definition.learn == "online"
+    return known is not None and not learns and not _decide(stations, model, known, whole)
 
 
 def resume(stations: Stations, model: Model, progress: Progress = silent) -> list[TrainReport]:
@@ -180,12 +205,17 @@ def resume(stations: Stations, model: Model, progress: Progress = silent) -> lis
     return told
 
 
-def _dangerous_last(stations: Stations, models: Sequence[Model]) -> list[Model]:
-    """The models, those last whose training was cut off: where it ends the process again, the others had their turn."""
+def _in_order(stations: Stations, models: Sequence[Model]) -> list[Model]:
+    """The models, those last whose training was cut off: where it ends the process again, the others had their turn.
+
+    Where all share a budget, those are first that were trained longest ago.
+    """
     cut_off = {
         one.model for one in campaigns.going(stations.stores.ledger) if one.attempts and not one.running
     }
-    return sorted(models, key=lambda one: one.name in cut_off)
+    last = stations.learn.longest_ago() if stations.learn.budget != Budget() else {}
+    never = datetime.min.replace(tzinfo=UTC)
+    return sorted(models, key=lambda one: (one.name in cut_off, last.get(one.name, never)))
 
 
 def _close_undefined(stations: Stations) -> None:
@@ -245,7 +275,9 @@ def _models(stations: Stations, model: str | None) -> list[Model]:
     return [stations.project.model(model)] if model else list(stations.project.models.values())
 
 
-def _decide(stations: Stations, model: Model, watches: Sequence[Watch]) -> list[Decision]:
+def _decide(
+    stations: Stations, model: Model, watches: Sequence[Watch], whole: Sequence[Limit]
+) -> list[Decision]:
     """Put the model's policy to every segment that has a model, or enough rows to get one."""
     definition = model.definition
     if not model.policy.triggers or stations.data.latest_or_none(definition.dataset) is None:
@@ -262,10 +294,15 @@ def _decide(stations: Stations, model: Model, watches: Sequence[Watch]) -> list[
         watches=watches,
         now=now,
         losses=stations.monitor.streams(definition.name, now) if model.policy.streams else None,
+        inputs=stations.data.inputs(definition.dataset, definition.features),
     )
     under_way = {parse_segment(text) for one in busy for text in one.segments or ()}
     ready = [state for state in states if state.segment not in under_way]
-    return decide(model.policy, ready, stations.learn.spent(model.name, now))
+    decided = decide(model.policy, ready)
+    if any(one.action == "train" for one in decided):
+        own = Limit(model.policy.budget, stations.learn.spent(model.name, now))
+        decided = decide(model.policy, ready, [own, *whole])
+    return decided
 
 
 def _rows(
