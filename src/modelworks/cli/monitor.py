@@ -145,17 +145,15 @@ def _sliced(door: Door, told: dict[str, Any]) -> None:
     )
     worse = [one["name"] or "(missing)" for one in told["slices"] if one["worse"]]
     if len(told["slices"]) > len(shown):
-        show.OUT.print(f"  and {len(told['slices']) - len(shown)} more; --json shows all")
+        show.note(f"and {len(told['slices']) - len(shown)} more; --json shows all")
     if worse:
-        show.OUT.print(
-            f"  [yellow]worse than all others, and not by chance: {show.cell(', '.join(worse))}[/yellow]"
-        )
+        show.note(f"[yellow]worse than all others, and not by chance: {show.cell(', '.join(worse))}[/yellow]")
     elif any(one["apart"] is not None for one in shown):
-        show.OUT.print("  none is worse than all others by more than chance")
+        show.note("none is worse than all others by more than chance")
     elif shown:
-        show.OUT.print("  too few outcomes to compare: it takes 50 of 7 days for each value")
+        show.note("too few outcomes to compare: it takes 50 of 7 days for each value")
     if worse:
-        show.OUT.print("  the gate mw.Slices keeps a slice from getting worse by the next version")
+        show.note("the gate mw.Slices keeps a slice from getting worse by the next version")
     return show.hint(f"modelworks monitor {told['model']}")
 
 
