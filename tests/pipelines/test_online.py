@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 
 from modelworks.core.clock import Clock, FrozenClock, system_clock
-from modelworks.core.errors import Invalid, NotReady
+from modelworks.core.errors import Invalid, NotFound, NotReady
 from modelworks.core.plain import plain
 from modelworks.core.ref import Ref
 from modelworks.factory import Factory
@@ -304,6 +306,47 @@ def test_killed_before_a_checkpoint_stands_the_same_is_learned_again(
             assert sum(rows[key] for key in rows if key[0] == segment) == len(mine)
         assert len(rows) == 5
         assert learned(factory)["rows"] == 0
+
+
+HANGS = """
+import os, signal, sys
+from modelworks.factory import Factory
+from modelworks.pipelines import online
+
+def hang(candidate):
+    os.kill(os.getpid(), signal.SIGSTOP)   # all of it is learned, nothing is written
+    return losses(candidate)
+
+losses, online.losses = online.losses, hang
+with Factory(sys.argv[1]) as factory:
+    factory.apply()
+"""
+
+
+@pytest.mark.fault
+@pytest.mark.usefixtures("everywhere")
+def test_one_that_hangs_while_it_learns_is_not_waited_for_and_writes_nothing_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELWORKS_LEDGER_LEASE", "1s")
+    with begun(tmp_path) as factory:
+        told = asked(factory, 60, 1)
+        other = subprocess.Popen([sys.executable, "-c", HANGS, str(tmp_path)], stderr=subprocess.PIPE, text=True)
+        os.waitid(os.P_PID, other.pid, os.WSTOPPED)
+        rows = 0
+        while not rows:  # until its lease is over
+            rows = sum(one["rows"] for one in plain(factory.apply())["learned"])
+        assert rows == 60
+        os.kill(other.pid, signal.SIGCONT)
+        said = other.communicate()[1]
+        assert "was taken over by another process" in said
+        assert [one["version"] for one in factory.monitor("guess")["checkpoints"]] == [2]
+        river = native(factory, 1)
+        losses(river, told)
+        assert native(factory, 2).weights["x"] == river.weights["x"]
+        assert learned(factory)["rows"] == 0
+        with pytest.raises(NotFound):
+            factory.model("guess@3")
 
 
 @pytest.mark.parametrize(

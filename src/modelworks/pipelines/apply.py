@@ -147,7 +147,7 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
         if one.definition.learn == "online":
             with stations.stores.ledger.leases.take(_turn(one)) as lease:
                 if lease is not None:
-                    learned.append(online.turn(stations, one))
+                    learned.append(online.turn(stations, one, lease))
             watch.lap("learn")
     _keep(stations, spent)
     return ApplyReport(ingested, drained, decisions, trained, alerts, moved, learned, dict(watch.laps))
