@@ -97,9 +97,7 @@ def native(factory: Factory, version: int, segment: tuple[str, ...] = ()) -> Any
     return FLAVORS[package.flavor].load(factory.stores.artifacts.get(package.native))
 
 
-def begun(
-    folder: Path, split: str = "", clock: Clock = system_clock, checkpoint: str = "40"
-) -> Factory:
+def begun(folder: Path, split: str = "", clock: Clock = system_clock, checkpoint: str = "40") -> Factory:
     factory = Factory(project(folder, split, checkpoint), clock=clock)
     factory.ingest()
     factory.train("guess")
@@ -196,6 +194,43 @@ def test_each_segment_learns_its_own_rows_and_the_parent_all(tmp_path: Path) -> 
         assert sorted(report["versions"]) == ["guess@2", "guess[a]@2", "guess[b]@2"]
         rows = {one["segment"]: one["rows"] for one in factory.monitor("guess")["checkpoints"]}
         assert rows == {"": 100, "a": 50, "b": 50}
+
+
+@pytest.mark.usefixtures("everywhere")
+def test_who_is_forgotten_is_known_to_every_version_that_learned_the_outcome(tmp_path: Path) -> None:
+    with begun(tmp_path, 'per=["shop"],') as factory:
+        told = asked(factory, 80, 1)
+        learned(factory)
+        asked(factory, 80, 2, "key")
+        learned(factory)
+        factory.predict("guess", [{"id": "untold", "at": "2026-02-01T00:00:00Z", "shop": "a", "x": 1.0}])
+        assert factory.forget("rows", "untold").models == []
+        # What was learned first is in what goes on from it, too; of the other shop nobody knows the row.
+        first = factory.forget("rows", "q1-4")
+        assert (first.rows, first.predictions) == (0, 2)
+        assert sorted(first.models) == ["guess@2", "guess@3", "guess[a]@2", "guess[a]@3"]
+        assert sorted(factory.forget("rows", "q2-5").models) == ["guess@3", "guess[b]@3"]
+        by_value = factory.forget("rows", str(told[7][0]["x"]), "x")
+        assert sorted(by_value.models) == ["guess@2", "guess@3", "guess[b]@2", "guess[b]@3"]
+
+        # Made anew it has learned from nobody who was told before.
+        factory.train("guess", force=True, scratch=True)
+        factory.deploy("guess@4", "by hand")
+        asked(factory, 80, 3)
+        learned(factory)
+        assert "guess@4" not in factory.forget("rows", "q2-6").models
+        assert sorted(factory.forget("rows", "q3-1").models)[0] == "guess@5"
+        assert factory.run(factory.model("guess@5")["version"]["run"])["tags"] == {"continues": "guess@4"}
+
+
+def test_who_is_forgotten_was_learned_under_the_name_of_the_answer(tmp_path: Path) -> None:
+    with begun(tmp_path) as factory:
+        rows = [{"at": "2026-02-01T00:00:00Z", "shop": "a", "x": n + 0.5} for n in range(50)]
+        answers = factory.predict("guess", rows)["predictions"]
+        tell(factory, [(one["id"], n % 2) for n, one in enumerate(answers)], "prediction_id")
+        assert learned(factory)["rows"] == 50
+        assert factory.forget("rows", "17.5", "x").models == ["guess@2"]
+        assert factory.forget("rows", "17.5", "x").models == []  # an id alone says of nobody
 
 
 def test_a_detector_that_sees_the_rows_turn_is_a_reason_to_train(tmp_path: Path) -> None:
@@ -296,7 +331,9 @@ def test_killed_before_a_checkpoint_stands_the_same_is_learned_again(
         more = asked(factory, 100, 2)
         clock.advance(timedelta(hours=7))
         learned(factory)
-        rows = {(one["segment"], one["version"]): one["rows"] for one in factory.monitor("guess")["checkpoints"]}
+        rows = {
+            (one["segment"], one["version"]): one["rows"] for one in factory.monitor("guess")["checkpoints"]
+        }
         for segment in ("", *SHOPS):
             mine = [(row, truth) for row, truth in told + more if segment in ("", row["shop"])]
             names = (segment,) if segment else ()
@@ -331,7 +368,9 @@ def test_one_that_hangs_while_it_learns_is_not_waited_for_and_writes_nothing_lat
     monkeypatch.setenv("MODELWORKS_LEDGER_LEASE", "1s")
     with begun(tmp_path) as factory:
         told = asked(factory, 60, 1)
-        other = subprocess.Popen([sys.executable, "-c", HANGS, str(tmp_path)], stderr=subprocess.PIPE, text=True)
+        other = subprocess.Popen(
+            [sys.executable, "-c", HANGS, str(tmp_path)], stderr=subprocess.PIPE, text=True
+        )
         os.waitid(os.P_PID, other.pid, os.WSTOPPED)
         rows = 0
         while not rows:  # until its lease is over
