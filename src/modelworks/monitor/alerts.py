@@ -25,18 +25,20 @@ def settle(
     db: Connection,
     model: str,
     found: Sequence[Finding],
-    staying: Set[tuple[Segment, Kind]],
+    staying: Set[tuple[Segment, str]],
     now: datetime,
     kinds: Set[Kind] | None = None,
+    family: str | None = None,
 ) -> int:
     """Open what is new, bring what is open up to date, close what is over; returns the number opened.
 
     There is at most one open alert of a kind for a segment; one that is found only by the easier limits stays
-    open as it was. Where only some `kinds` were judged, the others stay as they are.
+    open as it was. Where only some `kinds`, or those that begin with `family`, were judged, others stay as they are.
     """
     query = select(alerts).where(alerts.c.model == model, alerts.c.closed.is_(None))
     if kinds is not None:
-        query = query.where(alerts.c.kind.in_(kinds))
+        judged = alerts.c.kind.in_(kinds)
+        query = query.where(judged if family is None else judged | alerts.c.kind.startswith(family))
     open_ones: dict[tuple[str, str], Row[Any]] = {(row.segment, row.kind): row for row in db.execute(query)}
     fresh = []
     for one in found:
