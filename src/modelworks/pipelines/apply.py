@@ -107,6 +107,7 @@ def _observe(stations: Stations, model: Model, spent: _Spent) -> Observation:
         model.name, now, value=model.value, by=None if by == key else by, alarms=model.alarms
     )
     spent[model.name] = (process_time() - before, seen.rows)
+    stations.monitor.looks.looked(model.name, now, seen.watches)
     return seen
 
 
@@ -131,19 +132,28 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
     learned: list[OnlineReport] = []
     alerts = 0
     spent: _Spent = {}
+    looks = stations.monitor.looks
+    looks.refresh(stations.clock())
     if model is None:
         _close_undefined(stations)
     whole = stations.learn.whole(stations.clock())
+    cut_off = {one.model for one in campaigns.going(stations.stores.ledger)}
     for one in _in_order(stations, models):
-        trained += resume(stations, one, progress)
-        watch.lap("train")
+        if one.name in cut_off:
+            trained += resume(stations, one, progress)
+            watch.lap("train")
+        if _idle(stations, one, whole):
+            watch.lap("decide")
+            continue
         with stations.stores.ledger.leases.take(turn_of(one.name)) as lease:
             if lease is None:  # another process takes this turn
                 continue
-            seen = _observe(stations, one, spent)
-            alerts += seen.alerts_opened
+            watches = looks.known(one.name, stations.clock())
+            if watches is None:
+                seen = _observe(stations, one, spent)
+                alerts, watches = alerts + seen.alerts_opened, seen.watches
             watch.lap("monitor")
-            wanted = _decide(stations, one, seen.watches, whole)
+            wanted = _decide(stations, one, watches, whole)
             decided, campaign = _settle(stations, one, wanted, lease)
             decisions += decided
             watch.lap("decide")
@@ -159,6 +169,13 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
             watch.lap("learn")
     _keep(stations, spent)
     return ApplyReport(ingested, drained, decisions, trained, alerts, moved, learned, dict(watch.laps))
+
+
+def _idle(stations: Stations, model: Model, whole: Sequence[Limit]) -> bool:
+    """Whether nothing is new about a model, and nothing is to be decided: most of many, most of the time."""
+    known = stations.monitor.looks.known(model.name, stations.clock())
+    learns = model.definition.learn == "online"
+    return known is not None and not learns and not _decide(stations, model, known, whole)
 
 
 def resume(stations: Stations, model: Model, progress: Progress = silent) -> list[TrainReport]:
@@ -274,8 +291,11 @@ def _decide(
     )
     under_way = {parse_segment(text) for one in busy for text in one.segments or ()}
     ready = [state for state in states if state.segment not in under_way]
-    own = Limit(model.policy.budget, stations.learn.spent(model.name, now))
-    return decide(model.policy, ready, [own, *whole])
+    decided = decide(model.policy, ready)
+    if any(one.action == "train" for one in decided):
+        own = Limit(model.policy.budget, stations.learn.spent(model.name, now))
+        decided = decide(model.policy, ready, [own, *whole])
+    return decided
 
 
 def _rows(
