@@ -23,7 +23,7 @@ from modelworks.monitor.watch import Observation, Watch
 from modelworks.pipelines import campaign as campaigns
 from modelworks.pipelines import online, rollout
 from modelworks.pipelines import train as training
-from modelworks.pipelines.context import Progress, Stations, silent
+from modelworks.pipelines.context import Progress, Stations, silent, turn_of
 from modelworks.pipelines.ingest import ingest_all
 from modelworks.pipelines.online import OnlineReport
 from modelworks.pipelines.project import Model
@@ -89,7 +89,7 @@ def observe(stations: Stations, model: str | None = None) -> int:
     opened = 0
     spent: _Spent = {}
     for one in _models(stations, model):
-        with stations.stores.ledger.leases.take(_turn(one), wait=True):
+        with stations.stores.ledger.leases.take(turn_of(one.name), wait=True):
             opened += _observe(stations, one, spent).alerts_opened
     _keep(stations, spent)
     return opened
@@ -147,7 +147,7 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
         if _idle(stations, one, whole):
             watch.lap("decide")
             continue
-        with stations.stores.ledger.leases.take(_turn(one)) as lease:
+        with stations.stores.ledger.leases.take(turn_of(one.name)) as lease:
             if lease is None:  # another process takes this turn
                 continue
             watches = looks.known(one.name, stations.clock())
@@ -165,9 +165,9 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
             whole = stations.learn.whole(stations.clock())
             watch.lap("train")
         if one.definition.learn == "online":
-            with stations.stores.ledger.leases.take(_turn(one)) as lease:
+            with stations.stores.ledger.leases.take(turn_of(one.name)) as lease:
                 if lease is not None:
-                    learned.append(online.turn(stations, one))
+                    learned.append(online.turn(stations, one, lease))
             watch.lap("learn")
     _keep(stations, spent)
     return ApplyReport(ingested, drained, decisions, trained, alerts, moved, learned, dict(watch.laps))
@@ -231,11 +231,6 @@ def _close(stations: Stations, one: campaigns.Going, reason: str) -> None:
             with ledger.write() as db:
                 lease.confirm(db)
                 campaigns.close(db, stations, one, reason)
-
-
-def _turn(model: Model) -> str:
-    """What the lease is called under which a model is watched, and decided upon."""
-    return f"turn {model.name}"
 
 
 def _settle(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -32,6 +32,7 @@ from modelworks.pipelines.project import Model
 from modelworks.registry.gates import needed
 from modelworks.registry.model_version import ModelVersion
 from modelworks.serving.columns import as_text
+from modelworks.stores.ledger.lease import Lease
 from modelworks.stores.ledger.tables import checkpoints
 from modelworks.train.online import LEARNED, Course, Lesson, learn, losses
 
@@ -91,17 +92,25 @@ class _Stand:
         return max(self.begun, self.received - LATE)
 
 
-def turn(stations: Stations, model: Model) -> OnlineReport:
-    """Let a model's segments learn what has come, where that is enough for a checkpoint."""
-    with stations.stores.ledger.alone(f"online {model.name}"):
-        stands = _stands(stations, model)
-        waiting = _waiting(stations, model, stands) if stands else {}
-        lessons = {}
-        for segment, rows in waiting.items():
-            lesson = _lesson(model, stands[segment], rows, stations.clock())
-            if lesson is not None:
-                lessons[segment] = lesson
-        return _taught(stations, model, stands, lessons)
+def turn(stations: Stations, model: Model, lease: Lease) -> OnlineReport:
+    """Let a model's segments learn what has come, where that is enough for a checkpoint.
+
+    Args:
+        stations: The belt.
+        model: Which.
+        lease: That nobody else is at it; without it no checkpoint is written.
+
+    Raises:
+        Conflict: somebody else has taken it over.
+    """
+    stands = _stands(stations, model)
+    waiting = _waiting(stations, model, stands) if stands else {}
+    lessons = {}
+    for segment, rows in waiting.items():
+        lesson = _lesson(model, stands[segment], rows, stations.clock())
+        if lesson is not None:
+            lessons[segment] = lesson
+    return _taught(stations, model, stands, lessons, lease)
 
 
 def history(
@@ -117,6 +126,25 @@ def history(
     with stations.stores.ledger.read() as db:
         rows = db.execute(query.order_by(c.received.desc(), c.version.desc()).limit(limit)).mappings()
         return [dict(row) for row in rows]
+
+
+def learned_from(stations: Stations, models: Sequence[str], names: Collection[str]) -> list[str]:
+    """The versions that learned one of these rows from its outcome.
+
+    Args:
+        stations: The belt.
+        models: Of which models.
+        names: What the rows go by: key, or id of the prediction.
+    """
+    c = checkpoints.c
+    query = select(c.model, c.segment, c.version, c.learned).where(c.model.in_(models))
+    with stations.stores.ledger.read() as db:
+        rows = db.execute(query.order_by(c.model, c.segment, c.version)).all()
+    return [
+        str(Ref(row.model, parse_segment(row.segment), row.version))
+        for row in rows
+        if not set(names).isdisjoint(_learned(stations, row.learned))
+    ]
 
 
 def _stands(stations: Stations, model: Model) -> dict[Segment, _Stand]:
@@ -245,7 +273,11 @@ def _truth(takes: Signature, value: float | None, label: str | None) -> Label | 
 
 
 def _taught(
-    stations: Stations, model: Model, stands: Mapping[Segment, _Stand], lessons: Mapping[Segment, Lesson]
+    stations: Stations,
+    model: Model,
+    stands: Mapping[Segment, _Stand],
+    lessons: Mapping[Segment, Lesson],
+    lease: Lease,
 ) -> OnlineReport:
     if not lessons:
         return OnlineReport(model.name)
@@ -268,6 +300,7 @@ def _taught(
         candidate, stand = done.value, stands[segment]
         loss, champion_loss = losses(candidate)
         with stations.stores.ledger.write() as db:
+            lease.confirm(db)
             (result,) = release.record(
                 db, stations, model, None, stand.head.dataset_version or 0, [candidate], None, "online"
             )
