@@ -106,7 +106,9 @@ class Served:
         declared = self.declared
         if version is None and not self.replicas:
             raise NotReady(
-                f"model {declared.name!r} is not live", "it has no champion yet", "train and deploy it"
+                f"model {declared.name!r} is not live",
+                "it has no champion yet",
+                "train it; what waits for a person is listed by 'modelworks approve'",
             )
         divisions = self.divisions if silent else {key: one.voiced for key, one in self.divisions.items()}
         if segment is None and version is None and declared.per:
