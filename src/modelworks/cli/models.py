@@ -141,9 +141,13 @@ def apply(context: typer.Context, model: Model = None) -> None:
             ("time", show.seconds(sum(told["seconds"].values()))),
         ]
     )
+    for name, why in told["failed"].items():
+        show.OUT.print(f"  [red]{show.cell(name)}: {show.cell(why)}[/red]")
     if told["trained"]:
         _trained(told["trained"])
-    return _next(told["trained"], "modelworks decisions")
+    _next(told["trained"], "modelworks decisions")
+    if told["failed"]:
+        raise typer.Exit(1)
 
 
 def _next(reports: list[dict[str, Any]], otherwise: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, exists, func, insert, select
 
 from modelworks.core.clock import Clock
 from modelworks.core.plain import plain
@@ -60,17 +60,23 @@ class LearnStation:
         """What the policy of a model has spent since midnight (UTC), and what a training took of late."""
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
         d, c = decisions.c, campaigns.c
-        acted = select(d.action, func.count()).where(d.model == model, d.at >= midnight)
-        acted = acted.where(d.action.in_(["train", "close"]), d.campaign.is_not(None)).group_by(d.action)
+        closed = decisions.alias()
+        taken_back = exists().where(
+            closed.c.model == model, closed.c.segment == d.segment, closed.c.at >= midnight,
+            closed.c.action == "close", closed.c.campaign == d.campaign,
+        )  # fmt: skip
+        decided = select(func.count()).where(
+            d.model == model, d.at >= midnight, d.action == "train", d.campaign.is_not(None), ~taken_back
+        )
         today = select(func.sum(c.seconds)).where(c.model == model, c.created >= midnight, c.by == "policy")
         late = select(c.seconds, c.segments).where(c.model == model, c.segments > 0)
         with self.ledger.read() as db:
-            count: dict[str, int] = {row[0]: row[1] for row in db.execute(acted)}
+            trainings = db.scalar(decided) or 0
             seconds = db.scalar(today) or 0.0
             last = db.execute(late.order_by(c.created.desc()).limit(_LATE)).all()
         trained = sum(row.segments for row in last)
         each = sum(row.seconds for row in last) / trained if trained else None
-        return Spent(max(0, count.get("train", 0) - count.get("close", 0)), seconds, each)
+        return Spent(trainings, seconds, each)
 
     def states(
         self,

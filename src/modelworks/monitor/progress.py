@@ -15,8 +15,9 @@ from modelworks.stores.ledger.portable import upsert
 from modelworks.stores.ledger.tables import watermarks
 from modelworks.stores.tables import Tables
 
-_OVERLAP = timedelta(seconds=0.5)
-"""How much later than its neighbours a row may reach the tables without being missed, were its day closed."""
+_OVERLAP = timedelta(minutes=1)
+"""How much later than its neighbours a row may reach the tables without being missed, were its day closed: the logs of
+servers are moved one after the other."""
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _PART = 1_000_000
 """Predictions that are read at once, unless a day has more."""

@@ -282,7 +282,9 @@ def _multiclass(
     for row, (value, label, text) in enumerate(rows.select("value", "label", "outputs").iter_rows()):
         if value is None and label is None:
             continue
-        answer = orjson.loads(text)
+        answer = None if text is None else orjson.loads(text)
+        if not isinstance(answer, dict):  # a row of the holdout, which is told nothing, or a number
+            continue
         names = {label} if label is not None else {f"{value:g}", str(value), str(bool(value)).lower()}
         truth = names & answer["probabilities"].keys()
         given[row] = answer["probabilities"][truth.pop()] if truth else 0.0

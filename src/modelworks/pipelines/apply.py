@@ -10,7 +10,7 @@ from time import monotonic, process_time
 import polars as pl
 
 from modelworks.core.duration import duration
-from modelworks.core.errors import Invalid, NotFound, NotReady
+from modelworks.core.errors import Invalid, ModelworksError, NotFound, NotReady
 from modelworks.core.ref import Segment, parse_segment, segment_text
 from modelworks.data.version import VERSION, IngestReport
 from modelworks.learn.policy import Decision, decide
@@ -42,6 +42,7 @@ class ApplyReport:
         alerts: Alerts that were opened.
         rollouts: Rollouts that were moved on, promoted or taken back.
         learned: What models that learn online have learned from outcomes.
+        failed: Models whose turn could not be taken to its end, with the reason; the others had theirs.
         seconds: Wall time of each step.
     """
 
@@ -52,6 +53,7 @@ class ApplyReport:
     alerts: int = 0
     rollouts: Sequence[Moved] = ()
     learned: Sequence[OnlineReport] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -111,7 +113,11 @@ def _keep(stations: Stations, spent: _Spent) -> None:
 
 
 def apply(stations: Stations, model: str | None = None, progress: Progress = silent) -> ApplyReport:
-    """Do one turn for one model or all."""
+    """Do one turn for one model or all; one of several that cannot be turned keeps the others from nothing.
+
+    Raises:
+        ModelworksError: why the turn of the one model could not be taken.
+    """
     watch = _Stopwatch()
     models = _models(stations, model)
     names = {one.definition.dataset for one in models} if model else set(stations.project.datasets)
@@ -124,33 +130,44 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
     decisions: list[Decision] = []
     trained: list[TrainReport] = []
     learned: list[OnlineReport] = []
+    failed: dict[str, str] = {}
     alerts = 0
     spent: _Spent = {}
     if model is None:
         _close_undefined(stations)
-    for one in _dangerous_last(stations, models):
-        trained += resume(stations, one, progress)
+
+    def turn(one: Model) -> None:
+        nonlocal alerts
+        trained.extend(resume(stations, one, progress))
         watch.lap("train")
         with stations.stores.ledger.leases.take(_turn(one)) as lease:
             if lease is None:  # another process takes this turn
-                continue
+                return
             seen = _observe(stations, one, spent)
             alerts += seen.alerts_opened
             watch.lap("monitor")
             decided, campaign = _settle(stations, one, _decide(stations, one, seen.watches), lease)
-            decisions += decided
+            decisions.extend(decided)
             watch.lap("decide")
         if campaign is not None:
             told = training.go_on(stations, one, campaign, progress=progress)
-            trained += [told] if told else []
+            trained.extend([told] if told else [])
             watch.lap("train")
         if one.definition.learn == "online":
             with stations.stores.ledger.leases.take(_turn(one)) as lease:
                 if lease is not None:
                     learned.append(online.turn(stations, one))
             watch.lap("learn")
+
+    for one in _dangerous_last(stations, models):
+        try:
+            turn(one)
+        except ModelworksError as error:
+            if len(models) == 1:
+                raise
+            failed[one.name] = str(error)
     _keep(stations, spent)
-    return ApplyReport(ingested, drained, decisions, trained, alerts, moved, learned, dict(watch.laps))
+    return ApplyReport(ingested, drained, decisions, trained, alerts, moved, learned, failed, dict(watch.laps))
 
 
 def resume(stations: Stations, model: Model, progress: Progress = silent) -> list[TrainReport]:
@@ -187,6 +204,8 @@ def _dangerous_last(stations: Stations, models: Sequence[Model]) -> list[Model]:
 
 
 def _close_undefined(stations: Stations) -> None:
+    """End what goes on of models and datasets that are not defined any more: nobody would."""
+    stations.monitor.undefined(stations.project.models, stations.project.datasets)
     for one in campaigns.going(stations.stores.ledger):
         if not one.running and one.model not in stations.project.models:
             _close(stations, one, f"factory.py defines no {one.model} any more")
