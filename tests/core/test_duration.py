@@ -19,7 +19,9 @@ def test_a_moment_is_a_time_or_that_long_ago() -> None:
         moment("yesterday", now)
 
 
-@pytest.mark.parametrize("text", ["0d", "-1d", "0.0000001s", "400000d", "1e300w", "nand", "infd", "d", "", "1y"])
+@pytest.mark.parametrize(
+    "text", ["0d", "-1d", "0.0000001s", "400000d", "1e300w", "nand", "infd", "d", "", "1y"]
+)
 def test_what_is_no_length_of_time_is_refused(text: str) -> None:
     """Nor one by which nothing can be divided, or that leads out of the calendar."""
     with pytest.raises(Invalid, match="is not a duration"):

@@ -127,7 +127,14 @@ def apply(context: typer.Context, model: Model = None) -> None:
     door: Door = context.obj
     told = door.watched("apply", model=model)
     if door.json:
-        return show.raw(told)
+        show.raw(told)
+    else:
+        _turned(told)
+    if told["failed"]:
+        raise typer.Exit(1)
+
+
+def _turned(told: dict[str, Any]) -> None:
     added = sum(report["rows_added"] for report in told["ingested"])
     wanted = [d for d in told["decisions"] if d["action"] == "train"]
     show.facts(
@@ -138,16 +145,13 @@ def apply(context: typer.Context, model: Model = None) -> None:
             ("rollouts moved", len(told["rollouts"])),
             ("decided to train", len(wanted)),
             *[(f"{one['model']} learned from", f"{one['rows']:,} outcomes") for one in told["learned"]],
+            *[(f"{name} was not turned", why) for name, why in told["failed"].items()],
             ("time", show.seconds(sum(told["seconds"].values()))),
         ]
     )
-    for name, why in told["failed"].items():
-        show.OUT.print(f"  [red]{show.cell(name)}: {show.cell(why)}[/red]")
     if told["trained"]:
         _trained(told["trained"])
     _next(told["trained"], "modelworks decisions")
-    if told["failed"]:
-        raise typer.Exit(1)
 
 
 def _next(reports: list[dict[str, Any]], otherwise: str) -> None:

@@ -167,7 +167,9 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
                 raise
             failed[one.name] = str(error)
     _keep(stations, spent)
-    return ApplyReport(ingested, drained, decisions, trained, alerts, moved, learned, failed, dict(watch.laps))
+    return ApplyReport(
+        ingested, drained, decisions, trained, alerts, moved, learned, failed, dict(watch.laps)
+    )
 
 
 def resume(stations: Stations, model: Model, progress: Progress = silent) -> list[TrainReport]:
@@ -298,7 +300,7 @@ def _rows(
         rows = rows.filter(pl.col(time) >= pl.col(time).max() - duration(definition.window))
     rows = rows.filter(pl.col(definition.target).is_not_null())
     # One small row for each route and ingest; the levels above are sums of these.
-    sizes = rows.group_by([*per, VERSION]).len()
+    sizes = rows.group_by([*per, VERSION]).len().with_columns(pl.col(per).cast(pl.String).fill_null(""))
     counts: dict[Segment, tuple[int, int]] = {}
     for level in range(len(per) + 1):
         columns = per[:level]
@@ -310,7 +312,7 @@ def _rows(
         totals = [pl.col("len").sum().alias("all"), new.alias("new")]
         if columns:
             tried = pl.DataFrame(here, schema=schema, orient="row")
-            joined = sizes.with_columns(pl.col(columns).cast(pl.String)).join(tried, on=columns, how="left")
+            joined = sizes.join(tried, on=columns, how="left")
             found = joined.group_by(columns).agg(totals)
         else:
             found = sizes.with_columns(pl.lit(here[0][-1] if here else -1, pl.Int64).alias("tried")).select(

@@ -132,7 +132,7 @@ def _learned(
             segment = parse_segment(text)
             within = (pl.col(SINCE) <= at) & (pl.col(UNTIL) >= at)
             for column, value in zip(per.get(model, ()), segment, strict=False):
-                within &= pl.col(column).cast(pl.String) == value
+                within &= pl.col(column).cast(pl.String).fill_null("") == value
             if len(seen.filter(within)):
                 found.append(str(Ref(model, segment, version)))
         # What goes on from a model has learned what that had learned.

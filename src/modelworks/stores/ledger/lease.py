@@ -206,7 +206,9 @@ class Leases:
                 with self._database.write() as db:
                     until = _now(db) + self.length
                     db.execute(update(leases).where(leases.c.token.in_(mine)).values(until=until))
-            except SQLAlchemyError:  # or it has no connection left: the next time comes before the lease runs out
+            except (
+                SQLAlchemyError
+            ):  # or it has no connection left: the next time comes before the lease runs out
                 continue
 
 
