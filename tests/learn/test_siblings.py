@@ -141,3 +141,8 @@ def test_a_simulated_policy_takes_siblings_along() -> None:
     assert not found["decay"].siblings
     with pytest.raises(Exception, match="no policy"):
         policies(["siblings"], Policy())
+
+
+def test_no_more_policies_are_compared_than_can_be() -> None:
+    with pytest.raises(Invalid, match="too many"):
+        policies([f"every={days}d" for days in range(1, 60)], Policy())
