@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelworks.core.errors import Invalid
 from modelworks.learn.policy import Policy, decide
 from modelworks.learn.siblings import shrunk
 from modelworks.learn.simulation import policies
