@@ -71,6 +71,9 @@ class Settings:
         alerts_smtp: Server for e-mail: ``smtp://USER:PASSWORD@HOST:PORT``, or ``smtps://...``.
         alerts_sender: Address of the sender; the first receiver's by default.
         alerts_least: The least severity that is told: ``"info"``, ``"warning"`` or ``"critical"``.
+        learn_trainings: Trainings of segments that the policies of all models together may begin in a day (UTC); 0 for
+            any.
+        learn_minutes: Minutes of workers that they may take in a day; 0 for any.
         value_cpu_hour: What an hour of a processor costs, in the unit of the models' values.
         monitor_every: How often the factory monitors and decides about retraining, for instance ``"1h"``.
     """
@@ -115,6 +118,8 @@ class Settings:
     alerts_smtp: str = "smtp://localhost:25"
     alerts_sender: str = ""
     alerts_least: str = "warning"
+    learn_trainings: int = 0
+    learn_minutes: float = 0.0
     value_cpu_hour: float = 0.05
     monitor_every: str = "1h"
 

@@ -13,7 +13,7 @@ from sqlalchemy import insert, update
 
 from modelworks.core.clock import FrozenClock
 from modelworks.core.ref import segment_text
-from modelworks.learn.budget import Spent
+from modelworks.learn.budget import Budget, Spent
 from modelworks.learn.policy import Decision
 from modelworks.learn.states import Attempt
 from modelworks.learn.station import LearnStation
@@ -214,3 +214,38 @@ def test_what_was_taken_back_today_of_yesterday_s_leaves_today_s_budget_as_it_is
     with ledger.write() as db:
         db.execute(insert(decisions), [{**row, "action": "close", "segment": "UA", "campaign": "new"}])
     assert station.spent("delay", NOW + timedelta(hours=3)).trainings == 0
+
+
+def test_what_an_attempt_learned_from_is_what_its_plan_says(ledger: Ledger) -> None:
+    trained(ledger, "first", NOW - timedelta(days=3), 1, "", "UA")
+    trained(ledger, "second", NOW, 2, "UA")
+    plan = {"code": "abc", "inputs": {"flights": 2, "weather": 5}}
+    with ledger.write() as db:
+        db.execute(update(campaigns).where(campaigns.c.id == "second").values(plan=plan))
+    station = LearnStation(ledger, FrozenClock(NOW))
+    attempts = station.attempts("delay")
+    assert attempts["UA",] == Attempt(NOW, 2, 0, plan["inputs"], "abc")
+    assert attempts[()] == Attempt(NOW - timedelta(days=3), 1)
+    deployed(ledger, "", "UA")
+    now: dict[str, Any] = {"rows": {}, "attempts": attempts, "watches": [], "now": NOW}
+    whole, mine = station.states(replace(DEFINITION, code="xyz"), **now, inputs={"flights": 2, "weather": 6})
+    assert (mine.new_data, mine.new_code) == ({"weather": 6}, True)
+    assert (whole.new_data, whole.new_code) == ({}, False)  # what it learned from is not known
+    whole, mine = station.states(replace(DEFINITION, code="abc"), **now, inputs={"flights": 2, "weather": 5})
+    assert (mine.new_data, mine.new_code) == ({}, False)
+
+
+def test_the_factory_may_have_a_budget_of_its_own(ledger: Ledger) -> None:
+    assert LearnStation(ledger, FrozenClock(NOW)).whole(NOW) == []
+    station = LearnStation(ledger, FrozenClock(NOW), Budget(trainings=5))
+    (limit,) = station.whole(NOW)
+    assert (limit.left, limit.spent) == (5, Spent())
+    trained(ledger, "yesterday", NOW - timedelta(days=1), 1, "UA")
+    trained(ledger, "c", NOW, 1, "UA", "AA")
+    record(ledger, NOW - timedelta(days=1), TRAIN, campaign="yesterday")
+    record(ledger, NOW, TRAIN, replace(TRAIN, segment=("AA",)), campaign="c")
+    with ledger.write() as db:
+        db.execute(update(campaigns).where(campaigns.c.id == "c").values(by="policy", seconds=3.0))
+    (limit,) = station.whole(NOW)
+    assert (limit.left, limit.spent) == (3, Spent(2, 3.0, 1.5))
+    assert station.longest_ago() == {"delay": NOW}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelworks.core.errors import Invalid
-from modelworks.learn.budget import Budget, Spent
+from modelworks.learn.budget import Budget, Limit, Spent
 from modelworks.learn.policy import Policy, decide
 from modelworks.learn.triggers.every import Every
 from modelworks.learn.triggers.on_rows import OnRows
@@ -120,13 +120,27 @@ def test_the_budget_of_a_day_goes_to_the_greatest_need() -> None:
         replace(STATE, segment=(name,), new_rows=new) for name, new in (("a", 50), ("b", 400), ("c", 90))
     ]
     policy = replace(POLICY, triggers=(OnRows(40),), budget=Budget(trainings=5))
-    decided = decide(policy, states, Spent(trainings=4))
+    decided = decide(policy, states, [Limit(policy.budget, Spent(trainings=4))])
     assert [one.action for one in decided] == ["hold", "train", "hold"]
     assert decided[0].reason.endswith(
         "; but the budget of today is used: 4 of 5 trainings, 1 others need it more"
     )
-    assert [one.action for one in decide(policy, states, Spent())] == ["train"] * 3
-    assert {one.action for one in decide(policy, states, Spent(trainings=5))} == {"hold"}
+    assert [one.action for one in decide(policy, states, [Limit(policy.budget)])] == ["train"] * 3
+    assert {one.action for one in decide(policy, states, [Limit(policy.budget, Spent(trainings=5))])} == {
+        "hold"
+    }
+
+
+def test_of_several_budgets_the_tightest_counts() -> None:
+    states = [replace(STATE, segment=(name,), new_rows=new) for name, new in (("a", 50), ("b", 400))]
+    limits = [
+        Limit(Budget(), Spent(900)),
+        Limit(Budget(trainings=5)),
+        Limit(Budget(minutes=1), Spent(2, 40, 15), "its"),
+    ]
+    decided = decide(replace(POLICY, triggers=(OnRows(40),)), states, limits)
+    assert [one.action for one in decided] == ["hold", "train"]
+    assert "; but its budget of today is used: 0.7 of 1 minutes of a worker, 1 others" in decided[0].reason
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,13 @@ from modelworks.core.errors import Invalid, NotFound
 from modelworks.core.plain import plain
 from modelworks.learn.triggers import TRIGGERS
 from modelworks.learn.triggers.every import Every
+from modelworks.learn.triggers.on_code import OnCode
+from modelworks.learn.triggers.on_data import OnData
 from modelworks.learn.triggers.on_decay import OnDecay
 from modelworks.learn.triggers.on_detector import OnDetector
 from modelworks.learn.triggers.on_drift import OnDrift
 from modelworks.learn.triggers.on_gain import OnGain
+from modelworks.learn.triggers.on_outcomes import OnOutcomes
 from modelworks.learn.triggers.on_rows import OnRows
 from modelworks.learn.triggers.port import SegmentState, Trigger, lasting
 
@@ -30,13 +33,17 @@ HEALTHY = SegmentState(
 ILL = replace(
     HEALTHY, tried=NOW - timedelta(days=99), new_rows=9000, rows=9999, loss=2.0, shifted=("wind", "rain"),
     psi={"wind": 0.9, "rain": 0.4}, losses=np.random.default_rng(0).exponential(np.repeat([0.5, 2.0], 1000)),
+    labelled=700, new_data={"flights": 7}, new_code=True,
 )  # fmt: skip
 MAKE: dict[str, Callable[[], Trigger]] = {
     "every": lambda: Every("7d"),
+    "on_code": OnCode,
+    "on_data": OnData,
     "on_decay": lambda: OnDecay("log_loss", by=0.1),
     "on_detector": lambda: OnDetector("adwin"),
     "on_drift": OnDrift,
     "on_gain": lambda: OnGain(worth=20, cost=0.5),
+    "on_outcomes": lambda: OnOutcomes(500),
     "on_rows": lambda: OnRows(5000),
 }
 
@@ -54,8 +61,9 @@ def trigger(request: pytest.FixtureRequest) -> Trigger:
 
 def test_it_is_a_frozen_dataclass_written_as_in_the_project(trigger: Any) -> None:
     assert is_dataclass(trigger)
-    with pytest.raises(FrozenInstanceError):
-        setattr(trigger, fields(trigger)[0].name, None)
+    for field in fields(trigger):
+        with pytest.raises(FrozenInstanceError):
+            setattr(trigger, field.name, None)
     assert eval(repr(trigger), {type(trigger).__name__: type(trigger)}) == trigger
     assert hash(trigger) == hash(replace(trigger))
 
@@ -84,7 +92,7 @@ def test_what_is_not_known_is_no_reason_and_no_error(trigger: Trigger) -> None:
 
 
 def test_without_anything_new_to_learn_from_there_is_no_reason(trigger: Trigger) -> None:
-    assert trigger.judge(replace(ILL, new_rows=0)) is None
+    assert trigger.judge(replace(ILL, new_rows=0, new_data={}, new_code=False)) is None
 
 
 # -- each for itself -------------------------------------------------------------------------------------
@@ -108,6 +116,19 @@ def test_on_rows_takes_the_smaller_of_number_and_share() -> None:
     assert OnRows(share=0.25).judge(state) is not None
     assert OnRows(share=0.26).judge(state) is None
     assert OnRows(rows=5000, share=0.25).judge(state) is not None
+
+
+def test_on_outcomes_counts_those_of_the_champion() -> None:
+    assert OnOutcomes(400).judge(HEALTHY) is not None
+    assert OnOutcomes(401).judge(HEALTHY) is None
+    assert OnOutcomes(400).judge(replace(HEALTHY, new_rows=0)) is None
+
+
+def test_on_data_and_on_code_need_no_new_rows() -> None:
+    fired = OnData().judge(replace(HEALTHY, new_rows=0, new_data={"weather": 3, "flights": 9}))
+    assert fired is not None
+    assert fired.reason.endswith("the data has changed: flights is at version 9, weather is at version 3")
+    assert OnCode().judge(replace(HEALTHY, new_rows=0, new_code=True)) is not None
 
 
 def test_on_decay_needs_a_difference_that_is_large_and_not_by_chance() -> None:
@@ -145,6 +166,7 @@ def test_on_drift_counts_shifted_features_that_reach_its_limit() -> None:
     "senseless",
     [
         lambda: Every("soon"),
+        lambda: OnOutcomes(0),
         lambda: OnRows(),
         lambda: OnRows(-5),
         lambda: OnRows(share=2),

@@ -27,7 +27,7 @@ def ledger(tmp_path: Path, ledger_url: str) -> Iterator[Ledger]:
 def worse(*segments: Segment) -> list[Finding]:
     """Findings of segments, of many in one."""
     if len(segments) == len(SEGMENTS):
-        return [Finding((), "performance", "critical", "3 segments are worse")]
+        return [Finding((), "performance", "critical", "3 segments are worse", {"segments": 3})]
     return [Finding(one, "performance", "critical", f"{one[0]} is worse") for one in segments]
 
 
@@ -50,6 +50,15 @@ def test_what_many_segments_have_stands_for_each_while_it_lasts(ledger: Ledger) 
         kept = {(one.segment, one.kind) for one in worse(*SEGMENTS[:2])}
         assert settle(db, "delay", worse(*SEGMENTS[:2]), kept, NOW + timedelta(days=9)) == 2
     assert still_open(ledger) == ["AA", "UA"]
+
+
+def test_what_the_global_one_has_stands_for_no_other(ledger: Ledger) -> None:
+    whole = Finding((), "performance", "critical", "the global one is worse", {"loss": 0.7})
+    with ledger.write() as db:
+        assert settle(db, "delay", [whole], set(), NOW) == 1
+    with ledger.write() as db:
+        assert settle(db, "delay", worse(("UA",)), {((), "performance")}, NOW + timedelta(days=1)) == 1
+    assert still_open(ledger) == ["", "UA"]
 
 
 def test_two_that_find_the_same_open_one_alert(ledger: Ledger) -> None:

@@ -18,9 +18,10 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from modelworks.core.measure import Counts, Reference
 from modelworks.models.signature import Label, Task
+from modelworks.monitor.logged import batch_of
 from modelworks.monitor.performance import binned_auc, mean_loss
 from modelworks.monitor.sketch import Sketches, outputs_alone
-from modelworks.monitor.window import _OUTCOMES, Known, batch_of, joined, sketched
+from modelworks.monitor.window import _OUTCOMES, Known, joined, sketched
 
 _UTC = pl.Datetime("us", "UTC")
 
@@ -239,6 +240,14 @@ def test_inputs_that_do_not_fit_are_missing_and_cost_only_themselves() -> None:
     quick = batch_of(pl.Series(texts[:1]), layout)  # type: ignore[arg-type]
     assert (quick.numbers == whole.numbers[:1]).all()
     assert (quick.texts == whole.texts[:1]).all()
+
+
+def test_inputs_may_be_texts_alone_or_numbers_alone() -> None:
+    inputs = pl.Series(['{"wind": 1.5, "day": "Mon"}', '{"wind": 2, "day": "Sun"}'])
+    texts = batch_of(inputs, ((), ("day",), "binary"))
+    assert (texts.numbers.shape, texts.texts[:, 0].tolist()) == ((2, 0), ["Mon", "Sun"])
+    numbers = batch_of(inputs, (("wind",), (), "binary"))
+    assert (numbers.texts.shape, numbers.numbers[:, 0].tolist()) == ((2, 0), [1.5, 2.0])
 
 
 _VALUES = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.text()

@@ -120,6 +120,42 @@ def test_an_approval_given_while_all_is_down_and_the_code_has_changed(still: Pat
         assert [row["what"] for row in plain(factory.audit()) if row["verb"] == "approve"] == ["returns[a]"]
 
 
+def test_changed_code_is_trained_again_where_the_policy_says_so(still: Path) -> None:
+    code = (still / "factory.py").read_text()
+    code = code.replace("[mw.OnRows(10)]", "[mw.OnCode()]").replace(', approval="manual"', "")
+    (still / "factory.py").write_text(code)
+    with Factory(still) as factory:
+        factory.ingest("orders")
+        factory.train("returns")
+        assert plain(factory.plan("returns")) == []
+    (still / "factory.py").write_text(code.replace("C=1.0", "C=0.5"))
+    later = system_clock() + timedelta(minutes=1)
+    with Factory(still, clock=lambda: later) as factory:
+        (report,) = plain(factory.apply("returns"))["trained"]
+        assert report["trained"] == 1 + len(world.SHOPS)
+        assert {
+            row["trigger"] for row in plain(factory.decisions("returns")) if row["action"] == "train"
+        } == {"on_code"}
+        assert plain(factory.apply("returns"))["trained"] == []
+
+
+def test_all_models_together_keep_to_the_budget_of_the_factory(still: Path) -> None:
+    with (still / "modelworks.toml").open("a") as settings:
+        settings.write("[learn]\ntrainings = 5\n")
+    today = system_clock()
+    with Factory(still, clock=lambda: today) as factory:
+        told = plain(factory.apply())
+        assert [(one["model"], one["trained"]) for one in told["trained"]] == [("returns", 5)]
+        held = [one for one in told["decisions"] if one["action"] == "hold"]
+        assert len(held) == 5
+        assert held[0]["reason"].endswith("; but the factory's budget of today is used: 5 of 5 trainings")
+        assert plain(factory.apply())["trained"] == []
+    world.write(still, 1, 12)  # both could learn from these
+    with Factory(still, clock=lambda: today + timedelta(days=1)) as factory:
+        told = plain(factory.apply())  # the one that was not trained yet goes first
+        assert [(one["model"], one["trained"]) for one in told["trained"]] == [("refunds", 5)]
+
+
 @pytest.mark.fault
 def test_what_was_cut_off_is_finished_as_it_was_planned(still: Path) -> None:
     """The plan of the first file is kept, though a second has come before it could be trained."""

@@ -112,6 +112,15 @@ def test_policies_stand_side_by_side(lived: tuple[Factory, list[float]]) -> None
     assert plain(factory.status()) == {**before, "now": plain(factory.status())["now"]}  # nothing was changed
 
 
+def test_another_version_of_the_data_and_enough_outcomes_are_reasons(
+    lived: tuple[Factory, list[float]],
+) -> None:
+    factory, _ = lived
+    told = plain(factory.simulate("returns", ["data", "rows=1", "outcomes=40"], since=BEGIN.isoformat()))
+    data, rows, outcomes = (course["spans"][-1] for course in told["courses"])
+    assert data["trained"] == rows["trained"] > outcomes["trained"] > 0  # only new rows change this data
+
+
 def test_what_several_policies_ask_for_is_trained_once(lived: tuple[Factory, list[float]]) -> None:
     factory, _ = lived
     told = plain(factory.simulate("returns", ["every=4d", "every=4d+rows=9999"], since=BEGIN.isoformat()))

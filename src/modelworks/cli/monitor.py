@@ -24,9 +24,14 @@ def monitor(
     joint: Annotated[
         bool, typer.Option("--joint", help="Whether all inputs together differ from the training.")
     ] = False,
+    column: Annotated[
+        str | None, typer.Option("--slice", help="A column: how good the answers were by its values.")
+    ] = None,
 ) -> None:
     """Volume, drift and performance of a model over the last days."""
     door: Door = context.obj
+    if column is not None:
+        return _sliced(door, door.call("slices", model=model, column=column, segment=segment, days=days))
     if joint:
         return _jointly(door, door.call("joint_drift", model=model, segment=segment, days=days))
     told = door.call("monitor", model=model, segment=segment, days=days, by=by)
@@ -108,6 +113,51 @@ def _jointly(door: Door, told: dict[str, Any]) -> None:
     if not told["shifted"]:
         show.OUT.print("  none has shifted by itself: they go together otherwise than before")
     return show.hint("modelworks monitor MODEL")
+
+
+def _sliced(door: Door, told: dict[str, Any]) -> None:
+    """How good the answers were by the values of a column."""
+    if door.json:
+        return show.raw(told)
+    shown = told["slices"][:30]
+    show.table(
+        f"{told['model']} by {told['column']}, last {told['days']} days",
+        [told["column"], "asked#", "outcomes#", "answered#", "came#", "loss#", "than others#"],
+        [
+            [
+                one["name"] or "(missing)",
+                one["rows"],
+                one["labelled"],
+                one["answered"],
+                one["came"],
+                one["loss"],
+                _beside(one),
+            ]
+            for one in shown
+        ],
+        "nothing was answered in these days, or it was not observed yet; 'modelworks apply' does",
+    )
+    worse = [one["name"] or "(missing)" for one in told["slices"] if one["worse"]]
+    if len(told["slices"]) > len(shown):
+        show.OUT.print(f"  and {len(told['slices']) - len(shown)} more; --json shows all")
+    if worse:
+        show.OUT.print(
+            f"  [yellow]worse than all others, and not by chance: {show.cell(', '.join(worse))}[/yellow]"
+        )
+    elif any(one["apart"] is not None for one in shown):
+        show.OUT.print("  none is worse than all others by more than chance")
+    elif shown:
+        show.OUT.print("  too few outcomes to compare: it takes 50 of 7 days for each value")
+    if worse:
+        show.OUT.print("  the gate mw.Slices keeps a slice from getting worse by the next version")
+    return show.hint(f"modelworks monitor {told['model']}")
+
+
+def _beside(one: dict[str, Any]) -> str | None:
+    """How much higher the loss of a slice is than that of all other rows, with its interval."""
+    if one["apart"] is None:
+        return None
+    return f"{one['apart']:+.3f} ± {(one['high'] - one['low']) / 2:.3f}"
 
 
 def _compared(asked: str, found: list[str]) -> str:

@@ -23,8 +23,8 @@ def simulate(
     policy: Annotated[
         list[str] | None,
         typer.Option(
-            help="never, declared, every=7d, rows=5000, drift, drift=0.5, decay, decay=0.1, gain=20/0.05, "
-            "or several joined by '+' (decay+siblings takes siblings along); again for another one."
+            help="never, declared, every=7d, rows=5000, outcomes=200, data, drift, drift=0.5, decay, decay=0.1, "
+            "gain=20/0.05, or several joined by '+' (decay+siblings takes siblings along); again for another one."
         ),
     ] = None,
     since: Annotated[str | None, typer.Option(help="When the first models are trained.")] = None,

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 import polars as pl
 
+from modelworks.core.defined import note
 from modelworks.core.errors import Invalid
 from modelworks.core.ref import check_name
 from modelworks.core.schema import ColumnSpec, Field, Kind, as_field
@@ -134,6 +135,7 @@ class Dataset:
             ("rules", _rules(name, rules, fields, key, time)),
         ):
             object.__setattr__(self, attribute, value)
+        note(self)
 
     @property
     def row_rules(self) -> list[RowRule]:

@@ -14,6 +14,7 @@ from modelworks.pipelines import joint as jointly
 from modelworks.pipelines import notify as notifying
 from modelworks.pipelines import report
 from modelworks.pipelines import simulate as simulating
+from modelworks.pipelines import slices as slicing
 from modelworks.pipelines import value as valuing
 from modelworks.pipelines.context import Progress, silent
 
@@ -32,6 +33,11 @@ class Loop(Root):
     def joint_drift(self, model: str, segment: str | None = None, days: int | None = None) -> Plain:
         """Whether what a segment was asked lately can be told from its training, all inputs together."""
         return jointly.joint(self.stations, model, segment, days)
+
+    @verb("GET", "/api/monitor/slices")
+    def slices(self, model: str, column: str, segment: str | None = None, days: int | None = None) -> Plain:
+        """How good a model's answers were by the value of a column, each beside all other rows."""
+        return slicing.slices(self.stations, model, column, segment, days)
 
     @verb("GET", "/api/value")
     def value(

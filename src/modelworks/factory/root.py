@@ -15,6 +15,7 @@ from modelworks.core.clock import Clock, system_clock
 from modelworks.core.duration import duration
 from modelworks.data.station import DataStation
 from modelworks.deploy.station import DeployStation
+from modelworks.learn.budget import Budget
 from modelworks.learn.station import LearnStation
 from modelworks.lineage import receiver
 from modelworks.lineage.receiver import Telling
@@ -94,7 +95,9 @@ class Root:
                 stores, chosen.server_max_body, chosen.server_model_memory, chosen.server_log_sync
             ),
             monitor=MonitorStation(stores, clock),
-            learn=LearnStation(stores.ledger, clock),
+            learn=LearnStation(
+                stores.ledger, clock, Budget(chosen.learn_trainings or None, chosen.learn_minutes or None)
+            ),
         )
         training.declare(stations)
         return stations

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from modelworks.core.errors import Invalid
 
@@ -67,3 +68,35 @@ class Budget:
         if self.minutes is not None:
             told.append(f"{spent.seconds / 60:,.1f} of {self.minutes:,g} minutes of a worker")
         return " and ".join(told)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A budget, and what of it has been used today.
+
+    Attributes:
+        budget: What may be spent.
+        spent: What has been.
+        whose: Before the word budget, as in ``"the budget"``.
+    """
+
+    budget: Budget
+    spent: Spent = field(default_factory=Spent)
+    whose: str = "the"
+
+    @property
+    def left(self) -> int | None:
+        """How many more may be trained today; ``None`` for any number."""
+        return self.budget.left(self.spent)
+
+    def __str__(self) -> str:
+        return f"{self.whose} budget of today is used: {self.budget.used(self.spent)}"
+
+
+def tightest(limits: Sequence[Limit]) -> tuple[int, Limit] | None:
+    """How many more may be trained today, and the limit that says so; ``None`` where none does."""
+    told = [(left, place) for place, limit in enumerate(limits) if (left := limit.left) is not None]
+    if not told:
+        return None
+    left, place = min(told)
+    return left, limits[place]

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from modelworks.core.ref import Segment
-from modelworks.learn.budget import Budget, Spent
+from modelworks.learn.budget import Budget, Limit, tightest
 from modelworks.learn.siblings import shared
 from modelworks.learn.triggers.on_detector import OnDetector
 from modelworks.learn.triggers.port import Firing, SegmentState, Trigger, lasting
@@ -63,7 +63,7 @@ class Decision:
     need: float = 1.0
 
 
-def decide(policy: Policy, states: Sequence[SegmentState], spent: Spent | None = None) -> list[Decision]:
+def decide(policy: Policy, states: Sequence[SegmentState], limits: Sequence[Limit] = ()) -> list[Decision]:
     """Which segments have a reason to be trained now; those without one are not mentioned.
 
     A segment that was trained less than the cool-down ago waits, whatever came of that training, and longer where
@@ -73,7 +73,7 @@ def decide(policy: Policy, states: Sequence[SegmentState], spent: Spent | None =
     Args:
         policy: When to retrain.
         states: What is known of each segment.
-        spent: What has been spent today; nothing by default.
+        limits: What may be spent today; anything by default.
     """
     fired = {state.segment: _fired(policy, state) for state in states}
     if policy.siblings:
@@ -81,15 +81,13 @@ def decide(policy: Policy, states: Sequence[SegmentState], spent: Spent | None =
     decisions = [decision for state in states if (decision := _decide(policy, state, fired[state.segment]))]
     ready = [place for place, decision in enumerate(decisions) if decision.action == "train"]
     ready.sort(key=lambda place: -decisions[place].need)
-    spent = spent or Spent()
-    left = policy.budget.left(spent)
+    least = tightest(limits)
     first = len(ready) if policy.most is None else policy.most
-    today = len(ready) if left is None else left
+    today = len(ready) if least is None else least[0]
     for rank, place in enumerate(ready[min(first, today) :], min(first, today)):
         why = f"{first} others need it more"
-        if rank >= today:
-            why = f"the budget of today is used: {policy.budget.used(spent)}"
-            why += f", {today} others need it more" if today else ""
+        if least is not None and rank >= today:
+            why = str(least[1]) + (f", {today} others need it more" if today else "")
         late = f"{decisions[place].reason}; but {why}"
         decisions[place] = replace(decisions[place], action="hold", reason=late)
     return decisions

@@ -15,10 +15,12 @@ from modelworks.core.errors import Invalid
 from modelworks.core.ref import Segment
 from modelworks.learn.policy import Policy
 from modelworks.learn.triggers.every import Every
+from modelworks.learn.triggers.on_data import OnData
 from modelworks.learn.triggers.on_decay import OnDecay
 from modelworks.learn.triggers.on_detector import OnDetector
 from modelworks.learn.triggers.on_drift import OnDrift
 from modelworks.learn.triggers.on_gain import OnGain
+from modelworks.learn.triggers.on_outcomes import OnOutcomes
 from modelworks.learn.triggers.on_rows import OnRows
 from modelworks.learn.triggers.port import Trigger
 
@@ -151,11 +153,11 @@ class Simulation:
 def policies(texts: Sequence[str], declared: Policy) -> dict[str, Policy]:
     """Policies by their names.
 
-    They are ``never``, ``declared`` (the model's own), ``every=7d``, ``rows=5000``, ``drift``, ``drift=0.5`` (the least
-    PSI), ``decay``, ``decay=0.1`` (by how much), ``detector=adwin``, ``detector=adwin/0.001`` (its setting),
-    ``gain=20/0.05`` (what a unit of loss is worth for a prediction, and what a training costs); several are joined by
-    ``+``: ``every=28d+drift``; ``decay+siblings`` takes siblings along. All have the cool-down, back-off and budget of
-    the model's own.
+    They are ``never``, ``declared`` (the model's own), ``every=7d``, ``rows=5000``, ``outcomes=200``, ``data``,
+    ``drift``, ``drift=0.5`` (the least PSI), ``decay``, ``decay=0.1`` (by how much), ``detector=adwin``,
+    ``detector=adwin/0.001`` (its setting), ``gain=20/0.05`` (what a unit of loss is worth for a prediction, and what a
+    training costs); several are joined by ``+``: ``every=28d+drift``; ``decay+siblings`` takes siblings along. All have
+    the cool-down, back-off and budget of the model's own.
 
     Args:
         texts: The names.
@@ -186,6 +188,10 @@ def _trigger(text: str) -> Trigger:
             return Every(value)
         if name == "rows" and value:
             return OnRows(int(value))
+        if name == "outcomes" and value:
+            return OnOutcomes(int(value))
+        if text == "data":
+            return OnData()
         if name == "gain" and value:
             worth, _, cost = value.partition("/")
             return OnGain(float(worth), float(cost))
@@ -201,8 +207,8 @@ def _trigger(text: str) -> Trigger:
     raise Invalid(
         f"{text!r} is no policy",
         "",
-        "write never, declared, every=7d, rows=5000, drift, drift=0.5, decay, decay=0.1, detector=adwin, gain=20/0.05; "
-        "or several joined by '+'",
+        "write never, declared, every=7d, rows=5000, outcomes=200, data, drift, drift=0.5, decay, decay=0.1, "
+        "detector=adwin, gain=20/0.05; or several joined by '+'",
     )
 
 

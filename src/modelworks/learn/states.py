@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -24,11 +24,15 @@ class Attempt:
         at: When.
         dataset_version: What it learned from.
         refused: How often in a row nothing has come of it, this one included.
+        inputs: The datasets with their versions; nothing where that is not known.
+        code: Digest of the definition; ``""`` where it is not known.
     """
 
     at: datetime
     dataset_version: int
     refused: int = 0
+    inputs: Mapping[str, int] = field(default_factory=dict)
+    code: str = ""
 
 
 def states_of(
@@ -40,6 +44,7 @@ def states_of(
     watches: Sequence[Watch],
     now: datetime,
     losses: Mapping[Segment, npt.NDArray[np.float64]] | None = None,
+    inputs: Mapping[str, int] | None = None,
 ) -> list[SegmentState]:
     """What is known of every segment that has a model, or rows enough for one.
 
@@ -51,8 +56,9 @@ def states_of(
         watches: From the monitor.
         now: The moment of the decision.
         losses: See `SegmentState.losses`.
+        inputs: The datasets that it learns from, with their newest versions; nothing if only rows change.
     """
-    losses = losses or {}
+    losses, inputs = losses or {}, inputs or {}
     seen = {watch.segment: watch for watch in watches}
     enough = {segment for segment, (total, _) in rows.items() if total >= definition.min_rows}
     found = []
@@ -69,10 +75,17 @@ def states_of(
             min_rows=definition.min_rows,
             refused=0 if attempt is None else attempt.refused,
             losses=losses.get(segment),
+            new_data={} if attempt is None else _changed(attempt.inputs, inputs),
+            new_code=attempt is not None and attempt.code not in ("", definition.code),
             **_watched(seen.get(segment)),
         )
         found.append(state)
     return found
+
+
+def _changed(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
+    """What has another version now; nothing where it is not known what there was."""
+    return {name: version for name, version in now.items() if before and before.get(name) != version}
 
 
 def _watched(watch: Watch | None) -> dict[str, Any]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, exists, func, insert, select
+from sqlalchemy import ColumnElement, Connection, exists, func, insert, select
 
 from modelworks.core.clock import Clock
 from modelworks.core.plain import plain
 from modelworks.core.ref import Segment, parse_segment, segment_text
-from modelworks.learn.budget import Spent
+from modelworks.learn.budget import Budget, Limit, Spent
 from modelworks.learn.policy import Decision
 from modelworks.learn.states import Attempt, states_of
 from modelworks.learn.triggers.port import SegmentState
@@ -35,11 +35,13 @@ class LearnStation:
     Args:
         ledger: Where they stand.
         clock: Gives the time.
+        budget: What all models together may spend in a day; anything by default.
     """
 
-    def __init__(self, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, clock: Clock, budget: Budget | None = None) -> None:
         self.ledger = ledger
         self.clock = clock
+        self.budget = budget or Budget()
 
     def attempts(self, model: str) -> dict[Segment, Attempt]:
         """The last training of every segment that was ever trained, and how often in a row nothing came of it."""
@@ -50,28 +52,46 @@ class LearnStation:
             .group_by(runs.c.segment)
         )
         with self.ledger.read() as db:
-            refused = _refused(db, model)
-            return {
-                parse_segment(text): Attempt(at, version, refused.get(text, 0))
-                for text, at, version in db.execute(query)
-            }
+            refused, last = _refused(db, model), db.execute(query).all()
+            plans = _plans(db, model, {at for _, at, _ in last})
+        return {
+            parse_segment(text): Attempt(at, version, refused.get(text, 0), *plans[at])
+            for text, at, version in last
+        }
+
+    def whole(self, now: datetime) -> list[Limit]:
+        """What may be spent today on all models together; nothing where that is not limited."""
+        if self.budget == Budget():
+            return []
+        since, c = _midnight(now), campaigns.c
+        # By way of the decisions, which have an index of their times.
+        d = decisions.c
+        begun = select(d.campaign).where(d.at >= since, d.action == "train", d.campaign.is_not(None))
+        today = select(func.sum(c.seconds), func.sum(c.segments)).where(c.id.in_(begun), c.by == "policy")
+        with self.ledger.read() as db:
+            trainings = _acted(db, d.at >= since)
+            seconds, segments = db.execute(today).one()
+        return [
+            Limit(
+                self.budget,
+                Spent(trainings, seconds or 0.0, seconds / segments if segments else None),
+                "the factory's",
+            )
+        ]
+
+    def longest_ago(self) -> dict[str, datetime]:
+        """When a training of each model was last begun."""
+        query = select(campaigns.c.model, func.max(campaigns.c.created)).group_by(campaigns.c.model)
+        with self.ledger.read() as db:
+            return {row[0]: row[1] for row in db.execute(query)}
 
     def spent(self, model: str, now: datetime) -> Spent:
         """What the policy of a model has spent since midnight (UTC), and what a training took of late."""
-        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-        d, c = decisions.c, campaigns.c
-        closed = decisions.alias()
-        taken_back = exists().where(
-            closed.c.model == model, closed.c.segment == d.segment, closed.c.at >= midnight,
-            closed.c.action == "close", closed.c.campaign == d.campaign,
-        )  # fmt: skip
-        decided = select(func.count()).where(
-            d.model == model, d.at >= midnight, d.action == "train", d.campaign.is_not(None), ~taken_back
-        )
-        today = select(func.sum(c.seconds)).where(c.model == model, c.created >= midnight, c.by == "policy")
+        since, c = _midnight(now), campaigns.c
+        today = select(func.sum(c.seconds)).where(c.model == model, c.created >= since, c.by == "policy")
         late = select(c.seconds, c.segments).where(c.model == model, c.segments > 0)
         with self.ledger.read() as db:
-            trainings = db.scalar(decided) or 0
+            trainings = _acted(db, decisions.c.model == model, decisions.c.at >= since)
             seconds = db.scalar(today) or 0.0
             last = db.execute(late.order_by(c.created.desc()).limit(_LATE)).all()
         trained = sum(row.segments for row in last)
@@ -87,13 +107,21 @@ class LearnStation:
         watches: Sequence[Watch],
         now: datetime,
         losses: Mapping[Segment, npt.NDArray[np.float64]] | None = None,
+        inputs: Mapping[str, int] | None = None,
     ) -> list[SegmentState]:
         """What is known of every segment that is live, or could be: see `states_of`."""
         query = select(deployments.c.segment).where(deployments.c.model == definition.name)
         with self.ledger.read() as db:
             live = {parse_segment(text) for text in db.scalars(query)}
         return states_of(
-            definition, live, rows=rows, attempts=attempts, watches=watches, now=now, losses=losses
+            definition,
+            live,
+            rows=rows,
+            attempts=attempts,
+            watches=watches,
+            now=now,
+            losses=losses,
+            inputs=inputs,
         )
 
     def record(self, db: Connection, model: str, decided: Sequence[Decision], campaign: str | None) -> None:
@@ -140,6 +168,33 @@ class LearnStation:
             query = query.where(decisions.c.model == model)
         with self.ledger.read() as db:
             return [dict(row) for row in db.execute(query).mappings()]
+
+
+def _midnight(now: datetime) -> datetime:
+    return now.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _acted(db: Connection, *where: ColumnElement[bool]) -> int:
+    """Segments that were decided to be trained, and that was not closed before it was done."""
+    d, closed = decisions.c, decisions.alias().c
+    taken_back = exists().where(
+        closed.model == d.model, closed.segment == d.segment, closed.id > d.id,
+        closed.action == "close", closed.campaign == d.campaign,
+    )  # fmt: skip
+    query = select(func.count()).where(*where, d.action == "train", d.campaign.is_not(None), ~taken_back)
+    return db.scalar(query) or 0
+
+
+def _plans(
+    db: Connection, model: str, begun: Collection[datetime]
+) -> dict[datetime, tuple[dict[str, int], str]]:
+    """Inputs and code of the campaigns that were begun then, as their plans say."""
+    c, found = campaigns.c, {}
+    for some in chunks(sorted(begun)):
+        query = select(c.created, c.plan).where(c.model == model, c.created.in_(some))
+        for at, plan in db.execute(query):
+            found[at] = dict(plan.get("inputs", {})), str(plan.get("code", ""))
+    return found
 
 
 def _refused(db: Connection, model: str) -> dict[str, int]:

@@ -66,7 +66,7 @@ class Finding:
 
     Attributes:
         segment: Of which segment; ``()`` also for what concerns many segments.
-        kind: What it is about.
+        kind: What it is about: a `Kind`, or what a project's own rule is called.
         severity: ``"warning"``; ``"critical"`` where answers are worse or nobody asks any more; ``"info"`` for
             what is sure, but small.
         message: What, one sentence.
@@ -74,7 +74,7 @@ class Finding:
     """
 
     segment: Segment
-    kind: Kind
+    kind: str
     severity: Severity
     message: str
     evidence: Mapping[str, Any] = field(default_factory=dict)

@@ -26,23 +26,29 @@ def settle(
     db: Connection,
     model: str,
     found: Sequence[Finding],
-    staying: Set[tuple[Segment, Kind]],
+    staying: Set[tuple[Segment, str]],
     now: datetime,
     kinds: Set[Kind] | None = None,
+    family: str | None = None,
 ) -> int:
     """Open what is new, bring what is open up to date, close what is over; returns the number opened.
 
     There is at most one open alert of a kind for a segment; one that is found only by the easier limits stays
-    open as it was, and if it is one of many segments it stands for each of them. Where only some `kinds` were judged,
-    the others stay as they are.
+    open as it was, and if it is one of many segments it stands for each of them. Where only some `kinds`,
+    or those that begin with `family`, were judged, others stay as they are.
     """
     queue_up(db, f"alerts {model}")
     query = select(alerts).where(alerts.c.model == model, alerts.c.closed.is_(None))
     if kinds is not None:
-        query = query.where(alerts.c.kind.in_(kinds))
+        judged = alerts.c.kind.in_(kinds)
+        query = query.where(judged if family is None else judged | alerts.c.kind.startswith(family))
     open_ones: dict[tuple[str, str], Row[Any]] = {(row.segment, row.kind): row for row in db.execute(query)}
     fresh = []
-    many = {kind for _, kind in open_ones.keys() & {("", kind) for segment, kind in staying if not segment}}
+    many = {
+        kind
+        for (segment, kind), row in open_ones.items()
+        if not segment and "segments" in row.evidence and ((), kind) in staying
+    }
     many -= {one.kind for one in found if not one.segment}
     for one in found:
         known = open_ones.pop((segment_text(one.segment), one.kind), None)

@@ -14,7 +14,8 @@ from modelworks.core.measure import Ints
 from modelworks.core.stability import stability
 from modelworks.monitor.domain import FOLDS, Joint, matrix, told_apart
 from modelworks.monitor.fleet import MIN_ROWS
-from modelworks.monitor.window import Key, Known, batch_of, read_predictions
+from modelworks.monitor.logged import batch_of
+from modelworks.monitor.window import Key, Known, read_predictions
 from modelworks.stores.tables import Tables
 
 MOST = 5_000

@@ -17,7 +17,8 @@ from modelworks.core.plain import plain
 from modelworks.core.ref import Segment, parse_segment, segment_text
 from modelworks.data.version import IngestReport
 from modelworks.deploy.rollout import Underway
-from modelworks.monitor import feedback, intake, missing, truths
+from modelworks.monitor import alarm, feedback, intake, missing, truths
+from modelworks.monitor.alarm import Alarm
 from modelworks.monitor.alerting import KINDS, Finding, Kind, findings
 from modelworks.monitor.alerts import listed, listed_incidents, mark, settle
 from modelworks.monitor.counting import Counting
@@ -29,6 +30,8 @@ from modelworks.monitor.joint import Rows, Together, asked, together
 from modelworks.monitor.judge import judge
 from modelworks.monitor.progress import Changed, Progress
 from modelworks.monitor.sketch import Sketches
+from modelworks.monitor.slices import Sliced
+from modelworks.monitor.slices import asked as sliced
 from modelworks.monitor.stored import StoredWindows, Window, windows_of
 from modelworks.monitor.stream import streams
 from modelworks.monitor.trials import Gathered, gather
@@ -69,6 +72,7 @@ class MonitorStation:
         horizon_days: float = HORIZON_DAYS,
         value: Value | None = None,
         by: str | None = None,
+        alarms: Sequence[Alarm] = (),
     ) -> Observation:
         """Bring a model's windows up to date with its predictions and outcomes; judge; open and close alerts.
 
@@ -84,6 +88,7 @@ class MonitorStation:
             value: What its predictions are worth, if that is known. By another one than last time all days are
                 counted anew.
             by: The column that its holdout is drawn by; the dataset's key by default.
+            alarms: The project's own rules for alerts.
         """
         now = now or self.clock()
         counting = Counting(self.stores.ledger, model, value, by)
@@ -108,13 +113,15 @@ class MonitorStation:
             came = truths.read(db, model, now - timedelta(days=LOOK_BACK), now)
         both = _sides(came, now)
         found = findings(model, watches, traffic, now) + missing.findings(model, watches, came, now)
-        found += feedback.findings(model, both) + counting.findings(now)
+        found += (
+            feedback.findings(model, both) + counting.findings(now) + alarm.findings(model, alarms, watches)
+        )
         lasting = findings(model, watches, traffic, now, lasting=True)
         lasting += missing.findings(model, watches, came, now, lasting=True)
         lasting += feedback.findings(model, both, lasting=True) + counting.findings(now, lasting=True)
         staying = {(one.segment, one.kind) for one in lasting}
         with self.stores.ledger.write() as db:
-            opened = settle(db, model, found, staying, now, KINDS)
+            opened = settle(db, model, found, staying, now, KINDS, alarm.RULE)
         return Observation(model, len(made), rows, opened, tuple(watches))
 
     def observe_intake(self, dataset: str, told: IngestReport | ModelworksError) -> int:
@@ -272,6 +279,13 @@ class MonitorStation:
         (known,) = self._versions.of(model, [key]).values()
         now = asked(self.stores.tables, model, key, known, end - timedelta(days=days), end)
         return together(before, now, known)
+
+    def slices(
+        self, model: str, column: tuple[str, bool | None], segment: str | None, *, end: datetime, days: int
+    ) -> Sliced:
+        """How good the answers of the last `days` before `end` were by the value of a column; see `monitor.slices`."""
+        start = end - timedelta(days=days)
+        return sliced(self.stores.tables, self._versions, model, column, start, end, segment)
 
     def seen_until(self, model: str) -> datetime | None:
         """The moment that the model's windows were last brought up to; ``None`` before the first time."""

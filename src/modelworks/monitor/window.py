@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
-from operator import attrgetter
-from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import orjson
@@ -19,6 +15,7 @@ import polars as pl
 from modelworks.core.batch import Batch
 from modelworks.core.measure import Reference, count
 from modelworks.models.signature import Label, Signature, Task
+from modelworks.monitor.logged import Layout, batch_of
 from modelworks.monitor.performance import log_losses
 from modelworks.monitor.sketch import Sketches
 from modelworks.stores.tables import Tables
@@ -42,8 +39,6 @@ _COLUMNS = ("id", "time", "event_time", "segment", "version", "key", "inputs", "
 
 Key = tuple[str, int]
 """Segment text and version."""
-Layout = tuple[tuple[str, ...], tuple[str, ...], Task]
-"""What versions must share to be sketched together: numbers, texts, task."""
 Read = Callable[[pl.DataFrame, Layout], Batch]
 """Gives the inputs of rows in a layout."""
 
@@ -246,7 +241,17 @@ def happened(rows: pl.DataFrame, signature: Signature) -> npt.NDArray[np.float64
 
 def losses(rows: pl.DataFrame, known: Mapping[Key, Known]) -> npt.NDArray[np.float64]:
     """The loss of rows from `joined`, shape (rows,); NaN where the truth or the version is not known."""
-    loss = np.full(len(rows), np.nan)
+    return truths_of(rows, known)[1]
+
+
+def truths_of(
+    rows: pl.DataFrame, known: Mapping[Key, Known]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """What came of rows from `joined`, and their loss, both of shape (rows,); NaN where that is not known.
+
+    What came is 1 where the event of a binary model did, 0 where it did not; the value of a regression; of others NaN.
+    """
+    came, loss = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
     rows = rows.with_row_index("place")
     for task in sorted({entry.signature.task for entry in known.values()}):
         mine = [(key, entry) for key, entry in known.items() if entry.signature.task == task]
@@ -256,8 +261,11 @@ def losses(rows: pl.DataFrame, known: Mapping[Key, Known]) -> npt.NDArray[np.flo
         part = rows.join(versions, on=["segment", "version"], how="inner", maintain_order="left")
         of = part["of"].to_numpy().astype(np.int64)
         classes = [entry.signature.classes for _, entry in mine]
-        loss[part["place"].to_numpy()] = _TRUTHS[task](part, of, classes)[1]
-    return loss
+        place = part["place"].to_numpy()
+        happened, loss[place] = _TRUTHS[task](part, of, classes)
+        if task in ("binary", "regression"):
+            came[place] = happened if task == "binary" else part["value"].to_numpy().astype(np.float64)
+    return came, loss
 
 
 # -- truth: whether it happened (or the answer was right), and the loss; both NaN where it is not known ------
@@ -320,89 +328,3 @@ _TRUTHS: Mapping[
     "regression": _regression,
     "other": _other,
 }
-
-
-# -- inputs ----------------------------------------------------------------------------------------------
-
-
-def batch_of(inputs: pl.Series, layout: Layout, unseen: frozenset[str] = frozenset()) -> Batch:
-    """Logged inputs, JSON texts, in a layout; what is not there, of another kind, or `unseen`, is missing."""
-    numbers, texts = ([name for name in names if name not in unseen] for names in layout[:2])
-    plain = _plain(inputs, numbers, texts)
-    if plain is None:
-        found, words = _odd(inputs, numbers, texts)
-    else:
-        found = plain.select(numbers).to_numpy()
-        words = [plain[name].fill_null("").to_list() for name in texts]
-    batch = Batch(
-        np.full((len(inputs), len(layout[0])), np.nan, np.float32),
-        np.full((len(inputs), len(layout[1])), "", dtype=object),
-    )
-    with np.errstate(over="ignore"):  # beyond single precision is infinite
-        batch.numbers[:, [layout[0].index(name) for name in numbers]] = found.astype(np.float32)
-    for name, values in zip(texts, words, strict=True):
-        batch.texts[:, layout[1].index(name)] = values
-    return batch
-
-
-def _plain(inputs: pl.Series, numbers: Sequence[str], texts: Sequence[str]) -> pl.DataFrame | None:
-    """Inputs as columns, read by all cores; ``None`` where the reader would give something else than is there.
-
-    It takes no truth values for numbers, but numbers for texts, and every line for a row.
-    """
-    if not (numbers or texts) or not len(inputs) or inputs.null_count():
-        return None
-    named = "|".join(map(re.escape, texts)) or "$"
-    if inputs.str.contains(rf'[\n\r]|true|false|\\u|"(?:{named})"\s*:\s*[^"n\s]').any():
-        return None
-    kinds: dict[str, type[pl.DataType]] = dict.fromkeys(numbers, pl.Float64)
-    try:
-        found = pl.read_ndjson(
-            inputs.str.join("\n")[0].encode(),
-            schema=kinds | dict.fromkeys(texts, pl.String),
-            ignore_errors=True,
-        )
-    except pl.exceptions.PolarsError:
-        return None
-    return found if len(found) == len(inputs) else None
-
-
-def _odd(
-    inputs: pl.Series, numbers: Sequence[str], texts: Sequence[str]
-) -> tuple[npt.NDArray[np.float64], list[list[str]]]:
-    """Numbers, shape (rows, numbers), and the values of each text; row by row, whatever they hold."""
-    rows = _decoded(inputs, numbers, texts)
-    values = np.full((len(rows), len(numbers)), np.nan)
-    if rows and numbers:
-        columns = attrgetter(*(f"n{place}" for place in range(len(numbers))))
-        values[:] = np.array(list(map(columns, rows)), np.float64).reshape(len(rows), -1)
-    return values, [list(map(attrgetter(f"t{place}"), rows)) for place in range(len(texts))]
-
-
-def _decoded(inputs: pl.Series, numbers: Sequence[str], texts: Sequence[str]) -> list[Any]:
-    """A row as an object each: numbers as n0, n1, ..., texts as t0, t1, ..."""
-    named = {f"n{place}": name for place, name in enumerate(numbers)}
-    worded = {f"t{place}": name for place, name in enumerate(texts)}
-    fields: list[tuple[str, Any, Any]] = [(field, float | bool | None, None) for field in named]
-    fields += [(field, str, "") for field in worded]
-    row = msgspec.defstruct("Row", fields, rename=named | worded, gc=False)
-    decode = msgspec.json.Decoder(row).decode
-    rows = []
-    for text in inputs:
-        try:
-            rows.append(decode(text))
-        except (msgspec.DecodeError, TypeError):  # a value of another kind costs itself alone
-            fit = _fitting(text or "", numbers, texts)
-            rows.append(row(**{field: fit[name] for field, name in (named | worded).items() if name in fit}))
-    return rows
-
-
-def _fitting(text: str, numbers: Sequence[str], texts: Sequence[str]) -> dict[str, Any]:
-    try:
-        row = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        row = None
-    if not isinstance(row, dict):
-        return {}
-    fit = {name: float(row[name]) for name in numbers if isinstance(row.get(name), (int, float))}
-    return fit | {name: row[name] for name in texts if isinstance(row.get(name), str)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from time import monotonic, process_time
 
 import polars as pl
@@ -13,6 +14,7 @@ from modelworks.core.duration import duration
 from modelworks.core.errors import Invalid, ModelworksError, NotFound, NotReady
 from modelworks.core.ref import Segment, parse_segment, segment_text
 from modelworks.data.version import VERSION, IngestReport
+from modelworks.learn.budget import Budget, Limit
 from modelworks.learn.policy import Decision, decide
 from modelworks.learn.states import Attempt
 from modelworks.models.definition import Definition
@@ -71,8 +73,9 @@ class _Stopwatch:
 def plan(stations: Stations, model: str | None = None) -> list[Decision]:
     """What `apply` would train now, and why; nothing is changed."""
     found: list[Decision] = []
+    whole = stations.learn.whole(stations.clock())
     for one in _models(stations, model):
-        found += _decide(stations, one, stations.monitor.summary(one.name, end=stations.clock()))
+        found += _decide(stations, one, stations.monitor.summary(one.name, end=stations.clock()), whole)
     return found
 
 
@@ -102,7 +105,9 @@ def _observe(stations: Stations, model: Model, spent: _Spent) -> Observation:
     by = model.control.by if model.control else None
     key = stations.project.dataset(model.definition.dataset).key
     now = stations.clock()
-    seen = stations.monitor.observe(model.name, now, value=model.value, by=None if by == key else by)
+    seen = stations.monitor.observe(
+        model.name, now, value=model.value, by=None if by == key else by, alarms=model.alarms
+    )
     spent[model.name] = (process_time() - before, seen.rows)
     return seen
 
@@ -135,9 +140,10 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
     spent: _Spent = {}
     if model is None:
         _close_undefined(stations)
+    whole = stations.learn.whole(stations.clock())
 
     def turn(one: Model) -> None:
-        nonlocal alerts
+        nonlocal alerts, whole
         trained.extend(resume(stations, one, progress))
         watch.lap("train")
         with stations.stores.ledger.leases.take(_turn(one)) as lease:
@@ -146,12 +152,14 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
             seen = _observe(stations, one, spent)
             alerts += seen.alerts_opened
             watch.lap("monitor")
-            decided, campaign = _settle(stations, one, _decide(stations, one, seen.watches), lease)
+            wanted = _decide(stations, one, seen.watches, whole)
+            decided, campaign = _settle(stations, one, wanted, lease)
             decisions.extend(decided)
             watch.lap("decide")
         if campaign is not None:
             told = training.go_on(stations, one, campaign, progress=progress)
             trained.extend([told] if told else [])
+            whole = stations.learn.whole(stations.clock())
             watch.lap("train")
         if one.definition.learn == "online":
             with stations.stores.ledger.leases.take(_turn(one)) as lease:
@@ -159,13 +167,14 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
                     learned.append(online.turn(stations, one))
             watch.lap("learn")
 
-    for one in _dangerous_last(stations, models):
+    for one in _in_order(stations, models):
         try:
             turn(one)
         except ModelworksError as error:
             if len(models) == 1:
                 raise
             failed[one.name] = str(error)
+            whole = stations.learn.whole(stations.clock())
     _keep(stations, spent)
     return ApplyReport(
         ingested, drained, decisions, trained, alerts, moved, learned, failed, dict(watch.laps)
@@ -197,12 +206,17 @@ def resume(stations: Stations, model: Model, progress: Progress = silent) -> lis
     return told
 
 
-def _dangerous_last(stations: Stations, models: Sequence[Model]) -> list[Model]:
-    """The models, those last whose training was cut off: where it ends the process again, the others had their turn."""
+def _in_order(stations: Stations, models: Sequence[Model]) -> list[Model]:
+    """The models, those last whose training was cut off: where it ends the process again, the others had their turn.
+
+    Where all share a budget, those are first that were trained longest ago.
+    """
     cut_off = {
         one.model for one in campaigns.going(stations.stores.ledger) if one.attempts and not one.running
     }
-    return sorted(models, key=lambda one: one.name in cut_off)
+    last = stations.learn.longest_ago() if stations.learn.budget != Budget() else {}
+    never = datetime.min.replace(tzinfo=UTC)
+    return sorted(models, key=lambda one: (one.name in cut_off, last.get(one.name, never)))
 
 
 def _close_undefined(stations: Stations) -> None:
@@ -264,7 +278,9 @@ def _models(stations: Stations, model: str | None) -> list[Model]:
     return [stations.project.model(model)] if model else list(stations.project.models.values())
 
 
-def _decide(stations: Stations, model: Model, watches: Sequence[Watch]) -> list[Decision]:
+def _decide(
+    stations: Stations, model: Model, watches: Sequence[Watch], whole: Sequence[Limit]
+) -> list[Decision]:
     """Put the model's policy to every segment that has a model, or enough rows to get one."""
     definition = model.definition
     if not model.policy.triggers or stations.data.latest_or_none(definition.dataset) is None:
@@ -281,10 +297,12 @@ def _decide(stations: Stations, model: Model, watches: Sequence[Watch]) -> list[
         watches=watches,
         now=now,
         losses=stations.monitor.streams(definition.name, now) if model.policy.streams else None,
+        inputs=stations.data.inputs(definition.dataset, definition.features),
     )
     under_way = {parse_segment(text) for one in busy for text in one.segments or ()}
     ready = [state for state in states if state.segment not in under_way]
-    return decide(model.policy, ready, stations.learn.spent(model.name, now))
+    own = Limit(model.policy.budget, stations.learn.spent(model.name, now))
+    return decide(model.policy, ready, [own, *whole])
 
 
 def _rows(

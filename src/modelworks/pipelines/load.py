@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from modelworks.core.defined import noting
 from modelworks.core.errors import Invalid
 from modelworks.data.dataset import Dataset
 from modelworks.pipelines import sources
@@ -20,7 +22,8 @@ MODULE = "modelworks_project.factory"
 def load_project(root: Path) -> Project:
     """Run the project's ``factory.py`` and collect what it defines; without one that is nothing.
 
-    The project's folder is put on the import path, so that ``factory.py`` can import its neighbours.
+    That is what it makes itself, in a loop as well, and what it imports and has in a variable, alone or in a list or
+    a dictionary. The project's folder is put on the import path, so that ``factory.py`` can import its neighbours.
 
     Raises:
         Invalid: it cannot be run, or two definitions share a name.
@@ -38,7 +41,8 @@ def load_project(root: Path) -> Project:
     sys.modules.setdefault(MODULE.split(".")[0], ModuleType(MODULE.split(".")[0]))
     sys.modules[MODULE] = module
     try:
-        spec.loader.exec_module(module)
+        with noting() as noted:
+            spec.loader.exec_module(module)
     except Invalid:
         raise
     except Exception as error:
@@ -50,12 +54,22 @@ def load_project(root: Path) -> Project:
         ) from error
     datasets: dict[str, Dataset] = {}
     models: dict[str, Model] = {}
-    for value in vars(module).values():
+    for value in [*(made for where, made in noted if where == MODULE), *_held(vars(module).values())]:
         if isinstance(value, Dataset):
             _add(datasets, value.name, value, path)
         elif isinstance(value, Model):
             _add(models, value.name, value, path)
     return Project(root, datasets, models, sources.collect(root, text))
+
+
+def _held(values: Iterable[Any]) -> Iterator[Any]:
+    """Values, and those of lists and dictionaries among them."""
+    for value in values:
+        yield value
+        if isinstance(value, (list, tuple)):
+            yield from value
+        elif isinstance(value, dict):
+            yield from value.values()
 
 
 def _add(into: dict[str, Any], name: str, value: Any, path: Path) -> None:

@@ -23,7 +23,8 @@ from modelworks.core.duration import duration
 from modelworks.core.ref import Ref, Segment, parse_segment, segment_text
 from modelworks.models.package import Package
 from modelworks.models.signature import Label, Signature
-from modelworks.monitor.window import batch_of, joined, named, read_outcomes, read_predictions
+from modelworks.monitor.logged import batch_of
+from modelworks.monitor.window import joined, named, read_outcomes, read_predictions
 from modelworks.pipelines import release
 from modelworks.pipelines.basis import made_with
 from modelworks.pipelines.context import Stations

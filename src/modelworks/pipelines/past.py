@@ -119,6 +119,10 @@ class Past:
         told = zip(self.segments, everything.tolist(), fresh.tolist(), strict=True)
         return {segment: (total, new) for segment, total, new in told if total}
 
+    def version(self, now: int) -> int:
+        """What stands for the version of the data at a moment: how many rows were known."""
+        return int(np.count_nonzero(self.learned.known <= now))
+
     def lag(self, now: int) -> float:
         """How many days ago the days ended whose truth is all there; see `monitor.truths.lag`."""
         return self._lags(now)

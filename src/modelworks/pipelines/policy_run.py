@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -13,14 +13,17 @@ from modelworks.core.batch import Batch
 from modelworks.core.clock import from_microseconds
 from modelworks.core.measure import Counts
 from modelworks.core.ref import Segment, segment_text
-from modelworks.learn.budget import Spent
+from modelworks.learn.budget import Limit, Spent
 from modelworks.learn.policy import Decision, Policy, decide
 from modelworks.learn.simulation import Event
 from modelworks.learn.states import Attempt, states_of
 from modelworks.learn.triggers.every import Every
+from modelworks.learn.triggers.on_code import OnCode
+from modelworks.learn.triggers.on_data import OnData
 from modelworks.learn.triggers.on_decay import OnDecay
 from modelworks.learn.triggers.on_detector import OnDetector
 from modelworks.learn.triggers.on_gain import OnGain
+from modelworks.learn.triggers.on_outcomes import OnOutcomes
 from modelworks.learn.triggers.on_rows import OnRows
 from modelworks.models.definition import Definition
 from modelworks.models.package import Package
@@ -29,19 +32,20 @@ from modelworks.models.signature import Signature
 from modelworks.monitor.drift.rule import Drift
 from modelworks.monitor.fleet import share
 from modelworks.monitor.judge import judge, judge_answers
+from modelworks.monitor.logged import Layout
 from modelworks.monitor.performance import log_losses
 from modelworks.monitor.sketch import Sketches
 from modelworks.monitor.station import TRAILING_DAYS
 from modelworks.monitor.truths import LOOK_BACK
 from modelworks.monitor.watch import Watch
-from modelworks.monitor.window import Key, Known, Layout, sketch
+from modelworks.monitor.window import Key, Known, sketch
 from modelworks.pipelines.past import DAY, Ints, Past
 
 _AHEAD = 28 * DAY
 """How far ahead a version answers at once: it is asked seldom, and for many rows."""
-_BLIND = (Every, OnRows)
+_BLIND = (Every, OnRows, OnData, OnCode)
 """Triggers that do not look at what monitoring says."""
-_OF_ANSWERS = (*_BLIND, OnDecay, OnGain, OnDetector)
+_OF_ANSWERS = (*_BLIND, OnDecay, OnGain, OnDetector, OnOutcomes)
 """Triggers that do not look at what it says of inputs."""
 
 Doubles = npt.NDArray[np.float64]
@@ -131,19 +135,25 @@ class PolicyRun:
         """What the policy decides."""
         if not self.policy.triggers:
             return []
+
+        @cache
+        def inputs(at: int) -> dict[str, int]:
+            return {self.definition.dataset: self.past.version(at)}
+
         states = states_of(
             self.definition,
             self.champions.keys(),
             rows=self.past.counts(now, self._tried),
             attempts={
-                segment: Attempt(from_microseconds(at), 0, self._refused[segment])
+                segment: Attempt(from_microseconds(at), 0, self._refused[segment], inputs(at))
                 for segment, at in self._tried.items()
             },
             watches=self._watches(now) if self._sighted else (),
             now=from_microseconds(now),
             losses=self._streams(now) if self.policy.streams else None,
+            inputs=inputs(now),
         )
-        return decide(self.policy, states, self._spent(now))
+        return decide(self.policy, states, [Limit(self.policy.budget, self._spent(now))])
 
     def _spent(self, now: int) -> Spent:
         """What its trainings have cost since midnight; the first ones are no decision of the policy's."""

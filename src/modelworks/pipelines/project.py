@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
+from modelworks.core.defined import note
 from modelworks.core.duration import duration
 from modelworks.core.errors import Invalid, NotFound
 from modelworks.core.ref import check_name
@@ -22,6 +24,7 @@ from modelworks.learn.policy import Policy
 from modelworks.learn.triggers.port import Trigger
 from modelworks.models.definition import Definition, Fit, Learn
 from modelworks.models.metrics import METRICS
+from modelworks.monitor.alarm import Alarm
 from modelworks.monitor.drift.rule import Drift
 from modelworks.monitor.value import Payoff, Value
 from modelworks.registry.approval import Approval, LargeChange
@@ -52,6 +55,7 @@ class Model:
         inputs: What is done with rows that hold what the training did not see.
         log: What of its answers is kept.
         drift: How large a shift must be to be told of.
+        alarms: Rules of its own for alerts.
     """
 
     definition: Definition
@@ -65,6 +69,7 @@ class Model:
     inputs: Inputs = field(default_factory=Inputs)
     log: Log = field(default_factory=Log)
     drift: Drift = field(default_factory=Drift)
+    alarms: tuple[Alarm, ...] = ()
 
     @property
     def needs(self) -> tuple[Need[Any], ...]:
@@ -146,6 +151,7 @@ def model(
     inputs: Inputs | None = None,
     log: Log | None = None,
     drift: Drift | None = None,
+    alarms: Sequence[Alarm] = (),
     holdout: float = 0.2,
     window: str | None = None,
     params: Mapping[str, Any] | None = None,
@@ -183,6 +189,7 @@ def model(
         log: What of its answers is kept; by default all.
         drift: How large a shift of its inputs or answers must be to be told of, and from what; by default a PSI of
             0.2 from the training.
+        alarms: Alerts by rules of yours, ``mw.Alarm(name, rule)``, besides those of the house.
         holdout: Share of the rows, the newest, that judges instead of teaching.
         window: How far back training looks, for instance ``"120d"``; everything by default.
         params: Passed to the function.
@@ -263,6 +270,9 @@ def model(
                 "it has no metrics",
                 'name some, metrics=["log_loss"], or mw.Tune(..., metric="log_loss")',
             )
+        twice = [one for one, times in Counter(alarm.name for alarm in alarms).items() if times > 1]
+        if twice:
+            raise Invalid(f"model {label!r} has two alarms named {twice[0]!r}", "", "give each its own name")
         sticky = [rollout.to_json().get("by") if rollout else None, control.by if control else None]
         for column in (name for name in sticky if name is not None):
             if column not in dataset.contract:
@@ -296,7 +306,7 @@ def model(
             learn,
             checkpoint,
         )
-        return Model(
+        made = Model(
             replace(definition, code=code_digest(definition)),
             tuple(gate),
             rollout or Direct(),
@@ -314,7 +324,10 @@ def model(
             inputs or Inputs(),
             log or Log(),
             drift or Drift(),
+            tuple(alarms),
         )
+        note(made)
+        return made
 
     return define
 

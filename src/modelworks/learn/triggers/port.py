@@ -39,6 +39,9 @@ class SegmentState:
         psi: Shift of every feature, as a population stability index.
         losses: Loss of each of the champion's rows, in the order in which the truths came; ``None`` where no
             trigger looks at them.
+        new_data: Datasets that it learns from and that have another version than when it was last trained, with that
+            version; all of it before the first time is none.
+        new_code: Whether its definition is another than when it was last trained.
     """
 
     segment: Segment
@@ -61,6 +64,8 @@ class SegmentState:
     shifting: tuple[str, ...] = ()
     psi: Mapping[str, float] = field(default_factory=dict)
     losses: npt.NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
+    new_data: Mapping[str, int] = field(default_factory=dict)
+    new_code: bool = False
 
 
 @dataclass(frozen=True)
