@@ -164,7 +164,7 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
         if one.definition.learn == "online":
             with stations.stores.ledger.leases.take(_turn(one)) as lease:
                 if lease is not None:
-                    learned.append(online.turn(stations, one))
+                    learned.append(online.turn(stations, one, lease))
             watch.lap("learn")
 
     for one in _in_order(stations, models):

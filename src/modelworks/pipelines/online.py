@@ -32,6 +32,7 @@ from modelworks.pipelines.project import Model
 from modelworks.registry.gates import needed
 from modelworks.registry.model_version import ModelVersion
 from modelworks.serving.columns import as_text
+from modelworks.stores.ledger.lease import Lease
 from modelworks.stores.ledger.tables import checkpoints
 from modelworks.train.online import LEARNED, Course, Lesson, learn, losses
 
@@ -91,17 +92,25 @@ class _Stand:
         return max(self.begun, self.received - LATE)
 
 
-def turn(stations: Stations, model: Model) -> OnlineReport:
-    """Let a model's segments learn what has come, where that is enough for a checkpoint."""
-    with stations.stores.ledger.alone(f"online {model.name}"):
-        stands = _stands(stations, model)
-        waiting = _waiting(stations, model, stands) if stands else {}
-        lessons = {}
-        for segment, rows in waiting.items():
-            lesson = _lesson(model, stands[segment], rows, stations.clock())
-            if lesson is not None:
-                lessons[segment] = lesson
-        return _taught(stations, model, stands, lessons)
+def turn(stations: Stations, model: Model, lease: Lease) -> OnlineReport:
+    """Let a model's segments learn what has come, where that is enough for a checkpoint.
+
+    Args:
+        stations: The belt.
+        model: Which.
+        lease: The right to do so; what is learned after it was taken over is not written.
+
+    Raises:
+        Conflict: another process has taken it over.
+    """
+    stands = _stands(stations, model)
+    waiting = _waiting(stations, model, stands) if stands else {}
+    lessons = {}
+    for segment, rows in waiting.items():
+        lesson = _lesson(model, stands[segment], rows, stations.clock())
+        if lesson is not None:
+            lessons[segment] = lesson
+    return _taught(stations, model, stands, lessons, lease)
 
 
 def history(
@@ -244,7 +253,11 @@ def _truth(takes: Signature, value: float | None, label: str | None) -> Label | 
 
 
 def _taught(
-    stations: Stations, model: Model, stands: Mapping[Segment, _Stand], lessons: Mapping[Segment, Lesson]
+    stations: Stations,
+    model: Model,
+    stands: Mapping[Segment, _Stand],
+    lessons: Mapping[Segment, Lesson],
+    lease: Lease,
 ) -> OnlineReport:
     if not lessons:
         return OnlineReport(model.name)
@@ -267,6 +280,7 @@ def _taught(
         candidate, stand = done.value, stands[segment]
         loss, champion_loss = losses(candidate)
         with stations.stores.ledger.write() as db:
+            lease.confirm(db)
             (result,) = release.record(
                 db, stations, model, None, stand.head.dataset_version or 0, [candidate], None, "online"
             )
