@@ -20,7 +20,7 @@ from modelworks.stores.artifacts import Artifacts
 from modelworks.stores.ledger.portable import chunks
 from modelworks.stores.ledger.tables import model_versions
 
-_MOST = 20_000
+_MOST = 50_000
 """Versions that are kept in memory: of a fleet that is trained each day there would be ever more."""
 
 
