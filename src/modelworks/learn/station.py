@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import ColumnElement, Connection, exists, func, insert, select
+from sqlalchemy import ColumnElement, Connection, func, insert, select
 
 from modelworks.core.clock import Clock
 from modelworks.core.plain import plain
@@ -69,7 +69,7 @@ class LearnStation:
         begun = select(d.campaign).where(d.at >= since, d.action == "train", d.campaign.is_not(None))
         today = select(func.sum(c.seconds), func.sum(c.segments)).where(c.id.in_(begun), c.by == "policy")
         with self.ledger.read() as db:
-            trainings = _acted(db, d.at >= since)
+            trainings = _acted(db, since)
             seconds, segments = db.execute(today).one()
         return [
             Limit(
@@ -91,7 +91,7 @@ class LearnStation:
         today = select(func.sum(c.seconds)).where(c.model == model, c.created >= since, c.by == "policy")
         late = select(c.seconds, c.segments).where(c.model == model, c.segments > 0)
         with self.ledger.read() as db:
-            trainings = _acted(db, decisions.c.model == model, decisions.c.at >= since)
+            trainings = _acted(db, since, decisions.c.model == model)
             seconds = db.scalar(today) or 0.0
             last = db.execute(late.order_by(c.created.desc()).limit(_LATE)).all()
         trained = sum(row.segments for row in last)
@@ -174,15 +174,16 @@ def _midnight(now: datetime) -> datetime:
     return now.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-def _acted(db: Connection, *where: ColumnElement[bool]) -> int:
-    """Segments that were decided to be trained, and that was not closed before it was done."""
+def _acted(db: Connection, since: datetime, *where: ColumnElement[bool]) -> int:
+    """Segments that were decided to be trained since then, and that was not closed before it was done."""
     d, closed = decisions.c, decisions.alias().c
-    taken_back = exists().where(
-        closed.model == d.model, closed.segment == d.segment, closed.id > d.id,
-        closed.action == "close", closed.campaign == d.campaign,
+    begun = (*where, d.at >= since, d.action == "train", d.campaign.is_not(None))
+    taken_back = select(func.count(d.id.distinct())).where(
+        *begun, closed.at >= since, closed.action == "close", closed.id > d.id,
+        closed.model == d.model, closed.segment == d.segment, closed.campaign == d.campaign,
     )  # fmt: skip
-    query = select(func.count()).where(*where, d.action == "train", d.campaign.is_not(None), ~taken_back)
-    return db.scalar(query) or 0
+    decided = db.scalar(select(func.count()).where(*begun)) or 0
+    return decided - (db.scalar(taken_back) or 0)
 
 
 def _plans(
