@@ -9,15 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import shop_world as world
 from typer.testing import CliRunner
 
 from modelworks.cli.app import app
+from modelworks.console.card import page
 from modelworks.core.clock import FrozenClock
 from modelworks.core.errors import Invalid
 from modelworks.core.plain import plain
+from modelworks.core.ref import Ref
 from modelworks.factory import Factory
+from modelworks.models import packaging
+from modelworks.models.layout import to_batch
 
 FIRST, DAYS = 30, 18
 BEGIN = world.START + timedelta(days=FIRST)
@@ -130,6 +135,99 @@ def test_what_several_policies_ask_for_is_trained_once(lived: tuple[Factory, lis
         assert one[name] == same[name]  # the very seconds that a training took
     assert [same[name]["mean"] for name in ("apart", "gain")] == [0, 0]
     assert told["courses"][0]["events"] == told["courses"][1]["events"]
+
+
+WORTH = '''
+def saved(rows):
+    """A refund is spared where somebody calls: half the price of what comes back, less four for a call."""
+    call = rows["output"] > 0.5
+    assert {"ordered", "weight", "shop"} <= set(rows) and "returned" not in rows
+    return call * (0.5 * rows["price"] * rows["truth"] - 4)
+'''
+
+
+@pytest.fixture
+def by_function(lived: tuple[Factory, list[float]]) -> Iterator[Factory]:
+    """The same factory, with a function that says what a row is worth."""
+    factory, _ = lived
+    path = factory.config.root / "factory.py"
+    code = path.read_text()
+    path.write_text(WORTH + code.replace("mw.Payoff(tp=10, fp=-4)", 'mw.Worth(saved, unit="EUR")'))
+    with Factory(factory.config.root, clock=factory.clock) as other:
+        yield other
+    path.write_text(code)
+
+
+def test_a_function_says_what_answers_of_the_past_are_worth(
+    lived: tuple[Factory, list[float]], by_function: Factory
+) -> None:
+    told = plain(by_function.simulate("returns", ["declared", "never"], since=BEGIN.isoformat()))
+    assert told["unit"] == "EUR"
+    declared, never = told["courses"]
+    assert declared["spans"][-1]["rows"] == DAYS * 30
+    # What was lived: the value ledger counts the same answers by the same function.
+    by_function.observe("returns")
+    (one,) = plain(by_function.value("returns"))["models"]
+    assert declared["spans"][-1]["value"] == pytest.approx(one["mean"] * one["rows"], rel=1e-5)
+    assert sum(span["value"] for span in declared["spans"][:-1]) == pytest.approx(
+        declared["spans"][-1]["value"]
+    )
+    gain = never["spans"][-1]["gain"]["mean"]
+    less = never["spans"][-1]["value"] - declared["spans"][-1]["value"]
+    assert gain * never["spans"][-1]["rows"] == pytest.approx(less)
+    assert less
+
+
+def test_of_rows_that_were_never_asked_a_function_sees_the_columns(tmp_path: Path) -> None:
+    root = world.make_project(tmp_path, 24)
+    code = (root / "factory.py").read_text()
+    by_hand = """
+def same(rows):
+    assert {"ordered", "order_id", "weight"} <= set(rows) and rows["weight"].isna().any()
+    assert rows["ordered"].str.startswith("2024-01").all() and "returned" not in rows
+    return (rows["output"] >= 4 / 14) * (14 * rows["truth"] - 4)
+"""
+    told = {}
+    for value in ("mw.Payoff(tp=10, fp=-4)", "mw.Worth(same)"):
+        (root / "factory.py").write_text(by_hand + code.replace("mw.Payoff(tp=10, fp=-4)", value))
+        with Factory(root, clock=FrozenClock(BEGIN)) as factory:
+            factory.ingest()
+            told[value] = plain(factory.simulate("returns", ["never", "every=3d"], delay="1d"))["courses"]
+    for one, other in zip(*told.values(), strict=True):
+        assert one["spans"][-1]["value"] == pytest.approx(other["spans"][-1]["value"])
+        assert one["spans"][-1]["value"] > 0
+        assert one["spans"][-1]["gain"] == pytest.approx(other["spans"][-1]["gain"])
+
+
+def test_a_function_says_what_the_held_out_rows_of_a_card_are_worth(by_function: Factory) -> None:
+    card = plain(by_function.card("returns[north,a]@1"))
+    value = card["value"]
+    assert (value["function"], value["unit"], value["never"]) == ("saved", "EUR", 0)
+    held = pl.concat([world.orders(day) for day in range(FIRST)]).filter(region="north", shop="a")
+    held = held.sort("ordered").tail(value["rows"])
+    version = by_function.stations.registry.get(Ref.parse("returns[north,a]@1"))
+    model = packaging.load(version.package, by_function.stores.artifacts)
+    columns = {name: held[name].to_numpy() for name in ("price", "weight", "size")}
+    output = model.predict(to_batch(columns, version.package.signature))[:, 1]
+    by_hand = (output > 0.5) * (0.5 * held["price"].to_numpy() * held["returned"].to_numpy() - 4)
+    assert value["model"] == pytest.approx(by_hand.sum(), rel=1e-5)
+    assert by_hand.any()
+    for form in ("md", "html"):
+        assert "saved" in page(card, form)
+        assert "no answers" in page(card, form)
+
+
+def test_a_function_that_fails_is_said_before_the_work_and_on_the_card(by_function: Factory) -> None:
+    path = by_function.config.root / "factory.py"
+    path.write_text(path.read_text().replace('rows["price"]', 'rows["prize"]'))
+    with Factory(by_function.config.root, clock=by_function.clock) as factory:
+        said: list[int] = []
+        with pytest.raises(Invalid, match="saved raised KeyError"):
+            factory.simulate("returns", since=BEGIN.isoformat(), progress=lambda *_: said.append(1))
+        assert not said
+        card = plain(factory.card("returns[north,a]@1"))
+        assert card["value"] is None
+        assert "What its answers are worth cannot be told: saved raised KeyError: 'prize'." in card["limits"]
 
 
 def test_it_ends_when_somebody_ends_it(lived: tuple[Factory, list[float]]) -> None:

@@ -80,7 +80,7 @@ def serve(
     if settings.server_traces:
         plane.traces = Traces(settings.server_traces, settings.server_trace_share)
     with ExitStack() as stack:
-        stack.enter_context(Meter(plane.fleet.counters, factory.stores.ledger))
+        stack.enter_context(Meter(plane.fleet.counters, factory.stores.ledger, plane.fleet.spent))
         metrics = plane.metrics_text
         listener = None
         if seat is not None:

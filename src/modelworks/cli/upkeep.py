@@ -136,5 +136,5 @@ def forget(
         "none",
     )
     if told["models"]:
-        return show.hint("modelworks train --force makes versions that have not seen them")
+        return show.hint("modelworks train --force --scratch makes versions that have not learned from them")
     return show.hint(f"modelworks data show {dataset}")

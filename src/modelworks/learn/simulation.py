@@ -79,12 +79,12 @@ class Span:
         name: ``"2013-03"``, or ``"all"``.
         rows: Rows that were answered and whose truth is known.
         metrics: Of these answers, by name; ``None`` where one is undefined.
-        value: What acting on them was worth, in the unit of the model's payoff; ``None`` where it has none.
+        value: What acting on them was worth, in the unit of the model's value; ``None`` where it has none.
         trained: Trainings.
         promoted: Trainings that made a new champion.
         seconds: What the trainings took, seconds of a worker.
         apart: The loss against the first policy's, on the same rows; ``None`` for the first itself.
-        gain: What a row is worth more than by the first policy; ``None`` for the first itself, or without a payoff.
+        gain: What a row is worth more than by the first policy; ``None`` for the first itself, or without a value.
     """
 
     name: str
@@ -136,7 +136,7 @@ class Simulation:
         since: Where the past begins.
         until: Where it ends.
         loss: What `Span.apart` compares: ``"log_loss"`` or ``"squared_error"``.
-        unit: Of the value; ``""`` where the model has no payoff.
+        unit: Of the value; ``""`` where the model has no value.
         courses: One a policy.
         seconds: How long it took.
     """

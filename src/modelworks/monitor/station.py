@@ -28,6 +28,7 @@ from modelworks.monitor.fleet import share
 from modelworks.monitor.history import By, Honesty, history
 from modelworks.monitor.joint import Rows, Together, asked, together
 from modelworks.monitor.judge import judge
+from modelworks.monitor.looks import Looks
 from modelworks.monitor.progress import Changed, Progress
 from modelworks.monitor.sketch import Sketches
 from modelworks.monitor.slices import Sliced
@@ -56,6 +57,9 @@ class MonitorStation:
     Args:
         stores: Predictions and outcomes in the tables, windows and alerts in the ledger.
         clock: Gives the time where none is passed.
+
+    Attributes:
+        looks: What this process has looked at.
     """
 
     def __init__(self, stores: Stores, clock: Clock) -> None:
@@ -63,6 +67,7 @@ class MonitorStation:
         self.clock = clock
         self._versions = Versions(stores)
         self._stored = StoredWindows(stores.ledger)
+        self.looks = Looks(stores)
         self._last: tuple[tuple[Any, ...], list[Watch]] | None = None
 
     def observe(

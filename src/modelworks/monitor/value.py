@@ -119,18 +119,25 @@ class Worth:
         """Tells this way of counting from any other, by the function's source."""
         return _digest(self.unit + source_of(self.function))
 
-    def each(self, rows: pl.DataFrame, _happened: Doubles, output: Doubles) -> Doubles:
+    def each(self, rows: pl.DataFrame, _happened: Doubles | None, output: Doubles) -> Doubles:
         """What the function says; see `Value`.
 
         Raises:
             Invalid: it fails, or gives something else than a finite number a row.
         """
+        return self.of(rows)(output)
+
+    def of(self, rows: pl.DataFrame) -> Callable[[Doubles], Doubles]:
+        """What the function says of many answers to the same rows, which are read once; as `each`."""
         # pandas takes long to load, and is needed where there is such a function alone.
         import pandas as pd
 
         frame = pd.DataFrame([orjson.loads(text) for text in rows["inputs"]], index=range(len(rows)))
         truth: Any = rows["value"] if rows["label"].null_count() == len(rows) else rows["label"]
-        frame = frame.assign(output=output, truth=truth.to_numpy(), time=rows["event_time"].to_numpy())
+        truth, time = truth.to_numpy(), rows["event_time"].to_numpy()
+        return lambda output: self._told(frame.assign(output=output, truth=truth, time=time))
+
+    def _told(self, frame: Any) -> Doubles:
         name = getattr(self.function, "__name__", "the function")
         fix = f"let {name} of mw.Worth give a number for each row of the frame that it is given"
         try:
@@ -141,8 +148,8 @@ class Worth:
                 f"{name} raised {type(error).__name__}: {error}"[:500],
                 fix,
             ) from error
-        if worth.shape != (len(rows),) or not np.isfinite(worth).all():
-            odd = f"shape {worth.shape}" if worth.shape != (len(rows),) else "what is not finite"
+        if worth.shape != (len(frame),) or not np.isfinite(worth).all():
+            odd = f"shape {worth.shape}" if worth.shape != (len(frame),) else "what is not finite"
             raise Invalid("what predictions are worth cannot be told", f"{name} gave {odd}", fix)
         return worth
 

@@ -22,7 +22,7 @@ from modelworks.monitor.watch import Observation, Watch
 from modelworks.pipelines import campaign as campaigns
 from modelworks.pipelines import online, rollout
 from modelworks.pipelines import train as training
-from modelworks.pipelines.context import Progress, Stations, silent
+from modelworks.pipelines.context import Progress, Stations, silent, turn_of
 from modelworks.pipelines.ingest import ingest_all
 from modelworks.pipelines.online import OnlineReport
 from modelworks.pipelines.project import Model
@@ -89,7 +89,7 @@ def observe(stations: Stations, model: str | None = None) -> int:
     opened = 0
     spent: _Spent = {}
     for one in _models(stations, model):
-        with stations.stores.ledger.leases.take(_turn(one), wait=True):
+        with stations.stores.ledger.leases.take(turn_of(one.name), wait=True):
             opened += _observe(stations, one, spent).alerts_opened
     _keep(stations, spent)
     return opened
@@ -109,6 +109,7 @@ def _observe(stations: Stations, model: Model, spent: _Spent) -> Observation:
         model.name, now, value=model.value, by=None if by == key else by, alarms=model.alarms
     )
     spent[model.name] = (process_time() - before, seen.rows)
+    stations.monitor.looks.looked(model.name, now, seen.watches)
     return seen
 
 
@@ -138,21 +139,30 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
     failed: dict[str, str] = {}
     alerts = 0
     spent: _Spent = {}
+    looks = stations.monitor.looks
+    looks.refresh(stations.clock())
     if model is None:
         _close_undefined(stations)
     whole = stations.learn.whole(stations.clock())
+    cut_off = {one.model for one in campaigns.going(stations.stores.ledger)}
 
     def turn(one: Model) -> None:
         nonlocal alerts, whole
-        trained.extend(resume(stations, one, progress))
-        watch.lap("train")
-        with stations.stores.ledger.leases.take(_turn(one)) as lease:
+        if one.name in cut_off:
+            trained.extend(resume(stations, one, progress))
+            watch.lap("train")
+        if _idle(stations, one, whole):
+            watch.lap("decide")
+            return
+        with stations.stores.ledger.leases.take(turn_of(one.name)) as lease:
             if lease is None:  # another process takes this turn
                 return
-            seen = _observe(stations, one, spent)
-            alerts += seen.alerts_opened
+            watches = looks.known(one.name, stations.clock())
+            if watches is None:
+                seen = _observe(stations, one, spent)
+                alerts, watches = alerts + seen.alerts_opened, seen.watches
             watch.lap("monitor")
-            wanted = _decide(stations, one, seen.watches, whole)
+            wanted = _decide(stations, one, watches, whole)
             decided, campaign = _settle(stations, one, wanted, lease)
             decisions.extend(decided)
             watch.lap("decide")
@@ -162,7 +172,7 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
             whole = stations.learn.whole(stations.clock())
             watch.lap("train")
         if one.definition.learn == "online":
-            with stations.stores.ledger.leases.take(_turn(one)) as lease:
+            with stations.stores.ledger.leases.take(turn_of(one.name)) as lease:
                 if lease is not None:
                     learned.append(online.turn(stations, one, lease))
             watch.lap("learn")
@@ -179,6 +189,13 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
     return ApplyReport(
         ingested, drained, decisions, trained, alerts, moved, learned, failed, dict(watch.laps)
     )
+
+
+def _idle(stations: Stations, model: Model, whole: Sequence[Limit]) -> bool:
+    """Whether nothing is new about a model, and nothing is to be decided: most of many, most of the time."""
+    known = stations.monitor.looks.known(model.name, stations.clock())
+    learns = model.definition.learn == "online"
+    return known is not None and not learns and not _decide(stations, model, known, whole)
 
 
 def resume(stations: Stations, model: Model, progress: Progress = silent) -> list[TrainReport]:
@@ -234,11 +251,6 @@ def _close(stations: Stations, one: campaigns.Going, reason: str) -> None:
             with ledger.write() as db:
                 lease.confirm(db)
                 campaigns.close(db, stations, one, reason)
-
-
-def _turn(model: Model) -> str:
-    """What the lease is called under which a model is watched, and decided upon."""
-    return f"turn {model.name}"
 
 
 def _settle(
@@ -301,8 +313,11 @@ def _decide(
     )
     under_way = {parse_segment(text) for one in busy for text in one.segments or ()}
     ready = [state for state in states if state.segment not in under_way]
-    own = Limit(model.policy.budget, stations.learn.spent(model.name, now))
-    return decide(model.policy, ready, [own, *whole])
+    decided = decide(model.policy, ready)
+    if any(one.action == "train" for one in decided):
+        own = Limit(model.policy.budget, stations.learn.spent(model.name, now))
+        decided = decide(model.policy, ready, [own, *whole])
+    return decided
 
 
 def _rows(

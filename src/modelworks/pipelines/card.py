@@ -10,13 +10,15 @@ from typing import Any
 
 from sqlalchemy import select
 
-from modelworks.core.errors import ModelworksError, NotFound
+from modelworks.core.errors import Invalid, ModelworksError, NotFound
 from modelworks.core.plain import plain
 from modelworks.core.ref import Ref, segment_text
 from modelworks.models.metrics import METRICS
+from modelworks.monitor.value import Worth
 from modelworks.pipelines import release
 from modelworks.pipelines.context import Stations
 from modelworks.pipelines.look_back import LookBack, look_back
+from modelworks.pipelines.worth import held_out, looked_at
 from modelworks.registry import labels
 from modelworks.registry.gates import needed
 from modelworks.registry.gates.calibrated import expected_error
@@ -51,10 +53,11 @@ def card(stations: Stations, ref: Ref) -> dict[str, Any]:
     beside = _beside(stations, version)
     columns = _sliced(stations, version)
     try:
-        back: LookBack | None = look_back(stations, version, beside, columns)
+        sent = _sent(stations, version)
+        back: LookBack | None = look_back(stations, version, beside, [*columns, *sent])
         looked = ""
     except ModelworksError as error:
-        back, looked = None, error.what
+        back, looked, sent = None, error.what, []
     told = {
         "ref": str(version.ref),
         "model": version.model,
@@ -74,6 +77,7 @@ def card(stations: Stations, ref: Ref) -> dict[str, Any]:
         "slices": [],
         "calibration": None,
         "value": None,
+        "unvalued": "",
         "proof": version.package.proof,
         "served": "compiled" if version.package.compiled else "native",
         "environment": _environment(stations, version),
@@ -81,7 +85,7 @@ def card(stations: Stations, ref: Ref) -> dict[str, Any]:
         "verdicts": stations.registry.verdicts(version.ref),
     }
     if back is not None:
-        told |= _judged(stations, version, back, columns)
+        told |= _judged(stations, version, back, columns, sent)
     told["deployment"] = _deployment(stations, version)
     told["limits"] = _limits(told, back)
     return dict(plain(told))
@@ -194,7 +198,15 @@ def _sliced(stations: Stations, version: ModelVersion) -> list[str]:
     return list(dict.fromkeys([*further, *asked, *version.package.signature.texts]))[:_SLICED]
 
 
-def _judged(stations: Stations, version: ModelVersion, back: LookBack, columns: list[str]) -> dict[str, Any]:
+def _sent(stations: Stations, version: ModelVersion) -> list[str]:
+    """Columns that say what a row is worth; see `worth.looked_at`."""
+    model = stations.project.models.get(version.model)
+    return [] if model is None else looked_at(stations, model, version.dataset_version)
+
+
+def _judged(
+    stations: Stations, version: ModelVersion, back: LookBack, columns: list[str], sent: list[str]
+) -> dict[str, Any]:
     """What was found on the held-out rows."""
     model = stations.project.models[version.model]
     names = [name for name in version.metrics if name in METRICS]
@@ -220,6 +232,11 @@ def _judged(stations: Stations, version: ModelVersion, back: LookBack, columns: 
     counts = found[Confusions("", threshold)]
     if model.payoff is not None and not isinstance(counts, str):
         told["value"] = _value(model.payoff, counts[""])
+    if isinstance(model.value, Worth):
+        try:
+            told["value"] = held_out(model.value, back, sent)
+        except Invalid as error:
+            told["unvalued"] = error.why
     return told
 
 
@@ -362,6 +379,8 @@ def _limits(told: Mapping[str, Any], back: LookBack | None) -> list[str]:
             f"Its probabilities are off by {calibration['error']:.1%} on average, which is not chance "
             f"(p = {calibration['p']:.2g})."
         )
+    if told["unvalued"]:
+        limits.append(f"What its answers are worth cannot be told: {told['unvalued']}.")
     moved = [
         name
         for name, one in told["metrics"].items()

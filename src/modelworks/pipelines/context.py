@@ -40,6 +40,11 @@ def nothing(_db: Connection, /) -> None:
     """Nothing is written besides."""
 
 
+def turn_of(model: str) -> str:
+    """What the lease is called under which a model is watched, decided upon, and learns from outcomes."""
+    return f"turn {model}"
+
+
 @dataclass(frozen=True)
 class Stations:
     """One project's belt.

@@ -43,7 +43,8 @@ class LookBack:
     Attributes:
         held_out: The rows that judged it, answered again by the version, and by the other one.
         trained: Number of rows that it learned from.
-        first: Event time of the first of them, UTC.
+        times: Event times of the held-out rows, microseconds, shape (rows,).
+        first: Event time of the first of them that it learned from, UTC.
         until: Event time of the first that was held out.
         inputs: Of each input what the rows hold that it learned from, in few numbers.
         outside: Input to the held-out rows whose value none of these had: below the least, above the most,
@@ -52,6 +53,7 @@ class LookBack:
 
     held_out: HeldOut
     trained: int
+    times: npt.NDArray[np.int64]
     first: datetime
     until: datetime
     inputs: Mapping[str, Mapping[str, Any]]
@@ -112,7 +114,7 @@ def look_back(
         None if beside is None else beside.package.signature,
     )
     first, until = from_microseconds(time[begin]), from_microseconds(time[cut])
-    return LookBack(seen, len(learned), first, until, inputs, outside)
+    return LookBack(seen, len(learned), time[cut:], first, until, inputs, outside)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -98,10 +98,10 @@ def turn(stations: Stations, model: Model, lease: Lease) -> OnlineReport:
     Args:
         stations: The belt.
         model: Which.
-        lease: The right to do so; what is learned after it was taken over is not written.
+        lease: That nobody else is at it; without it no checkpoint is written.
 
     Raises:
-        Conflict: another process has taken it over.
+        Conflict: somebody else has taken it over.
     """
     stands = _stands(stations, model)
     waiting = _waiting(stations, model, stands) if stands else {}
@@ -126,6 +126,25 @@ def history(
     with stations.stores.ledger.read() as db:
         rows = db.execute(query.order_by(c.received.desc(), c.version.desc()).limit(limit)).mappings()
         return [dict(row) for row in rows]
+
+
+def learned_from(stations: Stations, models: Sequence[str], names: Collection[str]) -> list[str]:
+    """The versions that learned one of these rows from its outcome.
+
+    Args:
+        stations: The belt.
+        models: Of which models.
+        names: What the rows go by: key, or id of the prediction.
+    """
+    c = checkpoints.c
+    query = select(c.model, c.segment, c.version, c.learned).where(c.model.in_(models))
+    with stations.stores.ledger.read() as db:
+        rows = db.execute(query.order_by(c.model, c.segment, c.version)).all()
+    return [
+        str(Ref(row.model, parse_segment(row.segment), row.version))
+        for row in rows
+        if not set(names).isdisjoint(_learned(stations, row.learned))
+    ]
 
 
 def _stands(stations: Stations, model: Model) -> dict[Segment, _Stand]:

@@ -39,6 +39,8 @@ _NEVER = np.iinfo(np.int64).max
 _ARRIVED = "::arrived"
 _EVENT = "::event"
 _TRUTH = "::truth"
+SENT = "::sent"
+"""Column of `Past.asked`: the inputs of each row as the log holds them, JSON; of a past of which they are wanted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +176,11 @@ class Past:
 
 
 def past_of(
-    stations: Stations, definition: Definition, delay: str | None, columns: Sequence[str] = ()
+    stations: Stations,
+    definition: Definition,
+    delay: str | None,
+    columns: Sequence[str] = (),
+    sent: Sequence[str] = (),
 ) -> Past:
     """The past of a model.
 
@@ -183,13 +189,14 @@ def past_of(
         definition: Of the model.
         delay: How long after its event the truth of a row was known; ``None`` for when it was taken in.
         columns: Further ones of the dataset to be kept.
+        sent: Those that stand for what was sent, if that is wanted; where it was logged it is what the log holds.
 
     Raises:
         NotReady: there are no rows.
         Invalid: they were all taken in at once, so that nothing is known of when they would have come.
     """
     time = time_of(stations, definition)
-    learned = frame(stations, definition, more=columns).filter(
+    learned = frame(stations, definition, more=[*columns, *sent]).filter(
         pl.col(definition.target).is_not_null(), pl.col(time).is_not_null()
     )
     if learned.is_empty():
@@ -210,7 +217,9 @@ def past_of(
         learned = learned.with_columns(_taken_in(stations, definition.dataset, learned).alias(_ARRIVED))
     else:
         learned = learned.with_columns((pl.col(_EVENT) + late).alias(_ARRIVED))
-    asked = _logged(stations, definition, late)
+    asked = _logged(stations, definition, late, bool(sent))
+    if asked is None and sent:
+        learned = learned.with_columns(pl.struct(sent).struct.json_encode().alias(SENT))
     segments: dict[Segment, int] = {(): 0}
     lessons = _rows(learned, definition.per, segments)
     questions = lessons if asked is None else _rows(asked, definition.per, segments)
@@ -252,7 +261,7 @@ def _taken_in(stations: Stations, dataset: str, rows: pl.DataFrame) -> pl.Series
     return arrived
 
 
-def _logged(stations: Stations, definition: Definition, late: int | None) -> pl.DataFrame | None:
+def _logged(stations: Stations, definition: Definition, late: int | None, sent: bool) -> pl.DataFrame | None:
     """What the model was asked, by its log, with the truth as it was told; ``None`` where nothing is logged."""
     tables = stations.stores.tables
     if not tables.exists("predictions"):
@@ -270,6 +279,7 @@ def _logged(stations: Stations, definition: Definition, late: int | None) -> pl.
         pl.col("event_time").dt.epoch("us").alias(_EVENT),
         pl.col("value").fill_null(float("nan")).alias(_TRUTH),
         pl.when(pl.col("value").is_not_null()).then(told.dt.epoch("us") + (late or 0)).alias(_ARRIVED),
+        *([pl.col("inputs").alias(SENT)] if sent else []),
         pl.col("inputs").str.json_decode(schema),
     ).unnest("inputs")
 

@@ -35,19 +35,23 @@ from modelworks.models.metrics import METRICS
 from modelworks.models.package import Package
 from modelworks.models.signature import Signature
 from modelworks.monitor.performance import log_losses
+from modelworks.monitor.value import Worth
 from modelworks.monitor.versions import known_of
 from modelworks.monitor.watch import finite
 from modelworks.pipelines.context import Progress, Stations, silent
-from modelworks.pipelines.past import DAY, Past, past_of
+from modelworks.pipelines.past import DAY, SENT, Ints, Past, past_of
 from modelworks.pipelines.policy_run import Doubles, PolicyRun, Version
 from modelworks.pipelines.project import Model
 from modelworks.pipelines.release import seen_by_gates
+from modelworks.pipelines.worth import as_logged, looked_at
 from modelworks.registry.gates import judge_all, needed
 from modelworks.stores.artifacts import LocalArtifacts
 from modelworks.train.candidate import Candidate
 from modelworks.train.station import TrainStation
 
 _MOST_TURNS = 10_000
+_TRIED = 100
+"""Rows of which it is asked at the beginning what they are worth."""
 _Fit = tuple[Segment, int, str, tuple[Segment, ...]]
 """A segment, when, what the candidate is compared with, and what is trained with it where that makes a difference."""
 
@@ -76,7 +80,8 @@ def simulate(
         progress: Told of each turn.
 
     Raises:
-        Invalid: the model is not one that can be simulated; a policy is none; there is no past between these times.
+        Invalid: the model is not one that can be simulated; a policy is none; there is no past between these times;
+            what rows are worth cannot be told.
         NotReady: there are no rows.
     """
     started = monotonic()
@@ -89,7 +94,8 @@ def simulate(
     chosen = texts or [*simulation.USUAL, simulation.DECLARED][: None if model.policy.triggers else -1]
     wanted = simulation.policies(chosen, model.policy)
     needs = needed(model.gates)
-    past = past_of(stations, model.definition, delay, [name for need in needs for name in need.columns])
+    columns = [name for need in needs for name in need.columns]
+    past = past_of(stations, model.definition, delay, columns, looked_at(stations, model))
     first, last = (
         from_microseconds(past.learned.events[0]),
         from_microseconds(past.asked.events[-1]) + timedelta(microseconds=1),
@@ -109,6 +115,9 @@ def simulate(
             "",
             "let more time pass between two of them",
         )
+    tried = np.flatnonzero(~np.isnan(past.asked.truth))[:_TRIED]
+    if (valued := _valued(model, past, tried)) is not None:
+        valued(np.full(len(tried), np.nan))  # what cannot be told is said before the work
     others = sum(one.model != model.name for one in stations.deploy.state())
     runs = [
         PolicyRun(name, policy, model.definition, past, model.drift, others)
@@ -126,7 +135,7 @@ def simulate(
         since,
         until,
         "log_loss" if binary else "squared_error",
-        "" if model.payoff is None else model.payoff.unit,
+        "" if model.value is None else model.value.unit,
         courses,
         monotonic() - started,
     )
@@ -285,9 +294,9 @@ def _courses(
         )
     month = pl.Series(events).cast(pl.Datetime("us", "UTC")).dt.strftime("%Y-%m")
     names = [*month.unique().sort(), "all"]
-    told, payoff = truth[answered], model.payoff
+    told, valued = truth[answered], _valued(model, past, low + np.flatnonzero(answered))
     lost = {run.name: _losses(run.answers[part][answered], told, signature) for run in runs}
-    worth = {run.name: payoff.each(None, told, run.answers[part][answered]) for run in runs} if payoff else {}
+    worth = {run.name: valued(run.answers[part][answered]) for run in runs} if valued else {}
     day = events[answered] // DAY
     first = runs[0].name
     courses = []
@@ -324,6 +333,15 @@ def _courses(
         courses.append(Course(run.name, triggers, tuple(spans), tuple(run.events)))
     best = simulation.efficient((one.whole.trained, float(lost[one.policy].mean())) for one in courses)
     return tuple(replace(one, efficient=flag) for one, flag in zip(courses, best, strict=True))
+
+
+def _valued(model: Model, past: Past, places: Ints) -> Callable[[Doubles], Doubles] | None:
+    """Gives what answers to some of the rows that were asked are worth; ``None`` where nobody says."""
+    asked, payoff = past.asked, model.payoff
+    if isinstance(model.value, Worth):
+        rows = asked.frame[SENT][places]
+        return model.value.of(as_logged(rows, asked.truth[places], asked.events[places]))
+    return None if payoff is None else lambda answers: payoff.each(None, asked.truth[places], answers)
 
 
 def _within(name: str) -> Callable[[datetime], bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import polars as pl
@@ -14,7 +15,8 @@ from modelworks.core.ref import Ref, parse_segment
 from modelworks.data.forget import SINCE, UNTIL
 from modelworks.data.upkeep import VacuumReport
 from modelworks.lineage import graph
-from modelworks.pipelines.context import Stations
+from modelworks.pipelines import online
+from modelworks.pipelines.context import Stations, turn_of
 from modelworks.stores.ledger.tables import aliases, deployments, model_versions
 
 KEEP = "30d"
@@ -33,7 +35,8 @@ class ForgetReport:
         quarantined: Rows that its quarantine lost.
         dropped: Versions that are not kept any more, for they held such rows and nothing uses them.
         predictions: Predictions and outcomes that the log lost.
-        models: Model versions that were trained on such rows: they have learned from them.
+        models: Model versions that have learned from such rows: that were trained on them, learned them from outcomes,
+            or go on from one that did.
     """
 
     dataset: str
@@ -93,7 +96,7 @@ def vacuum(stations: Stations, dataset: str, keep: str = KEEP) -> VacuumReport:
 
 
 def forget(stations: Stations, dataset: str, value: str, column: str | None = None) -> ForgetReport:
-    """Erase a subject from a dataset and from the predictions of its models; list what was trained on it.
+    """Erase a subject from a dataset and from the predictions of its models; list what has learned from it.
 
     Args:
         stations: The belt.
@@ -108,15 +111,24 @@ def forget(stations: Stations, dataset: str, value: str, column: str | None = No
     models = [model.definition for model in stations.project.models.values()]
     mine = [definition for definition in models if definition.dataset == dataset]
     per = sorted({name for definition in mine for name in definition.per})
-    stations.serve.drain()
-    done = stations.data.forget(declared, value, column, used(stations, dataset), per)
-    by_key = column in (None, declared.key)
-    predictions = stations.serve.forget([one.name for one in mine], None if by_key else column, value)
-    learned = _learned(stations, dataset, done.seen, {one.name: one.per for one in mine})
-    return ForgetReport(dataset, done.rows, done.quarantined, done.dropped, predictions, learned)
+    by_key, keys = column in (None, declared.key), [declared.key] if declared.key else []
+    with ExitStack() as stack:
+        for one in sorted(mine, key=lambda one: one.name):
+            if one.learn == "online":  # what is being learned just now would not be known yet
+                stack.enter_context(stations.stores.ledger.leases.take(turn_of(one.name), wait=True))
+        stations.serve.drain()
+        done = stations.data.forget(declared, value, column, used(stations, dataset), [*per, *keys])
+        gone = stations.serve.forget([one.name for one in mine], None if by_key else column, value)
+        names = {*gone.names, *([value] if by_key else [])}
+        if len(done.seen):
+            names.update(key for name in keys for key in done.seen[name].cast(pl.String).drop_nulls())
+        found = _trained(stations, dataset, done.seen, {one.name: one.per for one in mine})
+        found += online.learned_from(stations, [one.name for one in mine], names)
+        learned = _going_on(stations, list(dict.fromkeys(found)))
+    return ForgetReport(dataset, done.rows, done.quarantined, done.dropped, gone.rows, learned)
 
 
-def _learned(
+def _trained(
     stations: Stations, dataset: str, seen: pl.DataFrame, per: dict[str, Sequence[str]]
 ) -> list[str]:
     """The model versions whose dataset version and segment some of the rows were in."""
@@ -135,8 +147,13 @@ def _learned(
                 within &= pl.col(column).cast(pl.String).fill_null("") == value
             if len(seen.filter(within)):
                 found.append(str(Ref(model, segment, version)))
-        # What goes on from a model has learned what that had learned.
-        following = found
+    return found
+
+
+def _going_on(stations: Stations, found: list[str]) -> list[str]:
+    """Versions, and those that go on from them: these have learned what those had learned."""
+    following = found
+    with stations.stores.ledger.read() as db:
         while following:
             edges = [edge for ref in following for edge in graph.down(db, f"model:{ref}", 2)]
             goes_on = {edge.target for edge in edges if edge.relation == "continued"}

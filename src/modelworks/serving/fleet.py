@@ -428,6 +428,10 @@ class Fleet:
         """Model versions that answer, by model."""
         return {name: len(served.replicas) for name, served in self.snapshot.models.items()}
 
+    def spent(self) -> dict[str, float]:
+        """Seconds of the processor that worker processes have taken so far, by model."""
+        return {} if self.pools is None else self.pools.spent()
+
     def follow(self, seconds: float, after: Callable[[], None] = lambda: None) -> None:
         """Refresh every `seconds` in a thread until `close`; `after` is called after each look."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -13,7 +14,20 @@ from modelworks.serving.spool import OUTCOMES, PREDICTIONS
 from modelworks.stores import Stores
 
 
-def forget(stores: Stores, models: Sequence[str], column: str | None, text: str) -> int:
+@dataclass(frozen=True)
+class Gone:
+    """What the log lost.
+
+    Attributes:
+        rows: Predictions and outcomes.
+        names: What the predictions went by: their ids, and their keys.
+    """
+
+    rows: int
+    names: frozenset[str]
+
+
+def forget(stores: Stores, models: Sequence[str], column: str | None, text: str) -> Gone:
     """Take a subject's predictions and outcomes out of the tables; drain first.
 
     Args:
@@ -21,31 +35,30 @@ def forget(stores: Stores, models: Sequence[str], column: str | None, text: str)
         models: Of which models.
         column: The input that names the subject; ``None`` where the predictions' key does.
         text: Its value.
-
-    Returns:
-        The number of predictions and outcomes.
     """
     with alone(stores.spool):
-        ids = _ids(stores, models, column, text)
+        mine = _mine(stores, models, column, text)
+        ids = mine["id"]
         gone = len(stores.tables.remove(PREDICTIONS, ids.to_frame(), ["id"])) if len(ids) else 0
         gone += _outcomes(stores, models, ids, text if column is None else None)
         for name in (PREDICTIONS, OUTCOMES) if gone else ():
             stores.tables.vacuum(name, [], 0)
-    return gone
+    return Gone(gone, frozenset(ids) | frozenset(mine["key"].drop_nulls()))
 
 
-def _ids(stores: Stores, models: Sequence[str], column: str | None, text: str) -> pl.Series:
+def _mine(stores: Stores, models: Sequence[str], column: str | None, text: str) -> pl.DataFrame:
+    """Id and key of the subject's predictions."""
     if not stores.tables.exists(PREDICTIONS):
-        return pl.Series("id", [], pl.String)
+        return pl.DataFrame(schema={"id": pl.String, "key": pl.String})
     rows = stores.tables.scan(PREDICTIONS).filter(pl.col("model").is_in(list(models)))
     if column is None:
-        return rows.filter(pl.col("key") == text).select("id").collect()["id"]
-    found = rows.select("id", "inputs").collect()
+        return rows.filter(pl.col("key") == text).select("id", "key").collect()
+    found = rows.select("id", "key", "inputs").collect()
     with stores.ledger.read() as db:
         key = key_of(db)
     meant = [text, *([] if not key else [Redaction({}, key).hashed(text)])]  # it may be there as a hash
     mine = [any(has_value(row, column, one) for one in meant) for row in found["inputs"]]
-    return found["id"].filter(pl.Series(mine, dtype=pl.Boolean))
+    return found.select("id", "key").filter(pl.Series(mine, dtype=pl.Boolean))
 
 
 def _outcomes(stores: Stores, models: Sequence[str], ids: pl.Series, key: str | None) -> int:

@@ -135,8 +135,8 @@ class ServeStation:
         """Move what was logged into the tables; returns the number of rows."""
         return prediction_log.drain(self.stores, self._sync)
 
-    def forget(self, models: Sequence[str], column: str | None, value: str) -> int:
-        """Take a subject out of the log: see `serving.forget`; returns the number of rows."""
+    def forget(self, models: Sequence[str], column: str | None, value: str) -> forget.Gone:
+        """Take a subject out of the log: see `serving.forget`."""
         return forget.forget(self.stores, models, column, value)
 
     def find(self, prediction_id: str) -> dict[str, Any] | None:

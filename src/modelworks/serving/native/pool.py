@@ -76,6 +76,7 @@ class Apart:
         name: How people know it.
         content: Reads the stored model.
         signature: What it takes and gives.
+        spend: Called with the seconds of the processor that it took.
 
     Attributes:
         key: Its name in the worker.
@@ -84,11 +85,19 @@ class Apart:
         paused: The time, by the monotonic clock, until which it is not asked.
     """
 
-    def __init__(self, pool: Pool, name: str, content: Callable[[], bytes], signature: Signature) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        name: str,
+        content: Callable[[], bytes],
+        signature: Signature,
+        spend: Callable[[float], None],
+    ) -> None:
         self.pool = pool
         self.name = name
         self.content = content
         self.signature = signature
+        self.spend = spend
         self.key = new_id()
         self.strikes = 0
         self.paused = 0.0
@@ -206,6 +215,7 @@ class Pool:
                 process,
                 message,
                 self.limits.seconds,
+                model,
                 lambda error: self._died(process, error, model),
                 partial(_refusal, model),
             )
@@ -330,6 +340,8 @@ class Pool:
             self.counted.crashes += 1
         # What is being loaded is what is new.
         about: Apart | None = process.loads.about or process.asks.about or model
+        if about is not None:
+            about.spend(process.untold())
         process.kill()
         _log.error("the worker process for %s has ended: %s", self.name, reason)
         if about is not None and process.born is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import psutil
 
 from modelworks.core.errors import ModelworksError
+from modelworks.core.ref import Ref
 from modelworks.jobs import fresh
 from modelworks.models.package import Package
 from modelworks.serving.native.pool import Apart, Limits, Pool
@@ -36,12 +38,13 @@ class Pools:
         self._lock = threading.Lock()
         self._pools: dict[tuple[str, Path | None], Pool] = {}
         self._interpreters: dict[str, Path | None] = {}
+        self._spent = defaultdict[str, float](float)
 
     def predictor(self, name: str, package: Package) -> Apart:
         """A model that is answered in a worker process; nothing is loaded yet.
 
         Args:
-            name: How people know it.
+            name: How people know it: its reference.
             package: Of a model that is not compiled, and not only kept.
         """
         key = package.flavor, self._interpreter(package.environment)
@@ -49,7 +52,20 @@ class Pools:
             pool = self._pools.get(key)
             if pool is None:
                 pool = self._pools[key] = Pool(*key, self._limits)
-        return Apart(pool, name, partial(self.artifacts.get, package.native), package.signature)
+        content, spend = (
+            partial(self.artifacts.get, package.native),
+            partial(self._spend, Ref.parse(name).name),
+        )
+        return Apart(pool, name, content, package.signature, spend)
+
+    def _spend(self, model: str, seconds: float) -> None:
+        with self._lock:
+            self._spent[model] += seconds
+
+    def spent(self) -> dict[str, float]:
+        """Seconds of the processor that workers have taken so far, by model."""
+        with self._lock:
+            return dict(self._spent)
 
     def _interpreter(self, environment: str) -> Path | None:
         """That of an environment which was made for a lock, if it is another one than this process has."""

@@ -80,6 +80,7 @@ class Process:
 
     Attributes:
         loaded: Names of the models that it has.
+        told: Seconds of the processor that it said it took.
         born: When it gave its first answer; ``None`` before.
         retired: Why it was ended by us; ``""`` where it was not.
     """
@@ -87,6 +88,7 @@ class Process:
     def __init__(self, flavor: str, exe: Path | None, memory: int) -> None:
         self.memory = memory
         self.loaded: set[str] = set()
+        self.told = 0.0
         self.born: float | None = None
         self.retired = ""
         self._looked = 0.0
@@ -131,6 +133,20 @@ class Process:
         except psutil.Error:
             return 0
 
+    def took(self, about: Any, seconds: float) -> None:
+        """It said that it took some seconds of the processor for a model."""
+        with self._counting:
+            self.told += seconds
+        about.spend(seconds)
+
+    def untold(self) -> float:
+        """Seconds of the processor that it took and has not told of; 0 where nobody can tell any more."""
+        try:
+            times = self._watched.cpu_times()
+        except psutil.Error:
+            return 0.0
+        return max(float(times.user + times.system) - self.told, 0.0)
+
     def call(self, line: Line, about: Any, message: Sequence[Any], limit: float) -> list[Any]:
         """See `Line.call`; a call that takes more than `limit` seconds, or too much memory, ends the process.
 
@@ -138,14 +154,15 @@ class Process:
             Gone: the process has ended; the reason is for users to read.
         """
         try:
-            answer = line.call(about, message, self.looking(limit))
+            kind, seconds, *content = line.call(about, message, self.looking(limit))
         except Stopped:
             raise
         except wire.Gone:
             raise wire.Gone(self.retired or self.reason()) from None
         if self.born is None:
             self.born = time.monotonic()
-        return answer
+        self.took(about, seconds)
+        return [kind, *content]
 
     def looking(self, limit: float) -> Callable[[], None]:
         """What `wire` calls while nothing comes: it raises `Stopped` after `limit` seconds, or at too much memory."""

@@ -13,6 +13,9 @@ from modelworks.serving.native import wire
 from modelworks.serving.native.process import Process, Stopped
 from modelworks.serving.pieces import Given
 
+_OVER: list[Any] = [wire.DONE, 0.0]
+"""What is heard at the end where nothing is said."""
+
 
 class Streamed:
     """See `Pieces`. Nothing is read before it is asked for, so that the model waits for a slow reader.
@@ -21,6 +24,7 @@ class Streamed:
         process: Where the model is.
         message: What it is asked.
         limit: Seconds that a piece may take.
+        about: The model.
         died: Gives the error for a process that has ended.
         refused: Gives the error for what the worker says instead of an answer, by its kind and content.
 
@@ -33,10 +37,11 @@ class Streamed:
         process: Process,
         message: Sequence[Any],
         limit: float,
+        about: Any,
         died: Callable[[wire.Gone], ModelworksError],
         refused: Callable[[int, Sequence[Any]], ModelworksError],
     ) -> None:
-        self._process, self._limit = process, limit
+        self._process, self._limit, self._about = process, limit, about
         self._died, self._refused = died, refused
         self._rest = bytearray()
         self._last: list[Any] | None = None
@@ -48,10 +53,11 @@ class Streamed:
             raise died(error) from error
         try:
             wire.send(self._connection, message)
-            kind, *content = wire.receive(self._connection, process.looking(limit))
+            kind, seconds, *content = wire.receive(self._connection, process.looking(limit))
         except wire.Gone as error:
             self._end()
             raise self._gone(error) from error
+        process.took(about, seconds)
         if kind != wire.DONE:
             self._end()
             raise refused(kind, content)
@@ -70,8 +76,8 @@ class Streamed:
                 if self._closed or self._last is not None:
                     self._end()
         if messages:
-            return [(place, piece) for _, place, piece in messages]
-        kind, *content = self._last or [wire.DONE]
+            return [(place, piece) for _, _, place, piece in messages]
+        kind, _, *content = self._last or _OVER
         if kind == wire.DONE:
             raise StopIteration
         raise self._refused(kind, content)
@@ -80,10 +86,11 @@ class Streamed:
         try:
             messages = wire.receive_some(self._connection, self._rest, self._process.looking(self._limit))
         except wire.Gone as error:
-            self._last = [wire.DONE]
+            self._last = _OVER
             if self._closed:
                 return []
             raise self._gone(error) from error
+        self._process.took(self._about, sum(seconds for _, seconds, *_ in messages))
         if messages[-1][0] != wire.PIECE:
             self._last = messages.pop()
         return messages

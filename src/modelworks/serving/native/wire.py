@@ -27,7 +27,7 @@ LOAD, DROP, ASK, STREAM = range(4)
 """What a worker is told: have a model, let go of it, answer rows, answer them piece by piece."""
 DONE, ERROR, FAILED, PIECE = range(4)
 """What it says: the result; an error of the house, as its parts; an exception, as its name and its text; a piece, as
-the position of its row and JSON."""
+the position of its row and JSON. Next to the kind stand the seconds of the processor that it took."""
 
 
 class Gone(Exception):  # noqa: N818 - it is what happened to the other side

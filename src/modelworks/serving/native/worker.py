@@ -16,7 +16,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -32,6 +33,42 @@ from modelworks.serving.pieces import encoded, no_json
 from modelworks.serving.residency import allocated
 
 
+class Account:
+    """Divides what this process takes of the processor among those that it works for.
+
+    Who is at work alone took all that nobody has told of: also threads of a model's own, and starting the process.
+    Where several are, each took what its thread did.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._at_work = 0
+        self._told = 0.0
+
+    @contextlib.contextmanager
+    def work(self) -> Iterator[Callable[[], float]]:
+        """Be at work; gives a function that tells the seconds since it was last called."""
+        before = time.thread_time()
+
+        def since() -> float:
+            nonlocal before
+            now = time.thread_time()
+            with self._lock:
+                took, before = now - before, now
+                if self._at_work == 1:
+                    took = max(took, time.process_time() - self._told)
+                self._told += took
+            return took
+
+        with self._lock:
+            self._at_work += 1
+        try:
+            yield since
+        finally:
+            with self._lock:
+                self._at_work -= 1
+
+
 class Desk:
     """Does what it is told.
 
@@ -43,6 +80,16 @@ class Desk:
         self._flavor = flavor
         self._models: dict[str, tuple[Predictor, threading.Lock]] = {}
         self._warm = False
+        self._account = Account()
+
+    def serve(self, connection: socket.socket) -> None:
+        """Answer messages until nobody sends any more."""
+        with contextlib.suppress(wire.Gone):
+            while True:
+                message = wire.receive(connection)
+                with self._account.work() as took:
+                    kind, *content = self.hear(message)
+                    wire.send(connection, [kind, took(), *content])
 
     def hear(self, message: list[Any]) -> list[Any]:
         """Answer a message."""
@@ -59,20 +106,20 @@ class Desk:
 
         A piece is worked out when the one before it has been taken: sending waits for who reads.
         """
-        with connection, contextlib.suppress(wire.Gone):
+        with connection, contextlib.suppress(wire.Gone), self._account.work() as took:
             _, name, *content = wire.receive(connection)
             try:
                 model, turn = self._models[name]
                 assert isinstance(model, Streaming)
-                wire.send(connection, [wire.DONE, None])  # it is held now, also when it is let go of
+                wire.send(connection, [wire.DONE, took(), None])  # it is held now, also when it is let go of
                 for piece in _steps(model, wire.batch(*content), turn):
-                    wire.send(connection, piece)
-                last = [wire.DONE, None]
+                    wire.send(connection, [wire.PIECE, took(), *piece])
+                kind, *last = wire.DONE, None
             except wire.Gone:
                 raise
             except Exception as error:
-                last = _told(error)
-            wire.send(connection, last)
+                kind, *last = _told(error)
+            wire.send(connection, [kind, took(), *last])
 
     def _do(self, kind: int, name: str, content: list[Any]) -> Any:
         if kind == wire.LOAD:
@@ -99,8 +146,8 @@ class Desk:
         return max(allocated() - before, 0)
 
 
-def _steps(model: Streaming, batch: Batch, turn: threading.Lock) -> Iterator[list[Any]]:
-    """What a model gives, each piece in its turn."""
+def _steps(model: Streaming, batch: Batch, turn: threading.Lock) -> Iterator[tuple[int, bytes]]:
+    """What a model gives, each piece in its turn: the position of its row, and JSON."""
     with contextlib.closing(model.stream(batch)) as pieces:
         while True:
             with turn:
@@ -108,7 +155,7 @@ def _steps(model: Streaming, batch: Batch, turn: threading.Lock) -> Iterator[lis
             if found is None:
                 return
             place, piece = found
-            yield [wire.PIECE, place, encoded(piece)]
+            yield place, encoded(piece)
 
 
 def _told(error: Exception) -> list[Any]:
@@ -130,9 +177,7 @@ def _open(opens: socket.socket, desk: Desk) -> None:
 
 
 def _serve(connection: socket.socket, desk: Desk) -> None:
-    with contextlib.suppress(wire.Gone):
-        while True:
-            wire.send(connection, desk.hear(wire.receive(connection)))
+    desk.serve(connection)
     os._exit(0)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -171,6 +171,26 @@ class DeltaTables:
         """See `Tables.version`."""
         table = self._table(name)
         return -1 if table is None else int(table.version())
+
+    def added(self, name: str, known: Set[str]) -> tuple[pl.LazyFrame | None, frozenset[str]]:
+        """See `Tables.added`."""
+        table = self._table(name)
+        if table is None:
+            return None, frozenset()
+        there = frozenset(table.file_uris())
+        fresh = sorted(there - known)
+        if not fresh:
+            return None, there
+        schema = pl.scan_delta(table).collect_schema()
+        rows = pl.scan_parquet(
+            fresh,
+            schema=schema,
+            missing_columns="insert",
+            extra_columns="ignore",
+            storage_options=self.options or None,
+            glob=False,
+        )
+        return rows, there
 
     def lows(self, name: str, column: str) -> list[Any]:
         """See `Tables.lows`."""

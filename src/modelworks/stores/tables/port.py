@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -71,6 +71,13 @@ class Tables(Protocol):
 
     def version(self, name: str) -> int:
         """The table's newest version; -1 where there is no such table."""
+        ...
+
+    def added(self, name: str, known: Set[str]) -> tuple[pl.LazyFrame | None, frozenset[str]]:
+        """The rows of files that are not among `known`, ``None`` without any; and all files that there are now.
+
+        Where files were packed that is more than has come: never less.
+        """
         ...
 
     def lows(self, name: str, column: str) -> Sequence[Any]:
