@@ -182,6 +182,19 @@ def test_a_bad_challenger_is_taken_out_with_the_reason(what: str, name: str) -> 
     assert reason in step.reason
 
 
+@pytest.mark.parametrize("kind", [AB, Bandit])
+def test_an_experiment_ends_by_its_patience_however_often_its_share_was_changed(kind: type[AB]) -> None:
+    """Whose share has changed an hour ago has begun when it began."""
+    even = Arm(400, loss=Sums(400, 200.0, 400 * 0.35))
+    step = kind(patience="14d").next(Rollout(1, 2, 0.4, NOW, 0, NOW - timedelta(days=15)), seen(even, even))
+    assert (step.action, "no difference was found" in step.reason) == ("abandon", True)
+
+
+@pytest.mark.parametrize("failures", [0.01, 0.5, 0.999, 0.9999])
+def test_what_never_fails_keeps_to_any_limit(failures: float) -> None:
+    assert Guard(failures=failures).objection(seen(Arm(500), Arm(500))) == ""
+
+
 def test_one_that_cannot_be_loaded_is_taken_out() -> None:
     for name in ("ab", "bandit", "blue_green", "canary", "shadow"):
         step = MAKE[name]().next(Rollout(1, 2, 0.0, NOW), seen(broken="it is damaged", servers=1))

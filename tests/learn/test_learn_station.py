@@ -201,6 +201,21 @@ def test_what_was_spent_is_of_today_and_of_the_policy(ledger: Ledger) -> None:
     assert station.spent("delay", later) == Spent(2, 6.0, 12.0 / 5)
 
 
+def test_what_was_taken_back_today_of_yesterday_s_leaves_today_s_budget_as_it_is(ledger: Ledger) -> None:
+    other = replace(TRAIN, segment=("AA",))
+    record(ledger, NOW - timedelta(hours=1), TRAIN, other, campaign="old")
+    record(ledger, NOW + timedelta(hours=1), TRAIN, campaign="new")
+    row = {"model": "delay", "trigger": "code", "reason": "", "evidence": {}, "at": NOW + timedelta(hours=2)}
+    with ledger.write() as db:
+        taken_back = [{**row, "action": "close", "segment": one, "campaign": "old"} for one in ("UA", "AA")]
+        db.execute(insert(decisions), taken_back)
+    station = LearnStation(ledger, FrozenClock(NOW))
+    assert station.spent("delay", NOW + timedelta(hours=3)).trainings == 1
+    with ledger.write() as db:
+        db.execute(insert(decisions), [{**row, "action": "close", "segment": "UA", "campaign": "new"}])
+    assert station.spent("delay", NOW + timedelta(hours=3)).trainings == 0
+
+
 def test_what_an_attempt_learned_from_is_what_its_plan_says(ledger: Ledger) -> None:
     trained(ledger, "first", NOW - timedelta(days=3), 1, "", "UA")
     trained(ledger, "second", NOW, 2, "UA")

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelworks.core.errors import Invalid
 from modelworks.learn.policy import Policy, decide
 from modelworks.learn.siblings import shrunk
 from modelworks.learn.simulation import policies
@@ -141,3 +142,8 @@ def test_a_simulated_policy_takes_siblings_along() -> None:
     assert not found["decay"].siblings
     with pytest.raises(Exception, match="no policy"):
         policies(["siblings"], Policy())
+
+
+def test_no_more_policies_are_compared_than_can_be() -> None:
+    with pytest.raises(Invalid, match="too many"):
+        policies([f"every={days}d" for days in range(1, 60)], Policy())

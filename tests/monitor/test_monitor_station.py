@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,10 @@ import pytest
 from sqlalchemy import select
 
 from modelworks.core.clock import FrozenClock
+from modelworks.monitor.progress import Progress
 from modelworks.monitor.station import MonitorStation
+from modelworks.monitor.stored import StoredWindows, Window
+from modelworks.monitor.versions import Versions
 from modelworks.stores.ledger.tables import windows
 
 
@@ -477,3 +481,57 @@ def test_answers_that_prevent_what_they_foretell_are_judged_by_the_holdout(
     ) == wrong  # acting alone is no reason to alarm, or to train on what it left
     assert (watch.loss is None) == (acts and not wrong)
     made.stores.ledger.close()
+
+
+def test_an_outcome_that_reaches_the_table_after_a_newer_one_counts_too(made: world.World) -> None:
+    """Logs of several servers are moved one after the other."""
+    sent = world.rows(made.rng, 2)
+    first, second = made.predict(sent, [at(0.5), at(1.5)])
+    one = station(made)
+    one.observe(world.MODEL, at(20))
+    heard = at(20) + timedelta(seconds=10)
+    made.tell([{"prediction_id": second, "value": 1.0, "time": at(20), "received": heard}])
+    one.observe(world.MODEL, at(20) + timedelta(seconds=12))
+    made.tell(
+        [{"prediction_id": first, "value": 1.0, "time": at(20), "received": heard - timedelta(seconds=5)}]
+    )
+    one.observe(world.MODEL, at(20) + timedelta(seconds=15))
+    assert [row[4:6] for row in stored(made)] == [(1, 1), (1, 1)]
+
+
+def test_versions_in_memory_are_bounded_and_all_are_told(made: world.World) -> None:
+    for version in range(2, 12):
+        made.register("UA", version, {"log_loss": 0.6})
+    versions = Versions(made.stores, most=4)
+    keys = [("UA", version) for version in range(1, 12)]
+    assert list(versions.of(world.MODEL, keys)) == keys
+    assert len(versions._known) == 4
+    assert list(versions.of(world.MODEL, [("UA", 1), ("UA", 11), ("UA", 99)])) == [("UA", 1), ("UA", 11)]
+    (_, kept), *_ = versions._known.items()
+    assert kept is versions.of(world.MODEL, [("UA", 9)])["UA", 9]
+
+
+def test_windows_may_be_read_while_others_are_written(made: world.World) -> None:
+    """By threads of one server: one answers a question, one turns the loop."""
+    kept = StoredWindows(made.stores.ledger)
+    windows_of = [Window("UA", 1, at(day), (1.0, 0.0, 0.5, 0.0, 0.0), b"") for day in range(400)]
+    kept.write(world.MODEL, windows_of[:1], Progress(at(0)))
+    kept.read(world.MODEL, at(0), at(400))
+    failed: list[BaseException] = []
+    over = threading.Event()
+
+    def read() -> None:
+        try:
+            while not over.is_set():
+                kept.read(world.MODEL, at(0), at(400))
+        except RuntimeError as error:
+            failed.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for day in range(1, 400):
+        kept.write(world.MODEL, windows_of[day : day + 1], Progress(at(0)))
+    over.set()
+    reader.join(30)
+    assert failed == []
+    assert len(kept.read(world.MODEL, at(0), at(400))) == 400

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import monitor_world as logged
 import numpy as np
 import pytest
 
-from modelworks.monitor.slices import compare
+from modelworks.monitor.slices import asked, compare
+from modelworks.monitor.versions import Versions
 
 
 def world(
@@ -79,3 +83,14 @@ def test_of_many_values_the_largest_are_told_apart() -> None:
     assert sum(one.rows for one in found) == 20_000
     rest = next(one for one in found if one.name == "all others")
     assert rest.rows > 10_000
+
+
+def test_rows_that_the_model_did_not_answer_are_none_of_its_answers(tmp_path: Path) -> None:
+    made = logged.World(tmp_path, ("UA",))
+    sent, then = [{**row, "day": "Mon"} for row in logged.rows(made.rng, 4)], [logged.START] * 4
+    arms = ["champion", "champion", "holdout", "holdout"]
+    made.predict(sent, then, output=[0.2, 0.4, None, 1.0], arms=arms)
+    versions, until = Versions(made.stores), logged.START + logged.DAY
+    found = asked(made.stores.tables, versions, logged.MODEL, ("day", True), logged.START, until, None)
+    assert found.rows == 2
+    assert [(one.name, one.rows, one.answered) for one in found.slices] == [("Mon", 2, pytest.approx(0.3))]

@@ -332,3 +332,27 @@ def test_a_function_that_fails_costs_nothing_but_is_told_of_until_it_is_mended(t
         days = earnings.read(db, world.MODEL, world.START, world.START + 99 * DAY)
     assert sum(one.served.n + one.control.n for one in days) == 600
     made.stores.ledger.close()
+
+
+@pytest.mark.parametrize("said", [None, 0.0])
+def test_a_holdout_of_a_model_of_several_classes_is_counted(tmp_path: Path, said: float | None) -> None:
+    """Its rows were answered nothing, or a number: there is no class in it."""
+    made = world.World(tmp_path, ("UA",), "multiclass", ("calm", "storm", "rain"))
+    answer = json.dumps({"label": "calm", "probabilities": {"calm": 0.7, "storm": 0.2, "rain": 0.1}})
+    for version, output, text, key, arm in (
+        (1, 0.7, answer, "a", "champion"),
+        (0, said, json.dumps(said), "b", "holdout"),
+    ):
+        made.predict(
+            world.rows(made.rng, 1), [world.START], version=version, output=[output], keys=[key],
+            outputs=[text], arms=[arm],
+        )  # fmt: skip
+    told = {"time": world.START, "received": world.START + timedelta(hours=1), "model": world.MODEL}
+    made.tell([{**told, "key": "a", "label": "calm"}, {**told, "key": "b", "label": "rain"}])
+    worth = Worth(lambda frame: frame["output"].fillna(-1.0))
+    station = MonitorStation(made.stores, system_clock)
+    station.observe(world.MODEL, world.START + world.DAY, value=worth)
+    with made.stores.ledger.read() as db:
+        (day,) = earnings.read(db, world.MODEL, world.START, world.START + world.DAY)
+    assert (day.served.n, day.served.total) == (1, pytest.approx(0.7))
+    assert (day.control.n, day.control.total) == (1, -1.0 if said is None else said)

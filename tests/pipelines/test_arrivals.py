@@ -19,6 +19,7 @@ from modelworks.core.errors import Conflict, Invalid, NotReady
 from modelworks.core.ref import Ref
 from modelworks.factory import Factory
 from modelworks.pipelines import arrivals as arriving
+from modelworks.pipelines import by_hand
 from modelworks.registry import arrivals
 
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -164,3 +165,26 @@ def test_what_kills_its_reader_is_not_read_twice(factory: Factory, tmp_path: Pat
     cut = poison if state(factory, poison) == "kept" else fine
     assert "ended the process" in factory.stations.registry.get(cut).package.proof.reason
     assert factory.trust_model(str(cut))["flavor"] == "sklearn", "a person may try again"
+
+
+def _die_before_deploying(root: str) -> None:
+    by_hand.deploy = lambda *_a, **_k: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
+    with Factory(root) as factory:
+        factory.read_arrivals()
+
+
+@pytest.mark.fault
+def test_a_champion_answers_though_its_reader_died_before_it_was_deployed(
+    factory: Factory, tmp_path: Path
+) -> None:
+    ref = register(factory, skops(factory))
+    arriving.set_alias(factory.stations, ref, "champion")
+    reader = PROCESSES.Process(target=_die_before_deploying, args=(str(tmp_path),))
+    reader.start()
+    reader.join()
+    assert reader.exitcode == -signal.SIGKILL
+    assert factory.deployments("m") == []
+    factory.read_arrivals()
+    assert factory.deployments("m")[0]["version"] == 1
+    assert state(factory, ref) == "read"
+    assert not factory.stations.registry.get(ref).package.kept

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, update
+from sqlalchemy import insert, select, update
 from typer.testing import CliRunner
 
 from modelworks.cli.app import app
@@ -18,7 +18,7 @@ from modelworks.core.errors import Conflict, Invalid, NotFound, Unavailable
 from modelworks.factory import Factory
 from modelworks.monitor.channels.port import Notice
 from modelworks.pipelines.notify import notify
-from modelworks.stores.ledger.tables import alerts
+from modelworks.stores.ledger.tables import alerts, notices
 
 START = datetime(2024, 6, 1, tzinfo=UTC)
 
@@ -212,3 +212,25 @@ def test_settings_that_cannot_be_are_said(factory: Factory) -> None:
     with Factory(factory.config.root) as other, pytest.raises(Invalid) as caught:
         other.notify()
     assert "alerts.least" in str(caught.value)
+
+
+def test_nothing_is_kept_of_what_everybody_knows_to_be_over(factory: Factory) -> None:
+    """Else each look, one a second, would go through all alerts that ever were."""
+    channel = Listener()
+    first, second = opened(factory), opened(factory)
+    tell(factory, channel)
+    factory.resolve(first)
+    tell(factory, channel)
+    with factory.stores.ledger.read() as db:
+        assert db.execute(select(notices.c.alert, notices.c.event)).all() == [(second, "opened")]
+    tell(factory, channel)
+    assert channel.heard == [(first, "opened"), (second, "opened"), (first, "closed")]
+
+
+def test_who_has_nothing_to_tell_waits_for_nobody_s_write(factory: Factory) -> None:
+    channel = Listener()
+    opened(factory)
+    tell(factory, channel)
+    factory.stores.ledger.engine.dispose()
+    with factory.stores.ledger.write():
+        assert tell(factory, channel) == {}

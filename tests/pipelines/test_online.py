@@ -13,14 +13,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import update
 
 from modelworks.core.clock import Clock, FrozenClock, system_clock
-from modelworks.core.errors import Invalid, NotFound, NotReady
+from modelworks.core.errors import Conflict, Invalid, NotFound, NotReady
 from modelworks.core.plain import plain
 from modelworks.core.ref import Ref
 from modelworks.factory import Factory
 from modelworks.models.flavors import FLAVORS
+from modelworks.pipelines import online
 from modelworks.pipelines.load import load_project
+from modelworks.stores.ledger.tables import leases
 from modelworks.train import trainer
 
 pytest.importorskip("river")
@@ -402,3 +405,17 @@ def test_what_could_not_be_learned_is_refused(tmp_path: Path, old: str, new: str
     (tmp_path / "factory.py").write_text(code.replace(old, new))
     with pytest.raises(Invalid, match=said):
         load_project(tmp_path)
+
+
+def test_what_is_learned_after_another_took_over_is_not_written(tmp_path: Path) -> None:
+    with begun(tmp_path) as factory:
+        asked(factory, 60, 1)
+        factory.drain()
+        model = factory.project.model("guess")
+        with factory.stores.ledger.leases.take("turn guess") as lease:
+            assert lease is not None
+            with factory.stores.ledger.write() as db:
+                db.execute(update(leases).values(token="another"))
+            with pytest.raises(Conflict, match="was taken over"):
+                online.turn(factory.stations, model, lease)
+        assert [one["version"] for one in factory.versions("guess")] == [1]

@@ -9,11 +9,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from modelworks.core.errors import Conflict
 from modelworks.stores.ledger import Ledger
@@ -138,6 +140,48 @@ def test_what_works_longer_than_a_lease_keeps_it(ledger: Ledger) -> None:
             time.sleep(0.05)
         with ledger.write() as db:
             lease.confirm(db)
+
+
+def test_a_moment_without_connections_ends_no_renewing(ledger: Ledger) -> None:
+    ledger.leases.length = timedelta(seconds=0.4)
+    ledger.engine.pool._timeout = 0.01  # type: ignore[attr-defined]
+    with ledger.leases.take("work") as lease, ExitStack() as busy:
+        assert lease is not None
+        while True:  # all of them
+            try:
+                busy.enter_context(ledger.engine.connect())
+            except PoolTimeout:
+                break
+        time.sleep(ledger.leases.length.total_seconds())
+        busy.close()
+        with ledger.read() as db:
+            first = db.scalar(select(leases.c.until))
+        deadline = time.monotonic() + 10
+        while True:
+            with ledger.read() as db:
+                if db.scalar(select(leases.c.until)) > first:
+                    break
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def test_who_lives_stays_present_when_its_connection_breaks(ledger: Ledger, url: str) -> None:
+    if ledger.engine.dialect.name != "postgresql":
+        pytest.skip("of an embedded ledger presence is a lock of the operating system")
+    other = Ledger(url)
+    with ledger.leases.take("work") as lease:
+        assert lease is not None
+        with other.engine.connect() as db:
+            here = "database = (select oid from pg_database where datname = current_database())"
+            holders = f"from pg_locks where locktype = 'advisory' and {here}"
+            assert db.scalar(text(f"select pg_terminate_backend(pid, 10000) {holders}"))
+        with ledger.leases.take("other work") as too:
+            assert too is not None
+        with other.leases.take("work") as second:
+            assert second is None
+        with ledger.write() as db:
+            lease.confirm(db)
+    other.close()
 
 
 @pytest.mark.fault

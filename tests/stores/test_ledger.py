@@ -14,10 +14,12 @@ import pytest
 from sqlalchemy import delete, func, insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
+from modelworks.core.clock import system_clock
 from modelworks.core.errors import Unavailable
 from modelworks.stores.ledger import Ledger, tables
 from modelworks.stores.ledger.portable import chunks, queue_up, upsert
 from modelworks.stores.ledger.revisions import HEAD
+from modelworks.stores.ledger.tables import watermarks
 
 NOW = datetime(2024, 5, 1, 12, 0, 0, 123456, tzinfo=UTC)
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -266,3 +268,16 @@ def test_the_death_of_its_holder_sets_a_lock_free(ledger: Ledger, url: str) -> N
     assert entered.wait(10)
     waiting.join()
     holder.join()
+
+
+def test_a_read_is_a_snapshot(tmp_path: Path, ledger_url: str) -> None:
+    ledger = Ledger(ledger_url or f"sqlite:///{tmp_path / 'ledger.db'}")
+    number = select(func.count()).select_from(watermarks)
+    with ledger.read() as db:
+        assert db.scalar(number) == 0
+        with ledger.write() as other:
+            other.execute(insert(watermarks).values(name="one", moment=system_clock()))
+        assert db.scalar(number) == 0
+    with ledger.read() as db:
+        assert db.scalar(number) == 1
+    ledger.close()

@@ -142,7 +142,8 @@ def work(factory: Factory) -> None:
             _told(factory.notify())
             if time.monotonic() >= due:
                 due = time.monotonic() + every
-                factory.apply()
+                for name, why in factory.apply().failed.items():
+                    print(f"worker: {name}: {why}", file=sys.stderr, flush=True)
                 factory.tidy()
         except ModelworksError as error:
             print(f"worker: {error}", file=sys.stderr, flush=True)

@@ -124,7 +124,14 @@ def apply(context: typer.Context, model: Model = None) -> None:
     door: Door = context.obj
     told = door.watched("apply", model=model)
     if door.json:
-        return show.raw(told)
+        show.raw(told)
+    else:
+        _turned(told)
+    if told["failed"]:
+        raise typer.Exit(1)
+
+
+def _turned(told: dict[str, Any]) -> None:
     added = sum(report["rows_added"] for report in told["ingested"])
     wanted = [d for d in told["decisions"] if d["action"] == "train"]
     show.facts(
@@ -135,12 +142,13 @@ def apply(context: typer.Context, model: Model = None) -> None:
             ("rollouts moved", len(told["rollouts"])),
             ("decided to train", len(wanted)),
             *[(f"{one['model']} learned from", f"{one['rows']:,} outcomes") for one in told["learned"]],
+            *[(f"{name} was not turned", why) for name, why in told["failed"].items()],
             ("time", show.seconds(sum(told["seconds"].values()))),
         ]
     )
     if told["trained"]:
         _trained(told["trained"])
-    return _next(told["trained"], "modelworks incidents" if told["alerts"] else "modelworks decisions")
+    _next(told["trained"], "modelworks incidents" if told["alerts"] else "modelworks decisions")
 
 
 def _next(reports: list[dict[str, Any]], otherwise: str) -> None:

@@ -52,8 +52,9 @@ def value(
 
 def _factory(told: Mapping[str, Any], models: Sequence[Mapping[str, Any]]) -> None:
     for one in told["earned"]:
+        between = "" if one["low"] is None else f" ({one['low']:,.0f} to {one['high']:,.0f})"
         show.note(
-            f"together {_money(one['earned'], one['unit'])} ({one['low']:,.0f} to {one['high']:,.0f}), "
+            f"together {_money(one['earned'], one['unit'])}{between}, "
             f"computing {_money(told['cost'], one['unit'])}"
         )
     if told["not_paying"]:

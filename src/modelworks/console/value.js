@@ -27,5 +27,5 @@ async function valueSection(model){
 async function valueOverview(){
  const t=await get('/api/value'),some=t.models.filter(o=>o.basis!=='nothing'&&o.unit)
  if(!some.length)return null
- return section('What models bring',el('p',{className:'soft'},t.factory.earned.map(s=>`together ${money(s.earned,s.unit)} (${money(s.low)} to ${money(s.high)})`).join('; ')+`, computing ${money(t.factory.cost)}`),
+ return section('What models bring',el('p',{className:'soft'},t.factory.earned.map(s=>`together ${money(s.earned,s.unit)}${s.low===null?'':` (${money(s.low)} to ${money(s.high)})`}`).join('; ')+`, computing ${money(t.factory.cost)}`),
   table(['model','by','answers#','brings#','earned#','computing#','pays'],some.map(o=>[el('a',{href:'#'+encodeURIComponent(o.model)},o.model),BASIS[o.basis],num(o.rows),brings(o),money(o.earned,o.unit),money(o.cost,o.unit),paid(o.verdict)])))}

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from modelworks.core.clock import utc
 from modelworks.core.errors import Invalid
 
+_LONGEST = timedelta(days=365_000)
+"""A thousand years: what is longer leads out of the calendar."""
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -18,8 +20,10 @@ def duration(text: str) -> timedelta:
     """
     number, unit = text[:-1], text[-1:]
     try:
-        if unit in _UNITS and float(number) > 0:
-            return timedelta(seconds=float(number) * _UNITS[unit])
+        if unit in _UNITS:
+            found = timedelta(seconds=float(number) * _UNITS[unit])
+            if timedelta(0) < found <= _LONGEST:
+                return found
     except (ValueError, OverflowError):
         pass
     raise Invalid(f"{text!r} is not a duration", "", "write a number and s, m, h, d or w, for instance '1d'")

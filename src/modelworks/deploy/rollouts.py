@@ -216,7 +216,7 @@ def _unname(db: Connection, keys: Iterable[Key]) -> None:
 
 
 def _underway(row: Row[Any]) -> Underway:
-    state = Rollout(row.champion, row.challenger, row.share, row.since, row.rows)
+    state = Rollout(row.champion, row.challenger, row.share, row.since, row.rows, row.begun)
     return Underway(
         row.id, row.model, parse_segment(row.segment), row.strategy, state, row.silent, row.status, row.reason,
         row.begun, row.ended, row.revision, row.evidence,

@@ -77,21 +77,21 @@ class Loop(Root):
     @verb("POST", "/api/alerts/acknowledge")
     def acknowledge(self, alert: int, incident: bool = False) -> Plain:
         """Say that you look after an alert, or all of its incident."""
-        self.audited("acknowledge", f"alert:{alert}", {"incident": incident})
+        line = self.auditing("acknowledge", f"alert:{alert}", {"incident": incident})
         mine = {"acknowledged": self.clock(), "acknowledged_by": self.who}
-        return self.stations.monitor.mark(alert, incident, **mine)
+        return self.stations.monitor.mark(alert, incident, line, **mine)
 
     @verb("POST", "/api/alerts/snooze")
     def snooze(self, alert: int, lasting: str = "1d", incident: bool = False) -> Plain:
         """Let nobody be told of an alert, or of all of its incident, for a while."""
-        self.audited("snooze", f"alert:{alert}", {"lasting": lasting, "incident": incident})
-        return self.stations.monitor.mark(alert, incident, snoozed=self.clock() + duration(lasting))
+        line = self.auditing("snooze", f"alert:{alert}", {"lasting": lasting, "incident": incident})
+        return self.stations.monitor.mark(alert, incident, line, snoozed=self.clock() + duration(lasting))
 
     @verb("POST", "/api/alerts/resolve")
     def resolve(self, alert: int, incident: bool = False) -> Plain:
         """Close an alert, or all of its incident; what is still so opens another one."""
-        self.audited("resolve", f"alert:{alert}", {"incident": incident})
-        return self.stations.monitor.mark(alert, incident, closed=self.clock())
+        line = self.auditing("resolve", f"alert:{alert}", {"incident": incident})
+        return self.stations.monitor.mark(alert, incident, line, closed=self.clock())
 
     @verb("POST", "/api/alerts/test")
     def test_channels(self) -> Plain:

@@ -30,6 +30,8 @@ USUAL = ("never", "every=7d", "every=28d", "drift", "decay")
 """Policies that are compared where none are named; the model's own comes in addition."""
 DECLARED = "declared"
 """Name of the model's own policy."""
+_MOST = 50
+"""Policies that are compared at once: each keeps an answer to every row."""
 _SURE = 1.96
 """Standard errors on either side of a 95 % interval."""
 
@@ -162,8 +164,10 @@ def policies(texts: Sequence[str], declared: Policy) -> dict[str, Policy]:
         declared: The model's own.
 
     Raises:
-        Invalid: one of them is no policy.
+        Invalid: one of them is no policy, or they are too many.
     """
+    if len(texts) > _MOST:
+        raise Invalid(f"{len(texts)} policies are too many", "", f"compare at most {_MOST} at once")
     found: dict[str, Policy] = {}
     for text in texts:
         if text == DECLARED:

@@ -69,7 +69,7 @@ class LearnStation:
         begun = select(d.campaign).where(d.at >= since, d.action == "train", d.campaign.is_not(None))
         today = select(func.sum(c.seconds), func.sum(c.segments)).where(c.id.in_(begun), c.by == "policy")
         with self.ledger.read() as db:
-            trainings = _acted(db, d.at >= since)
+            trainings = _acted(db, since)
             seconds, segments = db.execute(today).one()
         return [
             Limit(
@@ -91,7 +91,7 @@ class LearnStation:
         today = select(func.sum(c.seconds)).where(c.model == model, c.created >= since, c.by == "policy")
         late = select(c.seconds, c.segments).where(c.model == model, c.segments > 0)
         with self.ledger.read() as db:
-            trainings = _acted(db, decisions.c.model == model, decisions.c.at >= since)
+            trainings = _acted(db, since, decisions.c.model == model)
             seconds = db.scalar(today) or 0.0
             last = db.execute(late.order_by(c.created.desc()).limit(_LATE)).all()
         trained = sum(row.segments for row in last)
@@ -174,13 +174,16 @@ def _midnight(now: datetime) -> datetime:
     return now.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-def _acted(db: Connection, *where: ColumnElement[bool]) -> int:
-    """Segments that were decided to be trained, and that was not closed before it was done."""
-    d = decisions.c
-    query = select(d.action, func.count()).where(*where, d.campaign.is_not(None))
-    found = db.execute(query.where(d.action.in_(["train", "close"])).group_by(d.action))
-    count: dict[str, int] = {row[0]: row[1] for row in found}
-    return max(0, count.get("train", 0) - count.get("close", 0))
+def _acted(db: Connection, since: datetime, *where: ColumnElement[bool]) -> int:
+    """Segments that were decided to be trained since then, and that was not closed before it was done."""
+    d, closed = decisions.c, decisions.alias().c
+    begun = (*where, d.at >= since, d.action == "train", d.campaign.is_not(None))
+    taken_back = select(func.count(d.id.distinct())).where(
+        *begun, closed.at >= since, closed.action == "close", closed.id > d.id,
+        closed.model == d.model, closed.segment == d.segment, closed.campaign == d.campaign,
+    )  # fmt: skip
+    decided = db.scalar(select(func.count()).where(*begun)) or 0
+    return decided - (db.scalar(taken_back) or 0)
 
 
 def _plans(

@@ -14,6 +14,7 @@ from modelworks.core.ref import Segment, segment_text
 from modelworks.monitor import incidents
 from modelworks.monitor.alerting import Finding, Kind
 from modelworks.monitor.incidents import Began, features_of
+from modelworks.stores.ledger.portable import queue_up
 from modelworks.stores.ledger.tables import alerts, models
 
 _ABOUT = "dataset:"
@@ -33,18 +34,27 @@ def settle(
     """Open what is new, bring what is open up to date, close what is over; returns the number opened.
 
     There is at most one open alert of a kind for a segment; one that is found only by the easier limits stays
-    open as it was. Where only some `kinds`, or those that begin with `family`, were judged, others stay as they are.
+    open as it was, and if it is one of many segments it stands for each of them. Where only some `kinds`,
+    or those that begin with `family`, were judged, others stay as they are.
     """
+    queue_up(db, f"alerts {model}")
     query = select(alerts).where(alerts.c.model == model, alerts.c.closed.is_(None))
     if kinds is not None:
         judged = alerts.c.kind.in_(kinds)
         query = query.where(judged if family is None else judged | alerts.c.kind.startswith(family))
     open_ones: dict[tuple[str, str], Row[Any]] = {(row.segment, row.kind): row for row in db.execute(query)}
     fresh = []
+    many = {
+        kind
+        for (segment, kind), row in open_ones.items()
+        if not segment and "segments" in row.evidence and ((), kind) in staying
+    }
+    many -= {one.kind for one in found if not one.segment}
     for one in found:
         known = open_ones.pop((segment_text(one.segment), one.kind), None)
         if known is None:
-            fresh.append(one)
+            if one.kind not in many:
+                fresh.append(one)
         elif known.message != one.message:
             db.execute(update(alerts).where(alerts.c.id == known.id).values(**_said(one)))
     if fresh:

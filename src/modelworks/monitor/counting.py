@@ -43,6 +43,7 @@ class Counting:
         self.failure: Finding | None = None
         self.anew = False
         self._days: list[Earned] = []
+        self._judged: list[tuple[Effect, int]] = []
         self._segments: list[Mapping[str, object]] = []
         if value is not None:
             with ledger.read() as db:
@@ -84,12 +85,19 @@ class Counting:
         found = [] if self.failure is None else [self.failure]
         if self.value is None:
             return found
-        with self.ledger.read() as db:
-            days = earnings.read(db, self.model, _BEGINNING, now)
-            models = db.scalar(select(func.count(deployments.c.model.distinct()))) or 1
-        if any(one.control.n for one in days):
-            found += _costly(self.model, effect(days), self.value.unit, models, lasting)
+        for seen, models in self._effect(now):
+            found += _costly(self.model, seen, self.value.unit, models, lasting)
         return found
+
+    def _effect(self, now: datetime) -> list[tuple[Effect, int]]:
+        """What all days say beside the holdout, if there is one, and how many models are judged; read once."""
+        if not self._judged:
+            with self.ledger.read() as db:
+                days = earnings.read(db, self.model, _BEGINNING, now)
+                models = db.scalar(select(func.count(deployments.c.model.distinct()))) or 1
+            if any(one.control.n for one in days):
+                self._judged.append((effect(days), models))
+        return self._judged
 
 
 def _costly(model: str, seen: Effect, unit: str, models: int, lasting: bool) -> list[Finding]:

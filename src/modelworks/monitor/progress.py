@@ -10,13 +10,14 @@ import polars as pl
 from sqlalchemy import Connection, select
 
 from modelworks.monitor.truths import with_history
-from modelworks.monitor.window import DAY, joined, read_outcomes, read_predictions, told_since
+from modelworks.monitor.window import DAY, joined, named, read_outcomes, read_predictions, told_since
 from modelworks.stores.ledger.portable import upsert
 from modelworks.stores.ledger.tables import watermarks
 from modelworks.stores.tables import Tables
 
-_OVERLAP = timedelta(seconds=0.5)
-"""How much later than its neighbours a row may reach the tables without being missed, were its day closed."""
+_OVERLAP = timedelta(minutes=1)
+"""How much later than its neighbours a row may reach the tables without being missed, were its day closed: the logs of
+servers are moved one after the other."""
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _PART = 1_000_000
 """Predictions that are read at once, unless a day has more."""
@@ -136,8 +137,7 @@ class Changed:
             late = read_predictions(
                 self.tables,
                 self.model,
-                (self._open > _EVENT)
-                & (pl.col("id").is_in(ids.implode()) | pl.col("key").is_in(keys.implode())),
+                (self._open > _EVENT) & named(ids, keys),
             )
             days |= set(late.select(_EVENT.dt.truncate("1d"))["event_time"])
         return days

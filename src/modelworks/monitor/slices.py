@@ -114,6 +114,7 @@ def asked(
     if not isinstance(first, datetime):
         return Sliced(None, 0, 0, (), 0)
     rows = read_predictions(tables, model, mine & (event >= first))
+    rows = rows.filter(pl.col("arm").ne_missing("holdout"))  # it was not the model that answered them
     rows = joined(rows, read_outcomes(tables, model, told_since(first, rows)))
     known = versions.of(model, rows.select("segment", "version").unique().rows())
     came, loss = truths_of(rows, known)

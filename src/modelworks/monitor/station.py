@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -192,6 +192,30 @@ class MonitorStation:
         for some in chunks([segment_text(segment) for segment in segments]):
             db.execute(update(alerts).where(*mine, alerts.c.segment.in_(some)).values(closed=self.clock()))
 
+    def undefined(self, models: Container[str], datasets: Container[str]) -> None:
+        """Close what was told of models and datasets that a project does not define any more.
+
+        A rollout may be of a model that came from elsewhere, which no project defines.
+        """
+        open_ones = alerts.c.closed.is_(None)
+        with self.stores.ledger.read() as db:
+            found = db.execute(select(alerts.c.model, alerts.c.kind).where(open_ones).distinct()).all()
+        about = intake.about("")
+        gone = [
+            (model, kind)
+            for model, kind in found
+            if (
+                model.removeprefix(about) not in datasets
+                if model.startswith(about)
+                else model not in models and kind != "rollout"
+            )
+        ]
+        if gone:
+            with self.stores.ledger.write() as db:
+                for model, kind in gone:
+                    mine = (alerts.c.model == model, alerts.c.kind == kind, open_ones)
+                    db.execute(update(alerts).where(*mine).values(closed=self.clock()))
+
     # -- summing up ----------------------------------------------------------------------------------------
 
     def summary(self, model: str, *, end: datetime, days: int = TRAILING_DAYS) -> list[Watch]:
@@ -334,10 +358,19 @@ class MonitorStation:
         with self.stores.ledger.read() as db:
             return listed_incidents(db, open_only, limit)
 
-    def mark(self, alert: int, whole: bool = False, **values: Any) -> dict[str, Any]:
-        """Write something down about an open alert, or its whole incident; see `monitor.alerts.mark`."""
+    def mark(
+        self, alert: int, whole: bool, also: Callable[[Connection], object], **values: Any
+    ) -> dict[str, Any]:
+        """Write something down about an open alert, or its whole incident, and `also` in the same transaction.
+
+        Raises:
+            NotFound: there is none of that number.
+            Conflict: it is over.
+        """
         with self.stores.ledger.write() as db:
-            return mark(db, alert, whole, values)
+            told = mark(db, alert, whole, values)
+            also(db)
+            return told
 
 
 def _sides(came: Sequence[Truths], now: datetime) -> Sides:

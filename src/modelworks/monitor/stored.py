@@ -84,7 +84,8 @@ class StoredWindows:
             self._kept.pop(model, None)
             return
         kept.progress = progress
-        kept.rows.update((key, one) for key, one in rows.items() if one.start >= kept.since)
+        # Another dict: a thread may just be reading the one that was.
+        kept.rows = kept.rows | {key: one for key, one in rows.items() if one.start >= kept.since}
 
     def read(self, model: str, start: datetime, end: datetime) -> list[Window]:
         """The windows that begin from `start` until before `end`."""

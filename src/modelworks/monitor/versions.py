@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Iterable, Mapping, Set
+from itertools import islice
 
 import numpy as np
 from sqlalchemy import select
@@ -18,17 +20,23 @@ from modelworks.stores.artifacts import Artifacts
 from modelworks.stores.ledger.portable import chunks
 from modelworks.stores.ledger.tables import model_versions
 
+_MOST = 50_000
+"""Versions that are kept in memory: of a fleet that is trained each day there would be ever more."""
+
 
 class Versions:
-    """Versions by model, segment text and number.
+    """Versions by model, segment text and number; those that were asked for last are in memory.
 
     Args:
         stores: Packages in the ledger, references among the artifacts.
+        most: How many are kept in memory.
     """
 
-    def __init__(self, stores: Stores) -> None:
+    def __init__(self, stores: Stores, most: int = _MOST) -> None:
         self.stores = stores
+        self.most = most
         self._known: dict[tuple[str, str, int], Known] = {}
+        self._guard = threading.Lock()
 
     def of(self, model: str, keys: Iterable[Key]) -> dict[Key, Known]:
         """Those of `keys` that are registered, in the order of `keys`.
@@ -37,24 +45,37 @@ class Versions:
             NotFound: an artifact is missing.
             Invalid: an artifact is damaged.
         """
-        wanted = list(keys)
-        missing = {key for key in wanted if (model, *key) not in self._known}
+        wanted = list(dict.fromkeys(keys))
+        with self._guard:
+            found = {key: self._known[model, *key] for key in wanted if (model, *key) in self._known}
+        missing = set(wanted) - found.keys()
         if missing:
-            columns = (model_versions.c.segment, model_versions.c.version)
-            query = select(*columns, model_versions.c.package, model_versions.c.metrics)
-            query = query.where(model_versions.c.model == model)
-            with self.stores.ledger.read() as db:
-                declared = declared_models(db, model).get(model)
-                unseen = frozenset() if declared is None else declared.sensitive
-                for segments in chunks(sorted({segment for segment, _ in missing})):
-                    for segment, version, package, metrics in db.execute(
-                        query.where(columns[0].in_(segments))
-                    ):
-                        if (segment, version) in missing:
-                            self._known[model, segment, version] = known_of(
-                                Package.from_json(package), metrics, unseen, self.stores.artifacts
-                            )
-        return {key: self._known[model, *key] for key in wanted if (model, *key) in self._known}
+            found |= self._read(model, missing)
+        with self._guard:
+            for key, entry in found.items():
+                self._known.pop((model, *key), None)
+                self._known[model, *key] = entry
+            for oldest in list(islice(self._known, max(len(self._known) - self.most, 0))):
+                del self._known[oldest]
+        return {key: found[key] for key in wanted if key in found}
+
+    def _read(self, model: str, missing: Set[Key]) -> dict[Key, Known]:
+        columns = (model_versions.c.segment, model_versions.c.version)
+        query = select(*columns, model_versions.c.package, model_versions.c.metrics)
+        query = query.where(model_versions.c.model == model)
+        numbers = [version for _, version in missing]
+        query = query.where(columns[1].between(min(numbers), max(numbers)))
+        found: dict[Key, Known] = {}
+        with self.stores.ledger.read() as db:
+            declared = declared_models(db, model).get(model)
+            unseen = frozenset() if declared is None else declared.sensitive
+            for segments in chunks(sorted({segment for segment, _ in missing})):
+                for segment, version, package, metrics in db.execute(query.where(columns[0].in_(segments))):
+                    if (segment, version) in missing:
+                        found[segment, version] = known_of(
+                            Package.from_json(package), metrics, unseen, self.stores.artifacts
+                        )
+        return found
 
 
 def known_of(

@@ -109,6 +109,14 @@ def told_since(moment: datetime, predictions: pl.DataFrame) -> pl.Expr:
     return told | (pl.col("received") >= first - _SKEW) if isinstance(first, datetime) else told
 
 
+def named(ids: pl.Series, keys: pl.Series) -> pl.Expr:
+    """The condition for predictions of these ids or keys; ids sort by time, so bounds of them leave out files."""
+    mine = pl.col("id").is_in(ids.implode())
+    if len(ids):
+        mine &= pl.col("id").is_between(pl.lit(ids.min()), pl.lit(ids.max()))
+    return mine | pl.col("key").is_in(keys.implode()) if len(keys) else mine
+
+
 def joined(predictions: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
     """Each prediction with its truth: ``value``, or ``label`` where that is text, and when it was ``received``.
 
@@ -290,7 +298,9 @@ def _multiclass(
     for row, (value, label, text) in enumerate(rows.select("value", "label", "outputs").iter_rows()):
         if value is None and label is None:
             continue
-        answer = orjson.loads(text)
+        answer = None if text is None else orjson.loads(text)
+        if not isinstance(answer, dict):  # a row of the holdout, which is told nothing, or a number
+            continue
         names = {label} if label is not None else {f"{value:g}", str(value), str(bool(value)).lower()}
         truth = names & answer["probabilities"].keys()
         given[row] = answer["probabilities"][truth.pop()] if truth else 0.0

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from modelworks.core.duration import duration
-from modelworks.core.errors import Invalid, NotFound, NotReady
+from modelworks.core.errors import Invalid, ModelworksError, NotFound, NotReady
 from modelworks.core.ref import Segment, parse_segment, segment_text
 from modelworks.data.version import VERSION, IngestReport
 from modelworks.learn.budget import Budget, Limit
@@ -45,6 +45,7 @@ class ApplyReport:
         alerts: Alerts that were opened.
         rollouts: Rollouts that were moved on, promoted or taken back.
         learned: What models that learn online have learned from outcomes.
+        failed: Models whose turn could not be taken to its end, with the reason; the others had theirs.
         seconds: Wall time of each step.
     """
 
@@ -55,6 +56,7 @@ class ApplyReport:
     alerts: int = 0
     rollouts: Sequence[Moved] = ()
     learned: Sequence[OnlineReport] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -119,7 +121,11 @@ def _keep(stations: Stations, spent: _Spent) -> None:
 
 
 def apply(stations: Stations, model: str | None = None, progress: Progress = silent) -> ApplyReport:
-    """Do one turn for one model or all."""
+    """Do one turn for one model or all; one of several that cannot be turned keeps the others from nothing.
+
+    Raises:
+        ModelworksError: why the turn of the one model could not be taken.
+    """
     watch = _Stopwatch()
     models = _models(stations, model)
     names = {one.definition.dataset for one in models} if model else set(stations.project.datasets)
@@ -132,6 +138,7 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
     decisions: list[Decision] = []
     trained: list[TrainReport] = []
     learned: list[OnlineReport] = []
+    failed: dict[str, str] = {}
     alerts = 0
     spent: _Spent = {}
     looks = stations.monitor.looks
@@ -140,16 +147,18 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
         _close_undefined(stations)
     whole = stations.learn.whole(stations.clock())
     cut_off = {one.model for one in campaigns.going(stations.stores.ledger)}
-    for one in _in_order(stations, models):
+
+    def turn(one: Model) -> None:
+        nonlocal alerts, whole
         if one.name in cut_off:
-            trained += resume(stations, one, progress)
+            trained.extend(resume(stations, one, progress))
             watch.lap("train")
         if _idle(stations, one, whole):
             watch.lap("decide")
-            continue
+            return
         with stations.stores.ledger.leases.take(turn_of(one.name)) as lease:
             if lease is None:  # another process takes this turn
-                continue
+                return
             watches = looks.known(one.name, stations.clock())
             if watches is None:
                 seen = _observe(stations, one, spent)
@@ -157,11 +166,11 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
             watch.lap("monitor")
             wanted = _decide(stations, one, watches, whole)
             decided, campaign = _settle(stations, one, wanted, lease)
-            decisions += decided
+            decisions.extend(decided)
             watch.lap("decide")
         if campaign is not None:
             told = training.go_on(stations, one, campaign, progress=progress)
-            trained += [told] if told else []
+            trained.extend([told] if told else [])
             whole = stations.learn.whole(stations.clock())
             watch.lap("train")
         if one.definition.learn == "online":
@@ -169,8 +178,19 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
                 if lease is not None:
                     learned.append(online.turn(stations, one, lease))
             watch.lap("learn")
+
+    for one in _in_order(stations, models):
+        try:
+            turn(one)
+        except ModelworksError as error:
+            if len(models) == 1:
+                raise
+            failed[one.name] = str(error)
+            whole = stations.learn.whole(stations.clock())
     _keep(stations, spent)
-    return ApplyReport(ingested, drained, decisions, trained, alerts, moved, learned, dict(watch.laps))
+    return ApplyReport(
+        ingested, drained, decisions, trained, alerts, moved, learned, failed, dict(watch.laps)
+    )
 
 
 def _idle(stations: Stations, model: Model, whole: Sequence[Limit]) -> bool:
@@ -219,6 +239,8 @@ def _in_order(stations: Stations, models: Sequence[Model]) -> list[Model]:
 
 
 def _close_undefined(stations: Stations) -> None:
+    """End what goes on of models and datasets that are not defined any more: nobody would."""
+    stations.monitor.undefined(stations.project.models, stations.project.datasets)
     for one in campaigns.going(stations.stores.ledger):
         if not one.running and one.model not in stations.project.models:
             _close(stations, one, f"factory.py defines no {one.model} any more")
@@ -313,7 +335,7 @@ def _rows(
         rows = rows.filter(pl.col(time) >= pl.col(time).max() - duration(definition.window))
     rows = rows.filter(pl.col(definition.target).is_not_null())
     # One small row for each route and ingest; the levels above are sums of these.
-    sizes = rows.group_by([*per, VERSION]).len()
+    sizes = rows.group_by([*per, VERSION]).len().with_columns(pl.col(per).cast(pl.String).fill_null(""))
     counts: dict[Segment, tuple[int, int]] = {}
     for level in range(len(per) + 1):
         columns = per[:level]
@@ -325,7 +347,7 @@ def _rows(
         totals = [pl.col("len").sum().alias("all"), new.alias("new")]
         if columns:
             tried = pl.DataFrame(here, schema=schema, orient="row")
-            joined = sizes.with_columns(pl.col(columns).cast(pl.String)).join(tried, on=columns, how="left")
+            joined = sizes.join(tried, on=columns, how="left")
             found = joined.group_by(columns).agg(totals)
         else:
             found = sizes.with_columns(pl.lit(here[0][-1] if here else -1, pl.Int64).alias("tried")).select(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,7 @@ def read_waiting(stations: Stations) -> int:
         with ledger.read() as db:
             cut_off = arrivals.in_state(db, "reading")
         for one in cut_off:
-            _keep(stations, one.ref, _DIED)
+            _after_death(stations, one)
         while True:
             with ledger.read() as db:
                 waiting = arrivals.in_state(db, "waiting", 20)
@@ -187,14 +188,11 @@ def _take(stations: Stations, one: Arrival, *, trust: bool, example: Path | None
     package = made.package
     with stores.ledger.write() as db:
         arrivals.unpacked(db, one.ref, package)
-        arrivals.mark(db, one.ref, "read")
+        arrivals.mark(db, one.ref, "reading")  # until it is deployed, where it was named champion
         graph.add(
             db, [Edge(f"environment:{package.environment}", "hosted", f"model:{one.ref}")], stations.clock()
         )
-        named = select(aliases.c.version).where(at(aliases, one.ref), aliases.c.alias == CHAMPION)
-        chosen = db.scalar(named) == one.ref.at
-    if chosen:
-        by_hand.deploy(stations, one.ref, "it was named champion, and can be served now")
+    chosen = _done(stations, one.ref)
     return {
         "ref": str(one.ref),
         "format": made.format,
@@ -205,6 +203,40 @@ def _take(stations: Stations, one: Arrival, *, trust: bool, example: Path | None
         "proof": vars(package.proof),
         "deployed": chosen,
     }
+
+
+def _done(stations: Stations, ref: Ref) -> bool:
+    """Deploy a version that has its package now, if it was named champion meanwhile, and note that it was read."""
+
+    def read(db: Connection) -> None:
+        arrivals.mark(db, ref, "read")
+
+    with stations.stores.ledger.write() as db:
+        named = select(aliases.c.version).where(at(aliases, ref), aliases.c.alias == CHAMPION)
+        chosen = db.scalar(named) == ref.at
+        if not chosen:
+            read(db)
+    if chosen:
+        try:
+            by_hand.deploy(stations, ref, "it was named champion, and can be served now", also=read)
+        except ModelworksError:  # it would be so every time
+            with stations.stores.ledger.write() as db:
+                read(db)
+            raise
+    return chosen
+
+
+def _after_death(stations: Stations, one: Arrival) -> None:
+    """What becomes of a version whose reader died: nothing more, unless it had read it and was only to deploy it."""
+    try:
+        version = stations.registry.get(one.ref)
+    except NotFound:
+        return
+    if version.package.kept:
+        _keep(stations, one.ref, _DIED)
+        return
+    with suppress(ModelworksError):
+        _done(stations, one.ref)
 
 
 def _write(stations: Stations, files: Mapping[str, str], folder: Path) -> None:
@@ -261,3 +293,5 @@ def set_alias(stations: Stations, ref: Ref, alias: str) -> None:
         }
         with stations.stores.ledger.write() as db:
             upsert(db, aliases, [{**row, "updated": stations.clock()}])
+        if not stations.registry.get(version.ref).package.kept:  # it was read in this very moment
+            by_hand.deploy(stations, version.ref, "it was named champion")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from modelworks.core.errors import NotReady
+from modelworks.core.errors import Invalid, NotReady
 from modelworks.core.ref import Ref, parse_segment, segment_text
 from modelworks.models.layout import to_batch
 from modelworks.monitor.fleet import FALSE_ALARMS
@@ -33,9 +33,12 @@ def joint(stations: Stations, name: str, segment: str | None, days: int | None) 
     Raises:
         NotFound: the project has no such model; the rows of the training are not known, or not kept any more.
         NotReady: nothing was asked, or too little to tell.
+        Invalid: it is no number of days.
     """
     stations.project.model(name)
-    days = min(days or _USUAL, _MOST_DAYS)
+    days = _USUAL if days is None else days
+    if not 1 <= days <= _MOST_DAYS:
+        raise Invalid(f"{days} days cannot be looked at", "", f"ask for 1 to {_MOST_DAYS}")
     end = min(stations.monitor.seen_until(name) or stations.clock(), stations.clock())
     watches = stations.monitor.summary(name, end=end, days=days)
     if segment is not None:

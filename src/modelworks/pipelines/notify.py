@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, exists, select, update
+from sqlalchemy import Connection, and_, delete, exists, select, update
 
 from modelworks.config import Settings
 from modelworks.core.clock import new_id
@@ -17,7 +17,7 @@ from modelworks.monitor.channels.port import Channel, Notice, Told
 from modelworks.monitor.channels.slack import Slack
 from modelworks.monitor.channels.webhook import Webhook
 from modelworks.pipelines.context import Stations
-from modelworks.stores.ledger.portable import insert_many
+from modelworks.stores.ledger.portable import chunks, insert_many
 from modelworks.stores.ledger.tables import alerts, notices
 
 _REMEMBERED = timedelta(days=1)
@@ -76,10 +76,7 @@ def notify(stations: Stations, channels: Mapping[str, Channel], least: str = "wa
                 _failed(stations, notice, error)
                 told[name] = str(error)
             else:
-                with stations.stores.ledger.write() as db:
-                    db.execute(
-                        update(notices).where(notices.c.notice == notice.id).values(sent=stations.clock())
-                    )
+                _heard(stations, name, notice)
                 told[name] = len(notice.alerts)
     return told
 
@@ -101,48 +98,67 @@ def try_out(stations: Stations, channels: Mapping[str, Channel]) -> dict[str, st
 
 def _next(stations: Stations, channel: str, least: str) -> Notice | None:
     """The notice that a channel is to be told now: one that it did not take, or what is new, written down first."""
-    now = stations.clock()
-    with stations.stores.ledger.write() as db:
+    now, ledger = stations.clock(), stations.stores.ledger
+    with ledger.read() as db:  # each second: a write only where there is something to tell
         waiting = db.execute(
             select(notices.c.notice, notices.c.due)
             .where(notices.c.channel == channel, notices.c.sent.is_(None))
             .order_by(notices.c.due)
             .limit(1)
         ).one_or_none()
-        if waiting is None:
-            identifier = _gather(db, channel, least, now)
-        else:
-            identifier = waiting.notice if waiting.due <= now else None
-        if identifier is None:
-            return None
-        return Notice(identifier, stations.project.root.name, _alerts(db, identifier))
-
-
-def _gather(db: Connection, channel: str, least: str, now: datetime) -> str | None:
-    """Write down a notice of all that a channel was not told yet; its id, ``None`` where there is nothing."""
-
-    def heard(event: str) -> Any:
-        return exists().where(
-            notices.c.channel == channel, notices.c.alert == alerts.c.id, notices.c.event == event
-        )
-
-    severe = alerts.c.severity.in_(SEVERITIES[SEVERITIES.index(least) :])
-    awake = alerts.c.snoozed.is_(None) | (alerts.c.snoozed <= now)
-    new = and_(
-        alerts.c.closed.is_(None), alerts.c.opened > now - _REMEMBERED, severe, awake, ~heard("opened")
-    )
-    woken = and_(alerts.c.closed.is_(None), alerts.c.snoozed <= now, severe, ~heard("opened"))
-    over = and_(alerts.c.closed.is_not(None), heard("opened"), ~heard("closed"))
+        if waiting is not None:
+            return _notice(db, stations, waiting.notice) if waiting.due <= now else None
+        fresh = _fresh(db, channel, least, now)
+    if not fresh:
+        return None
     identifier = new_id()
     rows = [
         {"notice": identifier, "channel": channel, "alert": alert, "event": event, "tries": 0, "due": now}
-        for event, which in (("opened", new | woken), ("closed", over))
-        for alert in db.scalars(select(alerts.c.id).where(which).order_by(alerts.c.id).limit(_AT_ONCE))
+        for alert, event in fresh
     ]
-    if not rows:
-        return None
-    insert_many(db, notices, rows)
-    return identifier
+    with ledger.write() as db:
+        insert_many(db, notices, rows)
+        return _notice(db, stations, identifier)
+
+
+def _fresh(db: Connection, channel: str, least: str, now: datetime) -> list[tuple[int, str]]:
+    """Alerts that a channel was not told of yet, each with what it is to be told of it."""
+    told = notices.alias()
+
+    def heard(event: str, alert: Any) -> Any:
+        return exists().where(told.c.channel == channel, told.c.alert == alert, told.c.event == event)
+
+    severe = alerts.c.severity.in_(SEVERITIES[SEVERITIES.index(least) :])
+    awake = alerts.c.snoozed.is_(None) | (alerts.c.snoozed <= now)
+    recent = and_(alerts.c.opened > now - _REMEMBERED, awake)
+    opened = select(alerts.c.id).where(
+        alerts.c.closed.is_(None), recent | (alerts.c.snoozed <= now), severe, ~heard("opened", alerts.c.id)
+    )
+    n = notices.c
+    over = (
+        select(n.alert)
+        .join(alerts, alerts.c.id == n.alert)
+        .where(n.channel == channel, n.event == "opened", alerts.c.closed.is_not(None))
+        .where(~heard("closed", n.alert))
+    )
+    return [
+        (alert, event)
+        for event, which, order in (("opened", opened, alerts.c.id), ("closed", over, n.alert))
+        for alert in db.scalars(which.order_by(order).limit(_AT_ONCE))
+    ]
+
+
+def _heard(stations: Stations, channel: str, notice: Notice) -> None:
+    """Note that a channel has taken a notice; nothing has to be kept of alerts that it knows to be over."""
+    over = [one.id for one in notice.alerts if one.event == "closed"]
+    with stations.stores.ledger.write() as db:
+        db.execute(update(notices).where(notices.c.notice == notice.id).values(sent=stations.clock()))
+        for some in chunks(over):
+            db.execute(delete(notices).where(notices.c.channel == channel, notices.c.alert.in_(some)))
+
+
+def _notice(db: Connection, stations: Stations, identifier: str) -> Notice:
+    return Notice(identifier, stations.project.root.name, _alerts(db, identifier))
 
 
 def _alerts(db: Connection, notice: str) -> list[Told]:

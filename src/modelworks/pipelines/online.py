@@ -24,7 +24,7 @@ from modelworks.core.ref import Ref, Segment, parse_segment, segment_text
 from modelworks.models.package import Package
 from modelworks.models.signature import Label, Signature
 from modelworks.monitor.logged import batch_of
-from modelworks.monitor.window import joined, read_outcomes, read_predictions
+from modelworks.monitor.window import joined, named, read_outcomes, read_predictions
 from modelworks.pipelines import release
 from modelworks.pipelines.basis import made_with
 from modelworks.pipelines.context import Stations
@@ -199,9 +199,8 @@ def _waiting(
     told = read_outcomes(tables, model.name, pl.col("received") > since)
     if told.is_empty():
         return {}
-    by_id = pl.col("id").is_in(told["prediction_id"].drop_nulls().implode())
-    by_key = pl.col("key").is_in(told["key"].drop_nulls().implode())
-    rows = joined(read_predictions(tables, model.name, by_id | by_key), told)
+    mine = named(told["prediction_id"].drop_nulls(), told["key"].drop_nulls())
+    rows = joined(read_predictions(tables, model.name, mine), told)
     # A key names one row, however often it was asked about: it is learned once, as it was asked last.
     rows = (
         rows.filter(pl.col("received").is_not_null(), pl.col("inputs").is_not_null())

@@ -341,12 +341,14 @@ def frame(
 
 def _of_segments(rows: pl.DataFrame, per: Sequence[str], wanted: Sequence[Segment]) -> pl.DataFrame:
     """Only the rows that some of the segments learn from."""
+    names = rows.select(pl.col(list(per)).cast(pl.String).fill_null(""))  # as segments have them
     kept = pl.lit(value=False)
     for level in sorted({len(segment) for segment in wanted}):
         columns = list(per[:level])
-        at = pl.DataFrame([s for s in wanted if len(s) == level], schema=columns, orient="row")
+        here = [segment for segment in wanted if len(segment) == level]
+        at = pl.DataFrame(here, schema=dict.fromkeys(columns, pl.String), orient="row")
         at = at.with_columns(kept=pl.lit(value=True))
-        marked = rows.select(columns).join(at, on=columns, how="left", maintain_order="left")
+        marked = names.select(columns).join(at, on=columns, how="left", maintain_order="left")
         kept = kept | marked["kept"].fill_null(value=False)
     return rows.filter(kept)
 

@@ -144,7 +144,7 @@ def _trained(
             segment = parse_segment(text)
             within = (pl.col(SINCE) <= at) & (pl.col(UNTIL) >= at)
             for column, value in zip(per.get(model, ()), segment, strict=False):
-                within &= pl.col(column).cast(pl.String) == value
+                within &= pl.col(column).cast(pl.String).fill_null("") == value
             if len(seen.filter(within)):
                 found.append(str(Ref(model, segment, version)))
     return found

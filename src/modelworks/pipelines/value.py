@@ -131,18 +131,19 @@ def _verdict(
 def _factory(
     told: Sequence[Mapping[str, Any]], shared: Mapping[str, float], cpu_hour: float
 ) -> dict[str, Any]:
-    """All models together, by unit; that they are independent is taken for the interval of the sum."""
+    """All models together, by unit; that they are independent is taken for the interval of the sum.
+
+    Of a sum of which a part is not known well enough for an interval nothing is said but the sum.
+    """
     cost = sum(float(one["cost"]) for one in told) + sum(shared.values()) / _HOUR * cpu_hour
     sums = []
     for unit in sorted({one["unit"] for one in told if one["earned"] is not None}):
         mine = [one for one in told if one["unit"] == unit and one["earned"] is not None]
-        far = math.sqrt(
-            sum((one["earned_high"] - one["earned"]) ** 2 for one in mine if one["earned_high"] is not None)
-        )
-        earned = sum(one["earned"] for one in mine)
-        sums.append(
-            {"unit": unit, "models": len(mine), "earned": earned, "low": earned - far, "high": earned + far}
-        )
+        earned, low, high = sum(one["earned"] for one in mine), None, None
+        if all(one["earned_high"] is not None for one in mine):
+            far = math.sqrt(sum((one["earned_high"] - one["earned"]) ** 2 for one in mine))
+            low, high = earned - far, earned + far
+        sums.append({"unit": unit, "models": len(mine), "earned": earned, "low": low, "high": high})
     return {
         "earned": sums,
         "cost": cost,

@@ -186,6 +186,11 @@ def test_a_password_is_not_said_without_tls() -> None:
     ("wrong", "what"),
     [
         (lambda: Webhook("file:///etc/passwd"), "alerts.webhook"),
+        (lambda: Webhook("http://host:port/x"), "alerts.webhook"),
+        (lambda: Webhook("http://[::1/x"), "alerts.webhook"),
+        (lambda: Email("ops@example.com", "smtp://localhost:port"), "alerts.smtp"),
+        (lambda: Email("ops@example.com", "smtp://localhost:99999"), "alerts.smtp"),
+        (lambda: Email("ops@example.com", sender="a@b.c\nBcc: x@y.z"), "alerts.sender"),
         (lambda: Slack("hooks.slack.com/services/x"), "alerts.slack"),
         (lambda: Email("nobody"), "alerts.email"),
         (lambda: Email(""), "alerts.email"),

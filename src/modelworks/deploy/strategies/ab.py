@@ -59,7 +59,7 @@ class AB(Live):
 
     def end(self, state: Rollout, seen: Observation) -> Step | None:
         """The end without a verdict."""
-        begun = state.since
+        begun = state.begun or state.since  # the share of a bandit changes: its experiment is the same
         if begun is None or seen.now - begun < duration(self.patience):
             return None
         found = "no difference was found" if seen.challenger.loss.n else "no outcome came"

@@ -19,6 +19,7 @@ class Rollout:
         share: Share of the requests that the challenger answers (or answers silently), 0 to 1.
         since: When that share was set, UTC; ``None`` before the first step.
         rows: Rows that the challenger had been given until then.
+        begun: When the rollout began, UTC; ``None`` before the first step.
     """
 
     champion: int | None
@@ -26,6 +27,7 @@ class Rollout:
     share: float = 0.0
     since: datetime | None = None
     rows: int = 0
+    begun: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -33,12 +33,14 @@ def rate_above(hits: int, rows: int, most: float) -> float:
     """
     if not rows:
         return 0.0
-    low, high = math.log(most / (1 - most)), 7.0
+    low = math.log(most / (1 - most))
+    high = max(7.0, low + 7.0)
     logs = []
     for bet in range(1, _BETS + 1):
         odds = low + (high - low) * bet / _BETS
-        rate = 1 / (1 + math.exp(-odds))
-        logs.append(hits * math.log(rate / most) + (rows - hits) * math.log((1 - rate) / (1 - most)))
+        hit = math.log1p(math.exp(-low)) - math.log1p(math.exp(-odds))
+        miss = math.log1p(math.exp(low)) - math.log1p(math.exp(odds))
+        logs.append(hits * hit + (rows - hits) * miss)
     top = max(logs)
     return top + math.log(sum(math.exp(one - top) for one in logs) / _BETS)
 

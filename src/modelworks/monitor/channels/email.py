@@ -37,7 +37,14 @@ class Email:
     def __post_init__(self) -> None:
         if not self.receivers or any("@" not in one for one in self.receivers):
             raise Invalid("alerts.email has no address", "", "write for instance ops@example.com")
-        if urlsplit(self.server).scheme not in ("smtp", "smtps") or not urlsplit(self.server).hostname:
+        if any(sign in self.sender for sign in "\r\n"):
+            raise Invalid("alerts.sender is no address", "", "write for instance modelworks@example.com")
+        try:
+            where = urlsplit(self.server)
+            sound = where.scheme in ("smtp", "smtps") and bool(where.hostname) and where.port != 0
+        except ValueError:  # a port that is no number, or none that there is
+            sound = False
+        if not sound:
             raise Invalid(
                 "alerts.smtp is no server", "", "write smtp://HOST:PORT or smtps://USER:PASSWORD@HOST:PORT"
             )
@@ -60,7 +67,7 @@ class Email:
         try:
             with self._connected() as server:
                 server.send_message(message)
-        except (OSError, smtplib.SMTPException) as error:
+        except (OSError, smtplib.SMTPException, UnicodeError) as error:
             raise Unavailable(
                 f"{where.hostname} does not take alerts by e-mail", type(error).__name__, "it is tried again"
             ) from None

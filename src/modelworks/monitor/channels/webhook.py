@@ -52,8 +52,12 @@ def checked(url: str, setting: str) -> None:
     Raises:
         Invalid: it is none.
     """
-    parts = httpx.URL(url)
-    if parts.scheme not in ("http", "https") or not parts.host:
+    try:
+        parts = httpx.URL(url)
+        sound = parts.scheme in ("http", "https") and bool(parts.host)
+    except httpx.InvalidURL:
+        sound = False
+    if not sound:
         raise Invalid(
             f"{setting} is no URL", "it begins with http:// or https:// and names a host", "correct it"
         )

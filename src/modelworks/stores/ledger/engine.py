@@ -109,7 +109,9 @@ class Ledger:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection for queries: one consistent snapshot."""
-        with self.engine.connect() as db:
+        # SQLite's transactions are snapshots in any case.
+        options = {} if self.engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
+        with self.engine.connect().execution_options(**options) as db:
             yield db
 
     @contextmanager

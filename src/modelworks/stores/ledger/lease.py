@@ -15,13 +15,13 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from sqlalchemy import Connection, delete, func, select, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from modelworks.core.clock import new_id, system_clock
 from modelworks.core.errors import Conflict
@@ -166,22 +166,30 @@ class Leases:
         with self._guard:
             if self._there and self._pid == os.getpid():
                 self._stop.set()
-                self._present.close()
+                with suppress(SQLAlchemyError):  # what is broken has been let go of
+                    self._present.close()
                 self._there = False
 
     # -- being there -----------------------------------------------------------------------------------------
 
     def _appear(self) -> None:
-        """Be seen to live, by a lock that death sets free, and begin to renew; once a process."""
+        """Be seen to live, by a lock that death sets free, and begin to renew; once a process.
+
+        On PostgreSQL the lock ends with its connection too: who finds it gone takes it anew.
+        """
         if self._pid != os.getpid():  # a forked child has none of its parent's work
             self._held.clear()
             self._present, self._there, self._pid = ExitStack(), False, os.getpid()
             self._me = f"{socket.gethostname()[:60]} {self._pid} {new_id()}"
         if self._there:
-            return
-        self._there = True
+            if self._lives(self._me):
+                return
+            with suppress(SQLAlchemyError):
+                self._present.close()
         self._present.enter_context(self._database.alone(_presence(self._me), once=True))
-        self._stop = threading.Event()
+        if self._there:
+            return
+        self._there, self._stop = True, threading.Event()
         threading.Thread(target=self._renew, args=(self._stop,), name="leases", daemon=True).start()
 
     def _lives(self, holder: str) -> bool:
@@ -189,16 +197,19 @@ class Leases:
 
     def _renew(self, stop: threading.Event) -> None:
         while not stop.wait(self.length.total_seconds() / 4):
-            with self._guard:
-                mine = sorted(self._held)
-            if not mine:
-                continue
             try:
+                with self._guard:
+                    mine = sorted(self._held)
+                    if stop.is_set() or not mine:
+                        continue
+                    self._appear()
                 with self._database.write() as db:
                     until = _now(db) + self.length
                     db.execute(update(leases).where(leases.c.token.in_(mine)).values(until=until))
-            except DBAPIError:
-                continue  # it does not answer; the next time comes before the lease runs out
+            except (
+                SQLAlchemyError
+            ):  # or it has no connection left: the next time comes before the lease runs out
+                continue
 
 
 def _presence(holder: str) -> str:

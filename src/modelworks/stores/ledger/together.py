@@ -14,7 +14,7 @@ T = TypeVar("T")
 _MOST = 100
 
 
-@dataclass
+@dataclass(eq=False)
 class _Ticket:
     work: Callable[[Connection], Any]
     done: bool = False
