@@ -249,3 +249,27 @@ def test_the_factory_may_have_a_budget_of_its_own(ledger: Ledger) -> None:
     (limit,) = station.whole(NOW)
     assert (limit.left, limit.spent) == (3, Spent(2, 3.0, 1.5))
     assert station.longest_ago() == {"delay": NOW}
+
+
+def test_what_was_read_of_a_campaign_that_is_over_holds_until_it_is_begun_again(ledger: Ledger) -> None:
+    def ended(campaign: str, at: datetime | None) -> None:
+        with ledger.write() as db:
+            db.execute(update(campaigns).where(campaigns.c.id == campaign).values(finished=at))
+
+    def tried() -> dict[str, int]:
+        return {
+            ",".join(map(str, one)): found.dataset_version for one, found in station.attempts("delay").items()
+        }
+
+    station = LearnStation(ledger, FrozenClock(NOW))
+    trained(ledger, "first", NOW - timedelta(days=2), 1, "UA")
+    ended("first", NOW)
+    assert tried() == {"UA": 1}
+    trained(ledger, "second", NOW - timedelta(days=1), 2, "UA")
+    assert tried() == {"UA": 2}
+    ended("first", None)
+    with ledger.write() as db:
+        blank: dict[str, Any] = {"params": {}, "metrics": {}, "tags": {}, "artifacts": {}, "started": NOW}
+        run = {"id": "r", "name": "delay", "segment": "AA", "campaign": "first", "kind": "training"}
+        db.execute(insert(runs).values(**run, status="failed", dataset="flights", dataset_version=1, **blank))
+    assert tried() == {"UA": 2, "AA": 1}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -42,22 +44,15 @@ class LearnStation:
         self.ledger = ledger
         self.clock = clock
         self.budget = budget or Budget()
+        self._tried: dict[str, _Tried] = {}
 
     def attempts(self, model: str) -> dict[Segment, Attempt]:
         """The last training of every segment that was ever trained, and how often in a row nothing came of it."""
-        query = (
-            select(runs.c.segment, func.max(campaigns.c.created), func.max(runs.c.dataset_version))
-            .join(campaigns, campaigns.c.id == runs.c.campaign)
-            .where(runs.c.name == model)
-            .group_by(runs.c.segment)
-        )
+        tried = self._tried.setdefault(model, _Tried())
         with self.ledger.read() as db:
-            refused, last = _refused(db, model), db.execute(query).all()
-            plans = _plans(db, model, {at for _, at, _ in last})
-        return {
-            parse_segment(text): Attempt(at, version, refused.get(text, 0), *plans[at])
-            for text, at, version in last
-        }
+            refused = _refused(db, model)
+            last = tried.read(db, model)
+        return {parse_segment(text): replace(one, refused=refused.get(text, 0)) for text, one in last.items()}
 
     def whole(self, now: datetime) -> list[Limit]:
         """What may be spent today on all models together; nothing where that is not limited."""
@@ -186,16 +181,35 @@ def _acted(db: Connection, since: datetime, *where: ColumnElement[bool]) -> int:
     return decided - (db.scalar(taken_back) or 0)
 
 
-def _plans(
-    db: Connection, model: str, begun: Collection[datetime]
-) -> dict[datetime, tuple[dict[str, int], str]]:
-    """Inputs and code of the campaigns that were begun then, as their plans say."""
-    c, found = campaigns.c, {}
-    for some in chunks(sorted(begun)):
-        query = select(c.created, c.plan).where(c.model == model, c.created.in_(some))
-        for at, plan in db.execute(query):
-            found[at] = dict(plan.get("inputs", {})), str(plan.get("code", ""))
-    return found
+class _Tried:
+    """The last trainings of a model's segments, as far as this process has read them.
+
+    Of a campaign that is over nothing comes any more, so it is read once: a look costs by what was trained since.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[str, Attempt] = {}
+        self._over: set[str] = set()
+        self._lock = Lock()
+
+    def read(self, db: Connection, model: str) -> dict[str, Attempt]:
+        """By segment, as text."""
+        c = campaigns.c
+        query = select(c.id, c.created, c.finished).where(c.model == model).order_by(c.created)
+        with self._lock:
+            for campaign, created, finished in db.execute(query).all():
+                if finished is not None and campaign in self._over:
+                    continue
+                plan = db.scalar(select(c.plan).where(c.id == campaign)) or {}
+                told = dict(plan.get("inputs", {})), str(plan.get("code", ""))
+                trained = select(runs.c.segment, runs.c.dataset_version).where(runs.c.campaign == campaign)
+                for segment, version in db.execute(trained):
+                    before = self._last.get(segment)
+                    if before is None or before.at <= created:
+                        newest = version if before is None else max(before.dataset_version, version)
+                        self._last[segment] = Attempt(created, newest, 0, *told)
+                (self._over.discard if finished is None else self._over.add)(campaign)
+            return dict(self._last)
 
 
 def _refused(db: Connection, model: str) -> dict[str, int]:
