@@ -74,7 +74,7 @@ def test_what_goes_together_otherwise_is_found(root: Path) -> None:
 def test_the_command_says_so(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root)
     said = CliRunner().invoke(
-        app, ["monitor", "returns", "--joint", "--segment", "north,a", "--days", "4000"]
+        app, ["monitor", "returns", "--joint", "--segment", "north,a", "--days", "3660"]
     )
     assert said.exit_code == 0, said.output
     assert "they can be told apart" in said.output

@@ -86,10 +86,10 @@ def test_the_slice_that_is_worse_is_named(root: Path) -> None:
 
 def test_the_command_says_so(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root)
-    said = CliRunner().invoke(app, ["monitor", "returns", "--slice", "size", "--days", "4000"])
+    said = CliRunner().invoke(app, ["monitor", "returns", "--slice", "size", "--days", "3660"])
     assert said.exit_code == 0, said.output
     assert "worse than all others, and not by chance: L" in said.output
-    said = CliRunner().invoke(app, ["--json", "monitor", "returns", "--slice", "shop", "--days", "4000"])
+    said = CliRunner().invoke(app, ["--json", "monitor", "returns", "--slice", "shop", "--days", "3660"])
     assert not any(one["worse"] for one in json.loads(said.output)["slices"])
 
 

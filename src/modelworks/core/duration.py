@@ -45,3 +45,15 @@ def moment(text: str, now: datetime) -> datetime:
         raise Invalid(
             f"{text!r} is no time", "", "write for instance '2024-05-01T12:00', or '2h' for two hours ago"
         ) from None
+
+
+def days_back(days: int | None, usual: int = 28, least: int = 1, most: int = 3_660) -> int:
+    """How many days are looked back at: as many as were asked for, or the usual number.
+
+    Raises:
+        Invalid: nobody can mean so many.
+    """
+    days = usual if days is None else days
+    if not least <= days <= most:
+        raise Invalid(f"{days} days cannot be looked at", "", f"ask for {least} to {most}")
+    return days

@@ -135,62 +135,82 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
     watch.lap("drain")
     moved = rollout.turn(stations)
     watch.lap("rollouts")
-    decisions: list[Decision] = []
-    trained: list[TrainReport] = []
-    learned: list[OnlineReport] = []
-    failed: dict[str, str] = {}
-    alerts = 0
-    spent: _Spent = {}
-    looks = stations.monitor.looks
-    looks.refresh(stations.clock())
+    stations.monitor.looks.refresh(stations.clock())
     if model is None:
         _close_undefined(stations)
-    whole = stations.learn.whole(stations.clock())
     cut_off = {one.model for one in campaigns.going(stations.stores.ledger)}
-
-    def turn(one: Model) -> None:
-        nonlocal alerts, whole
-        if one.name in cut_off:
-            trained.extend(resume(stations, one, progress))
-            watch.lap("train")
-        if _idle(stations, one, whole):
-            watch.lap("decide")
-            return
-        with stations.stores.ledger.leases.take(turn_of(one.name)) as lease:
-            if lease is None:  # another process takes this turn
-                return
-            watches = looks.known(one.name, stations.clock())
-            if watches is None:
-                seen = _observe(stations, one, spent)
-                alerts, watches = alerts + seen.alerts_opened, seen.watches
-            watch.lap("monitor")
-            wanted = _decide(stations, one, watches, whole)
-            decided, campaign = _settle(stations, one, wanted, lease)
-            decisions.extend(decided)
-            watch.lap("decide")
-        if campaign is not None:
-            told = training.go_on(stations, one, campaign, progress=progress)
-            trained.extend([told] if told else [])
-            whole = stations.learn.whole(stations.clock())
-            watch.lap("train")
-        if one.definition.learn == "online":
-            with stations.stores.ledger.leases.take(turn_of(one.name)) as lease:
-                if lease is not None:
-                    learned.append(online.turn(stations, one, lease))
-            watch.lap("learn")
-
+    turn = _Turn(stations, progress, watch, stations.learn.whole(stations.clock()))
     for one in _in_order(stations, models):
         try:
-            turn(one)
+            turn.take(one, cut_off=one.name in cut_off)
         except ModelworksError as error:
             if len(models) == 1:
                 raise
-            failed[one.name] = str(error)
-            whole = stations.learn.whole(stations.clock())
-    _keep(stations, spent)
+            turn.failed[one.name] = str(error)
+            turn.whole = stations.learn.whole(stations.clock())
+    _keep(stations, turn.spent)
     return ApplyReport(
-        ingested, drained, decisions, trained, alerts, moved, learned, failed, dict(watch.laps)
-    )
+        ingested, drained, turn.decisions, turn.trained, turn.alerts, moved, turn.learned, turn.failed,
+        dict(watch.laps),
+    )  # fmt: skip
+
+
+@dataclass
+class _Turn:
+    """One turn of the loop, and what it has done so far; see `ApplyReport`.
+
+    Attributes:
+        whole: What may still be spent today on all models together.
+        spent: See `_Spent`.
+    """
+
+    stations: Stations
+    progress: Progress
+    watch: _Stopwatch
+    whole: Sequence[Limit]
+    decisions: list[Decision] = field(default_factory=list)
+    trained: list[TrainReport] = field(default_factory=list)
+    learned: list[OnlineReport] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    alerts: int = 0
+    spent: _Spent = field(default_factory=dict)
+
+    def take(self, model: Model, *, cut_off: bool) -> None:
+        """For one model: finish what was cut off, look, decide, train, learn."""
+        stations, leases = self.stations, self.stations.stores.ledger.leases
+        if cut_off:
+            self.trained += resume(stations, model, self.progress)
+            self.watch.lap("train")
+        if _idle(stations, model, self.whole):
+            self.watch.lap("decide")
+            return
+        with leases.take(turn_of(model.name)) as lease:
+            if lease is None:  # another process takes this turn
+                return
+            campaign = self._decided(model, lease)
+        if campaign is not None:
+            told = training.go_on(stations, model, campaign, progress=self.progress)
+            self.trained += [told] if told else []
+            self.whole = stations.learn.whole(stations.clock())
+            self.watch.lap("train")
+        if model.definition.learn == "online":
+            with leases.take(turn_of(model.name)) as lease:
+                if lease is not None:
+                    self.learned.append(online.turn(stations, model, lease))
+            self.watch.lap("learn")
+
+    def _decided(self, model: Model, lease: Lease) -> str | None:
+        """Look at a model where something is new, and decide; returns the campaign that follows, if one does."""
+        watches = self.stations.monitor.looks.known(model.name, self.stations.clock())
+        if watches is None:
+            seen = _observe(self.stations, model, self.spent)
+            self.alerts, watches = self.alerts + seen.alerts_opened, seen.watches
+        self.watch.lap("monitor")
+        wanted = _decide(self.stations, model, watches, self.whole)
+        decided, campaign = _settle(self.stations, model, wanted, lease)
+        self.decisions += decided
+        self.watch.lap("decide")
+        return campaign
 
 
 def _idle(stations: Stations, model: Model, whole: Sequence[Limit]) -> bool:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from modelworks.core.errors import Invalid, NotReady
+from modelworks.core.duration import days_back
+from modelworks.core.errors import NotReady
 from modelworks.core.ref import Ref, parse_segment, segment_text
 from modelworks.models.layout import to_batch
 from modelworks.monitor.fleet import FALSE_ALARMS
@@ -17,8 +18,6 @@ from modelworks.train.segments import TIME
 
 _DAY = 86_400_000_000
 """Microseconds."""
-_USUAL = 28
-_MOST_DAYS = 3_660
 
 
 def joint(stations: Stations, name: str, segment: str | None, days: int | None) -> dict[str, Any]:
@@ -36,9 +35,7 @@ def joint(stations: Stations, name: str, segment: str | None, days: int | None) 
         Invalid: it is no number of days.
     """
     stations.project.model(name)
-    days = _USUAL if days is None else days
-    if not 1 <= days <= _MOST_DAYS:
-        raise Invalid(f"{days} days cannot be looked at", "", f"ask for 1 to {_MOST_DAYS}")
+    days = days_back(days)
     end = min(stations.monitor.seen_until(name) or stations.clock(), stations.clock())
     watches = stations.monitor.summary(name, end=end, days=days)
     if segment is not None:

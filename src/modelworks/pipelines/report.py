@@ -8,6 +8,7 @@ from typing import Any, cast, get_args
 
 from sqlalchemy import func, select
 
+from modelworks.core.duration import days_back
 from modelworks.core.errors import Invalid, NotFound
 from modelworks.core.ref import Ref, parse_segment, segment_text
 from modelworks.monitor.history import By
@@ -227,10 +228,7 @@ def monitor(
     model = stations.project.model(name)
     if by not in get_args(By):
         raise Invalid(f"it cannot be told by {by!r}", "", f"use one of {', '.join(get_args(By))}")
-    if days is None:
-        days = _USUAL[by]
-    if not 0 <= days <= _MOST_DAYS:
-        raise Invalid(f"{days} days cannot be looked at", "", f"ask for at most {_MOST_DAYS}")
+    days = days_back(days, _USUAL[by], 0, _MOST_DAYS)
     # The last days that were observed: after a replay, or a pause, these are not the last days.
     end = min(stations.monitor.seen_until(name) or stations.clock(), stations.clock())
     watches = stations.monitor.summary(name, end=end, days=days)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from modelworks.core.duration import days_back
 from modelworks.core.errors import Invalid
 from modelworks.core.ref import parse_segment, segment_text
 from modelworks.core.schema import Kind
 from modelworks.pipelines.context import Stations
-
-_USUAL = 28
-_MOST_DAYS = 3_660
 
 
 def slices(
@@ -28,7 +26,7 @@ def slices(
 
     Raises:
         NotFound: the project has no such model.
-        Invalid: there is no such column, or the log does not hold it.
+        Invalid: there is no such column, or the log does not hold it; or it is no number of days.
     """
     model = stations.project.model(name)
     dataset = stations.project.dataset(model.definition.dataset)
@@ -47,7 +45,7 @@ def slices(
     if field is not None and field.kind is Kind.TIME:
         raise Invalid(f"{column!r} is a time", "nearly every row has another", "'--by month' shows months")
     is_text = None if field is None else field.kind is Kind.TEXT
-    days = min(days or _USUAL, _MOST_DAYS)
+    days = days_back(days)
     end = min(stations.monitor.seen_until(name) or stations.clock(), stations.clock())
     text = None if segment is None else segment_text(parse_segment(segment))
     told = stations.monitor.slices(name, (column, is_text), text, end=end, days=days)
