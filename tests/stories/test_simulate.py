@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +267,22 @@ def test_the_command_prints_and_draws(lived: tuple[Factory, list[float]], tmp_pa
     drawn = page.read_text()
     assert drawn.count("<polyline") == 3
     assert "every=7d" in drawn
+
+
+def test_a_single_day_has_a_difference_and_no_interval(
+    lived: tuple[Factory, list[float]], tmp_path: Path
+) -> None:
+    factory, _ = lived
+    until = plain(factory.simulate("returns", ["never"]))["until"]
+    since = datetime.fromisoformat(until) - timedelta(hours=20)  # all of one date
+    page = tmp_path / "page.html"
+    asked = ["--project", str(factory.config.root), "simulate", "returns", "--policy", "never", "--policy", "every=1d",
+             "--since", since.isoformat(), "--months", "--out", str(page)]  # fmt: skip
+    said = CliRunner().invoke(app, asked, env={"COLUMNS": "120"})
+    assert said.exit_code == 0, said.output
+    assert "+0.0000" in said.output
+    assert "±" not in said.output
+    assert "+0.0000" in page.read_text()
 
 
 def test_it_begins_when_the_first_rows_came_not_before(lived: tuple[Factory, list[float]]) -> None:

@@ -100,9 +100,12 @@ def _month(span: Mapping[str, Any], valued: bool) -> list[Any]:
     ]  # fmt: skip
 
 
-def _against(apart: Mapping[str, float] | None, digits: int) -> str | None:
+def _against(apart: Mapping[str, float | None] | None, digits: int) -> str | None:
+    """A difference with its interval, which a single day has not."""
     if apart is None:
         return None
+    if apart["low"] is None or apart["high"] is None:
+        return f"{apart['mean']:+.{digits}f}"
     return f"{apart['mean']:+.{digits}f} ±{(apart['high'] - apart['low']) / 2:.{digits}f}"
 
 

@@ -62,8 +62,8 @@ class Apart:
 
     Attributes:
         mean: Of the differences.
-        low: Lower end of a 95 % interval for it.
-        high: Upper end.
+        low: Lower end of a 95 % interval for it; of a single day, that says nothing of others, minus infinity.
+        high: Upper end, or infinity.
     """
 
     mean: float
