@@ -123,7 +123,12 @@ class Past:
 
     def version(self, now: int) -> int:
         """What stands for the version of the data at a moment: how many rows were known."""
-        return int(np.count_nonzero(self.learned.known <= now))
+        return int(np.searchsorted(self._known, now, side="right"))
+
+    @cached_property
+    def _known(self) -> Ints:
+        """When each row was known, in order."""
+        return np.sort(self.learned.known)
 
     def lag(self, now: int) -> float:
         """How many days ago the days ended whose truth is all there; see `monitor.truths.lag`."""
