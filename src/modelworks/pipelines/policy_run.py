@@ -109,6 +109,7 @@ class PolicyRun:
         self._days: dict[tuple[int, Layout], tuple[Ints, Sketches]] = {}  # whose windows, by UTC day
         self._unlabelled: Ints = np.zeros(0, np.int64)  # rows that were answered and whose truth has not come
         self._routes: Ints | None = None
+        self._versions = any(isinstance(trigger, OnData) for trigger in policy.triggers)
         self._sighted = not all(isinstance(trigger, _BLIND) for trigger in policy.triggers)
         self._inputs = not all(isinstance(trigger, _OF_ANSWERS) for trigger in policy.triggers)
 
@@ -138,7 +139,7 @@ class PolicyRun:
 
         @cache
         def inputs(at: int) -> dict[str, int]:
-            return {self.definition.dataset: self.past.version(at)}
+            return {self.definition.dataset: self.past.version(at)} if self._versions else {}
 
         states = states_of(
             self.definition,
