@@ -177,13 +177,6 @@ def stores(tmp_path: Path) -> Iterator[Stores]:
     found.ledger.close()
 
 
-@pytest.fixture
-def pools(stores: Stores) -> Iterator[Pools]:
-    made = Pools(stores.artifacts)
-    yield made
-    made.close()
-
-
 def model(stores: Stores, pools: Pools, ref: str, function: Any) -> Apart:
     """A function in a worker process."""
     made = signature(FRAME, np.zeros(len(FRAME)), ["x"], function)

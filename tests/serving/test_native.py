@@ -110,14 +110,6 @@ def stores(tmp_path: Path) -> Iterator[Stores]:
     found.ledger.close()
 
 
-@pytest.fixture
-def pools(stores: Stores) -> Iterator[Pools]:
-    """Of this process."""
-    made = Pools(stores.artifacts)
-    yield made
-    made.close()
-
-
 SCORE = {"rows": [{f"x{n}": 1.0 for n in range(10)}]}
 
 

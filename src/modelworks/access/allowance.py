@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, insert, select, update
 
-from modelworks.core.clock import utc
+from modelworks.core.clock import midnight, utc
 from modelworks.core.errors import TooMany
 from modelworks.stores.ledger.tables import spent
 
@@ -107,10 +107,10 @@ def _too_often(caller: str, rate: float, after: float) -> TooMany:
 
 def _used_up(caller: str, quota: int) -> TooMany:
     now = datetime.now(UTC)
-    midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    tomorrow = midnight(now + timedelta(days=1))
     return TooMany(
         f"the token {caller!r} has used up its requests of today",
         f"{quota:,} a day are allowed",
         "ask again after midnight UTC, send more rows in a request, or ask for a higher quota",
-        after=(midnight - now).total_seconds(),
+        after=(tomorrow - now).total_seconds(),
     )

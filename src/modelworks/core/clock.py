@@ -40,6 +40,11 @@ def utc(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
+def midnight(moment: datetime) -> datetime:
+    """When the day of `moment` began, UTC."""
+    return utc(moment).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
 def microseconds(moment: datetime) -> int:
     """Since 1970, UTC."""
     return round((utc(moment) - _EPOCH) / timedelta(microseconds=1))

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import ColumnElement, Connection, func, insert, select
 
-from modelworks.core.clock import Clock
+from modelworks.core.clock import Clock, midnight
 from modelworks.core.plain import plain
 from modelworks.core.ref import Segment, parse_segment, segment_text
 from modelworks.learn.budget import Budget, Limit, Spent
@@ -58,7 +58,7 @@ class LearnStation:
         """What may be spent today on all models together; nothing where that is not limited."""
         if self.budget == Budget():
             return []
-        since, c = _midnight(now), campaigns.c
+        since, c = midnight(now), campaigns.c
         # By way of the decisions, which have an index of their times.
         d = decisions.c
         begun = select(d.campaign).where(d.at >= since, d.action == "train", d.campaign.is_not(None))
@@ -82,7 +82,7 @@ class LearnStation:
 
     def spent(self, model: str, now: datetime) -> Spent:
         """What the policy of a model has spent since midnight (UTC), and what a training took of late."""
-        since, c = _midnight(now), campaigns.c
+        since, c = midnight(now), campaigns.c
         today = select(func.sum(c.seconds)).where(c.model == model, c.created >= since, c.by == "policy")
         late = select(c.seconds, c.segments).where(c.model == model, c.segments > 0)
         with self.ledger.read() as db:
@@ -163,10 +163,6 @@ class LearnStation:
             query = query.where(decisions.c.model == model)
         with self.ledger.read() as db:
             return [dict(row) for row in db.execute(query).mappings()]
-
-
-def _midnight(now: datetime) -> datetime:
-    return now.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _acted(db: Connection, since: datetime, *where: ColumnElement[bool]) -> int:

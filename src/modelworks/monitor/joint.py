@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 import polars as pl
@@ -67,7 +67,7 @@ def asked(tables: Tables, model: str, key: Key, known: Known, since: datetime, u
         return Rows(batch_of(pl.Series([], dtype=pl.String), known.layout), np.zeros(0, np.int64))
     rows = read_predictions(tables, model, mine).sort("event_time", "id")
     rows = rows[some(len(rows))] if len(rows) else rows
-    days = rows["event_time"].dt.epoch("us").to_numpy() // (timedelta(days=1) // timedelta(microseconds=1))
+    days = rows["event_time"].dt.epoch("d").to_numpy()
     return Rows(batch_of(rows["inputs"], known.layout, known.unseen), days.astype(np.int64))
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import polars as pl
 from sqlalchemy import func, select
 
+from modelworks.core.clock import midnight
 from modelworks.monitor.watch import Watch
+from modelworks.monitor.window import named
 from modelworks.stores import Stores
 from modelworks.stores.ledger.tables import deployments
 
@@ -83,9 +85,9 @@ class Looks:
             return ()
         if len(outcomes) > _MANY:
             return list(self._looks)
-        ids, keys = (outcomes[name].drop_nulls().unique().implode() for name in ("prediction_id", "key"))
+        ids, keys = (outcomes[name].drop_nulls().unique() for name in ("prediction_id", "key"))
         late = self.stores.tables.scan("predictions").filter(pl.col("event_time") >= now - _LATE)
-        mine = late.filter(pl.col("id").is_in(ids) | pl.col("key").is_in(keys))
+        mine = late.filter(named(ids, keys))
         return mine.select(pl.col("model").unique()).collect()["model"]
 
     def _come(self, models: Iterable[str]) -> None:
@@ -100,12 +102,8 @@ class Looks:
             return None
         ahead = self._ahead.get(model)
         passed = ahead is not None and look.at <= ahead and now > look.at
-        return None if passed or _day(look.at) != _day(now) or now < look.at else look.watches
+        return None if passed or midnight(look.at) != midnight(now) or now < look.at else look.watches
 
     def looked(self, model: str, now: datetime, watches: tuple[Watch, ...]) -> None:
         """A model was looked at, at what was known at the last `refresh`."""
         self._looks[model] = _Look(now, self._revisions.get(model, 0), watches)
-
-
-def _day(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 from sqlalchemy import Connection, select
 
+from modelworks.core.clock import midnight
 from modelworks.monitor.truths import with_history
 from modelworks.monitor.window import DAY, joined, named, read_outcomes, read_predictions, told_since
 from modelworks.stores.ledger.portable import upsert
@@ -72,7 +73,7 @@ class Changed:
         self.now = now
         self.before = progress
         self.progress = Progress(now, progress.predicted, progress.received)
-        self._open = _day(min(now, progress.observed or now) - horizon)
+        self._open = midnight(min(now, progress.observed or now) - horizon)
 
     def parts(self) -> Iterator[pl.DataFrame]:
         """Predictions of whole days with their truth, as `monitor.truths.with_history` gives them."""
@@ -157,10 +158,6 @@ class Changed:
 
 def _told(predictions: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
     return with_history(joined(predictions, outcomes), outcomes)
-
-
-def _day(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _name(model: str, part: str) -> str:

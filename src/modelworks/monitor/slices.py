@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,6 @@ import polars as pl
 from modelworks.monitor.logged import batch_of
 from modelworks.monitor.versions import Versions
 from modelworks.monitor.window import (
-    DAY,
     joined,
     read_outcomes,
     read_predictions,
@@ -124,7 +124,7 @@ def asked(
     inputs = batch_of(rows["inputs"], ((), (name,), "other") if text else ((name,), (), "other"))
     values = inputs.texts[:, 0] if text else inputs.numbers[:, 0].astype(np.float64)
     names, of = groups(values)
-    days = (rows["event_time"].dt.epoch("us").to_numpy() // (DAY.days * 86_400_000_000)).astype(np.int64)
+    days = rows["event_time"].dt.epoch("d").to_numpy().astype(np.int64)
     output = rows["output"].to_numpy().astype(np.float64)
     found, others = compare(names, of.astype(np.int64), days, output, came, loss)
     return Sliced(first, len(rows), int((~np.isnan(loss)).sum()), tuple(found), others)
@@ -184,16 +184,22 @@ def compare(
     slices = []
     for place, name in enumerate(names):
         outcomes = int(count[place].sum())
-        one = Slice(
-            name, int(rows[place]), outcomes, float(answers[place]),
-            float(truth[place]) if labelled[place] else None, float(mean[place]) if outcomes else None,
-        )  # fmt: skip
+        compared: dict[str, Any] = {}
         if enough[place]:
             apart = float(mean[place] - other[place])
             reach = reach_of(float(error[place]), int(there[place]), (1 + SURE) / 2)
-            compared: Mapping[str, float] = {"apart": apart, "low": apart - reach, "high": apart + reach}
-            one = Slice(**{**vars(one), **compared, "worse": worse[place]})
-        slices.append(one)
+            compared = {"apart": apart, "low": apart - reach, "high": apart + reach, "worse": worse[place]}
+        slices.append(
+            Slice(
+                name,
+                int(rows[place]),
+                outcomes,
+                float(answers[place]),
+                float(truth[place]) if labelled[place] else None,
+                float(mean[place]) if outcomes else None,
+                **compared,
+            )
+        )
     slices.sort(key=lambda one: (one.apart is None, -(one.apart or 0.0), -one.rows))
     return slices, others
 

@@ -297,6 +297,11 @@ class MonitorStation:
         with self.stores.ledger.read() as db:
             return Progress.of(db, model).observed
 
+    def looked_until(self, model: str) -> datetime:
+        """The end of what is shown of a model: `seen_until`, if that is not to come; now before the first time."""
+        now = self.clock()
+        return min(self.seen_until(model) or now, now)
+
     def history(
         self, model: str, segment: str | None = None, *, end: datetime, days: int, by: By = "day"
     ) -> tuple[list[dict[str, Any]], Honesty]:

@@ -74,9 +74,8 @@ class _Stopwatch:
 def plan(stations: Stations, model: str | None = None) -> list[dict[str, Any]]:
     """What `apply` would train now, and why, each decision with its model; nothing is changed."""
     found = []
-    whole = stations.learn.whole(stations.clock())
     for one in _models(stations, model):
-        decided = _decide(stations, one, stations.monitor.summary(one.name, end=stations.clock()), whole)
+        decided = _decide(stations, one, stations.monitor.summary(one.name, end=stations.clock()))
         found += [{"model": one.name, **asdict(decision)} for decision in decided]
     return found
 
@@ -138,16 +137,16 @@ def apply(stations: Stations, model: str | None = None, progress: Progress = sil
     stations.monitor.looks.refresh(stations.clock())
     if model is None:
         _close_undefined(stations)
-    cut_off = {one.model for one in campaigns.going(stations.stores.ledger)}
-    turn = _Turn(stations, progress, watch, stations.learn.whole(stations.clock()))
-    for one in _in_order(stations, models):
+    going = campaigns.going(stations.stores.ledger)
+    unfinished = {one.model for one in going}
+    turn = _Turn(stations, progress, watch)
+    for one in _in_order(stations, models, going):
         try:
-            turn.take(one, cut_off=one.name in cut_off)
+            turn.take(one, unfinished=one.name in unfinished)
         except ModelworksError as error:
             if len(models) == 1:
                 raise
             turn.failed[one.name] = str(error)
-            turn.whole = stations.learn.whole(stations.clock())
     _keep(stations, turn.spent)
     return ApplyReport(
         ingested, drained, turn.decisions, turn.trained, turn.alerts, moved, turn.learned, turn.failed,
@@ -160,14 +159,12 @@ class _Turn:
     """One turn of the loop, and what it has done so far; see `ApplyReport`.
 
     Attributes:
-        whole: What may still be spent today on all models together.
         spent: See `_Spent`.
     """
 
     stations: Stations
     progress: Progress
     watch: _Stopwatch
-    whole: Sequence[Limit]
     decisions: list[Decision] = field(default_factory=list)
     trained: list[TrainReport] = field(default_factory=list)
     learned: list[OnlineReport] = field(default_factory=list)
@@ -175,13 +172,13 @@ class _Turn:
     alerts: int = 0
     spent: _Spent = field(default_factory=dict)
 
-    def take(self, model: Model, *, cut_off: bool) -> None:
+    def take(self, model: Model, *, unfinished: bool) -> None:
         """For one model: finish what was cut off, look, decide, train, learn."""
         stations, leases = self.stations, self.stations.stores.ledger.leases
-        if cut_off:
+        if unfinished:
             self.trained += resume(stations, model, self.progress)
             self.watch.lap("train")
-        if _idle(stations, model, self.whole):
+        if _idle(stations, model):
             self.watch.lap("decide")
             return
         with leases.take(turn_of(model.name)) as lease:
@@ -191,7 +188,6 @@ class _Turn:
         if campaign is not None:
             told = training.go_on(stations, model, campaign, progress=self.progress)
             self.trained += [told] if told else []
-            self.whole = stations.learn.whole(stations.clock())
             self.watch.lap("train")
         if model.definition.learn == "online":
             with leases.take(turn_of(model.name)) as lease:
@@ -206,18 +202,18 @@ class _Turn:
             seen = _observe(self.stations, model, self.spent)
             self.alerts, watches = self.alerts + seen.alerts_opened, seen.watches
         self.watch.lap("monitor")
-        wanted = _decide(self.stations, model, watches, self.whole)
+        wanted = _decide(self.stations, model, watches)
         decided, campaign = _settle(self.stations, model, wanted, lease)
         self.decisions += decided
         self.watch.lap("decide")
         return campaign
 
 
-def _idle(stations: Stations, model: Model, whole: Sequence[Limit]) -> bool:
+def _idle(stations: Stations, model: Model) -> bool:
     """Whether nothing is new about a model, and nothing is to be decided: most of many, most of the time."""
     known = stations.monitor.looks.known(model.name, stations.clock())
     learns = model.definition.learn == "online"
-    return known is not None and not learns and not _decide(stations, model, known, whole)
+    return known is not None and not learns and not _decide(stations, model, known)
 
 
 def resume(stations: Stations, model: Model, progress: Progress = silent) -> list[TrainReport]:
@@ -245,14 +241,12 @@ def resume(stations: Stations, model: Model, progress: Progress = silent) -> lis
     return told
 
 
-def _in_order(stations: Stations, models: Sequence[Model]) -> list[Model]:
+def _in_order(stations: Stations, models: Sequence[Model], going: Sequence[campaigns.Going]) -> list[Model]:
     """The models, those last whose training was cut off: where it ends the process again, the others had their turn.
 
     Where all share a budget, those are first that were trained longest ago.
     """
-    cut_off = {
-        one.model for one in campaigns.going(stations.stores.ledger) if one.attempts and not one.running
-    }
+    cut_off = {one.model for one in going if one.attempts and not one.running}
     last = stations.learn.longest_ago() if stations.learn.budget != Budget() else {}
     never = datetime.min.replace(tzinfo=UTC)
     return sorted(models, key=lambda one: (one.name in cut_off, last.get(one.name, never)))
@@ -312,9 +306,7 @@ def _models(stations: Stations, model: str | None) -> list[Model]:
     return [stations.project.model(model)] if model else list(stations.project.models.values())
 
 
-def _decide(
-    stations: Stations, model: Model, watches: Sequence[Watch], whole: Sequence[Limit]
-) -> list[Decision]:
+def _decide(stations: Stations, model: Model, watches: Sequence[Watch]) -> list[Decision]:
     """Put the model's policy to every segment that has a model, or enough rows to get one."""
     definition = model.definition
     if not model.policy.triggers or stations.data.latest_or_none(definition.dataset) is None:
@@ -336,9 +328,9 @@ def _decide(
     under_way = {parse_segment(text) for one in busy for text in one.segments or ()}
     ready = [state for state in states if state.segment not in under_way]
     decided = decide(model.policy, ready)
-    if any(one.action == "train" for one in decided):
+    if any(one.action == "train" for one in decided):  # only then does it matter what may be spent
         own = Limit(model.policy.budget, stations.learn.spent(model.name, now))
-        decided = decide(model.policy, ready, [own, *whole])
+        decided = decide(model.policy, ready, [own, *stations.learn.whole(now)])
     return decided
 
 

@@ -36,7 +36,7 @@ def joint(stations: Stations, name: str, segment: str | None, days: int | None) 
     """
     stations.project.model(name)
     days = days_back(days)
-    end = min(stations.monitor.seen_until(name) or stations.clock(), stations.clock())
+    end = stations.monitor.looked_until(name)
     watches = stations.monitor.summary(name, end=end, days=days)
     if segment is not None:
         watches = [watch for watch in watches if watch.segment == parse_segment(segment)]

@@ -230,7 +230,7 @@ def monitor(
         raise Invalid(f"it cannot be told by {by!r}", "", f"use one of {', '.join(get_args(By))}")
     days = days_back(days, _USUAL[by], 0, _MOST_DAYS)
     # The last days that were observed: after a replay, or a pause, these are not the last days.
-    end = min(stations.monitor.seen_until(name) or stations.clock(), stations.clock())
+    end = stations.monitor.looked_until(name)
     watches = stations.monitor.summary(name, end=end, days=days)
     if segment is not None:
         watches = [watch for watch in watches if segment_text(watch.segment) == segment]

@@ -46,7 +46,7 @@ def slices(
         raise Invalid(f"{column!r} is a time", "nearly every row has another", "'--by month' shows months")
     is_text = None if field is None else field.kind is Kind.TEXT
     days = days_back(days)
-    end = min(stations.monitor.seen_until(name) or stations.clock(), stations.clock())
+    end = stations.monitor.looked_until(name)
     text = None if segment is None else segment_text(parse_segment(segment))
     told = stations.monitor.slices(name, (column, is_text), text, end=end, days=days)
     return {"model": name, "column": column, "segment": text, "days": days, **asdict(told)}

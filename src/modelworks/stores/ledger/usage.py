@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 
 from sqlalchemy import Connection, func, select
 
+from modelworks.core.clock import midnight
 from modelworks.stores.ledger.portable import chunks, queue_up, upsert
 from modelworks.stores.ledger.tables import usage
 
@@ -26,7 +27,7 @@ def add(db: Connection, kind: Kind, spent: Mapping[str, tuple[float, int]], now:
     """
     if not spent:
         return
-    start = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    start = midnight(now)
     queue_up(db, "usage")
     u = usage.c
     so_far: dict[str, tuple[float, int]] = {}
